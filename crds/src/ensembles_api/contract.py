@@ -1,0 +1,299 @@
+"""Documents exchanged between the operator, the build Jobs and storage.
+
+    request.json   operator -> assemble      what is wanted (ConfigMap)
+    lock           assemble -> storage       every source pinned to digests, every build ordered; never changed
+    order.json     fetch -> compile          one build, its inputs on local disk
+    result.json    compile -> upload         what was built, or whose fault it is that it was not
+    artifact       upload -> storage         one built artifact: its blobs, tensors and provenance
+    manifest       assemble -> storage       one published revision: every file of every target
+    Result         assemble, upload, verify, prune -> operator   (termination message, at most 2000 bytes)
+
+All are canonical JSON (sorted keys, no spaces), so that equal content has equal bytes and one digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ensembles_api.reasons import Reason
+from ensembles_api.spec import AddressingStyle, Gpu, Model, Repository
+
+CONTRACT = 1
+RESULT_LIMIT = 2000
+"""Bytes of a termination message: the kubelet keeps 4096 per container and 12 KiB per pod."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def canonical(self) -> bytes:
+        return json.dumps(
+            self.model_dump(mode="json", exclude_defaults=False), sort_keys=True, separators=(",", ":")
+        ).encode()
+
+    def digest(self) -> str:
+        """sha256 of the canonical bytes, hex."""
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+
+class StorageLocation(Document):
+    """How to reach storage; keys come from the environment (see `credentials_prefix`)."""
+
+    uri: str
+    endpoint: str = ""
+    region: str = "us-east-1"
+    addressing_style: AddressingStyle = AddressingStyle.AUTO
+
+
+def credentials_prefix(secret_name: str | None) -> str:
+    """Prefix of the AWS_* variables that hold a source's own keys; empty for the storage's keys."""
+    return f"S{hashlib.sha256(secret_name.encode()).hexdigest()[:10].upper()}_" if secret_name else ""
+
+
+class Versions(Document):
+    """What the release's images contain; empty where unknown."""
+
+    triton: str = ""
+    tensorrt: str = ""
+    dali: str = ""
+
+
+class TargetRequest(Document):
+    name: str
+    gpu: Gpu | None = None
+
+
+class Request(Document):
+    contract: Literal[1] = CONTRACT
+    namespace: str
+    name: str
+    models: tuple[Model, ...]
+    repository: Repository | None = None
+    entrypoint: str | None = None
+    targets: tuple[TargetRequest, ...]
+    server_image: str
+    builder_image: str
+    versions: Versions = Versions()
+    requested_at: str = ""
+
+
+class Location(Document):
+    """An object outside of the content-addressed area, pinned by what the server says of it."""
+
+    bucket: str
+    key: str
+    etag: str
+    version_id: str = ""
+    secret_name: str | None = None
+
+
+class LockedFile(Document):
+    """One file pinned to its bytes. `location` absent: it lies at blobs/<sha256> in storage."""
+
+    path: str
+    sha256: Sha256
+    size: int
+    mode: int = 0o644
+    location: Location | None = None
+
+
+class LockedSource(Document):
+    """A source of the spec; `field` is its path in the resource, e.g. spec.models[0].dali.source."""
+
+    field: str
+    files: tuple[LockedFile, ...]
+
+
+BuildKind = Literal["dali", "tensorrt"]
+
+
+class BuildOrder(Document):
+    """One artifact to build. `parameters` is the compiler's own document, part of the key."""
+
+    kind: BuildKind
+    key: Sha256
+    model: str
+    version: int
+    field: str
+    target: str | None = None
+    gpu: bool = False
+    inputs: tuple[LockedFile, ...]
+    parameters: dict[str, Any]
+
+
+class Lock(Document):
+    contract: Literal[1] = CONTRACT
+    request: Request
+    sources: tuple[LockedSource, ...]
+    builds: tuple[BuildOrder, ...]
+
+
+class Tensor(Document):
+    """A tensor of a model. `shape` leaves out the batch axis where the model is batchable; -1 is any."""
+
+    name: str
+    data_type: str
+    """Triton's name, e.g. TYPE_FP32."""
+    shape: tuple[int, ...]
+    optional: bool = False
+
+
+class ModelIO(Document):
+    """Tensors of a model as read from the artifact itself."""
+
+    batchable: bool
+    """Every input and output has a leading batch axis of free size, left out of the shapes."""
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    max_batch_size: int | None = None
+    """The artifact's own limit (a TensorRT profile's maximum, a pipeline's max_batch_size)."""
+    decoupled: bool = False
+    profiles: tuple[str, ...] = ()
+    """TensorRT profile indices to list under instance_group.profile."""
+
+
+class SampleTensor(Document):
+    """One input of a request; raw little-endian bytes in `file`."""
+
+    name: str
+    data_type: str
+    shape: tuple[int, ...]
+    file: str
+
+
+class SampleRequest(Document):
+    """A request known to fit a model; shapes include the batch axis where the model batches."""
+
+    inputs: tuple[SampleTensor, ...]
+
+
+class Fault(Document):
+    """A failure with a cure. `field` is a path in the resource, empty where none is at fault."""
+
+    code: Reason
+    message: str
+    field: str = ""
+
+
+class CompileResult(Document):
+    """What compile leaves in out/result.json: either a fault, or files (paths under out/) and their tensors."""
+
+    contract: Literal[1] = CONTRACT
+    fault: Fault | None = None
+    files: tuple[str, ...] = ()
+    io: ModelIO | None = None
+    samples: tuple[SampleRequest, ...] = ()
+    provenance: dict[str, Any] = {}
+
+
+class ArtifactRecord(Document):
+    """artifacts/<kind>/<key>.json: written last, so that a record proves its blobs."""
+
+    contract: Literal[1] = CONTRACT
+    kind: BuildKind
+    key: Sha256
+    files: tuple[LockedFile, ...]
+    io: ModelIO
+    samples: tuple[SampleRequest, ...] = ()
+    sample_files: tuple[LockedFile, ...] = ()
+    provenance: dict[str, Any] = {}
+
+
+class ManifestFile(Document):
+    sha256: Sha256
+    size: int
+    mode: int = 0o644
+
+
+class ServerRequirements(Document):
+    """What the published configs ask of the server and its pod."""
+
+    args: tuple[str, ...] = ()
+    """tritonserver options derived from the configs (cache, rate limit, auto-complete)."""
+    shared_memory_mib: int = 64
+    gpu: bool = False
+    entrypoint: str = ""
+    sticky_sessions: bool = False
+    """A model keeps state per client: requests of one client must reach one replica."""
+
+
+class TargetManifest(Document):
+    """Files of one target: models/<model>/..., verification/<...>; paths are relative to the target's folder."""
+
+    files: dict[str, ManifestFile]
+
+
+class Manifest(Document):
+    """manifest.json of a revision; its digest is the revision's name."""
+
+    contract: Literal[1] = CONTRACT
+    namespace: str
+    name: str
+    lock: Sha256
+    server_image: str
+    versions: Versions
+    server: ServerRequirements
+    targets: dict[str, TargetManifest]
+
+
+class VerificationCase(Document):
+    """verification/cases.json holds a list of these: one request each, sample files beside it.
+
+    inputs empty: verify derives zeros from the model's metadata as the server reports it.
+    """
+
+    model: str
+    inputs: tuple[SampleTensor, ...] = ()
+
+
+class VerificationPlan(Document):
+    cases: tuple[VerificationCase, ...]
+
+
+class NextBuild(Document):
+    """A build the operator may start now; `target` names the target whose GPU it needs."""
+
+    kind: BuildKind
+    key: Sha256
+    model: str
+    target: str | None = None
+    gpu: bool = False
+
+
+class Result(Document):
+    """Termination message of a Job's counting container."""
+
+    contract: Literal[1] = CONTRACT
+    lock: str = ""
+    revision: str = ""
+    next: tuple[NextBuild, ...] = ()
+    more: int = 0
+    """Builds that did not fit into the message; the next round names them."""
+    cached: int = 0
+    """Artifacts of this lock that were there already."""
+    server: ServerRequirements | None = None
+    warnings: tuple[str, ...] = ()
+    fault: Fault | None = None
+
+    def message(self) -> str:
+        """The JSON for /dev/termination-log, cut to RESULT_LIMIT bytes by dropping what can be dropped."""
+        result = self
+        while len(text := result.model_dump_json(exclude_defaults=True)) > RESULT_LIMIT:
+            result = result._smaller()
+        return text
+
+    def _smaller(self) -> Result:
+        if self.warnings:
+            return self.model_copy(update={"warnings": self.warnings[:-1]})
+        if self.next:
+            return self.model_copy(update={"next": self.next[:-1], "more": self.more + 1})
+        if self.fault and len(self.fault.message) > 200:  # noqa: PLR2004 - the rest of a Fault is short
+            cut = self.fault.message[: len(self.fault.message) - 100].rstrip() + "…"
+            return self.model_copy(update={"fault": self.fault.model_copy(update={"message": cut})})
+        raise ValueError("a result without lists and long texts exceeds the limit")

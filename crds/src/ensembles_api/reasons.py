@@ -1,0 +1,145 @@
+"""Every condition type and reason the product reports, with meaning and cure: docs/reasons.md is made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Condition(str, Enum):
+    READY = "Ready"
+    AVAILABLE = "Available"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    ASSEMBLED = "Assembled"
+    BUILT = "Built"
+    PUBLISHED = "Published"
+    VERIFIED = "Verified"
+
+
+class Nature(str, Enum):
+    """What a reason asks of the operator."""
+
+    PROGRESS = "progress"
+    """Going on by itself."""
+    USER = "user"
+    """Stalled until the resource, or what it refers to, changes."""
+    GRACE = "grace"
+    """Reconciling for a while (GitOps applies in any order), then Stalled; retried all the same."""
+    WORLD = "world"
+    """Retried with backoff for ever."""
+    WAITING = "waiting"
+    """Not a failure: something scarce is not free yet."""
+
+
+class Reason(str, Enum):
+    # progress
+    READY = "Ready"
+    ASSEMBLING = "Assembling"
+    BUILDING = "Building"
+    PUBLISHED = "Published"
+    ROLLING_OUT = "RollingOut"
+    VERIFYING = "Verifying"
+    PROMOTING = "Promoting"
+    SUSPENDED = "Suspended"
+    DELETING = "Deleting"
+    PENDING = "Pending"
+    AVAILABLE = "EndpointsReady"
+    UNAVAILABLE = "NoReadyEndpoints"
+    # the user's
+    INVALID_SPEC = "InvalidSpec"
+    INVALID_MODEL = "InvalidModel"
+    INVALID_PIPELINE = "InvalidPipeline"
+    INVALID_CONFIG = "InvalidConfig"
+    INVALID_WIRING = "InvalidWiring"
+    DIGEST_MISMATCH = "DigestMismatch"
+    UNKNOWN_RELEASE = "UnknownRelease"
+    RELEASE_MISMATCH = "ReleaseMismatch"
+    OBJECT_NOT_OWNED = "ObjectNotOwned"
+    INVALID_POD_SETTINGS = "InvalidPodSettings"
+    OUT_OF_MEMORY = "OutOfMemory"
+    COMPILE_FAILED = "CompileFailed"
+    BUILD_TIMED_OUT = "BuildTimedOut"
+    LOAD_FAILED = "LoadFailed"
+    VERIFICATION_FAILED = "VerificationFailed"
+    TOO_MANY_ROUNDS = "TooManyRounds"
+    NOT_SUPPORTED = "NotSupported"
+    # grace, then the user's
+    SOURCE_MISSING = "SourceMissing"
+    BUCKET_MISSING = "BucketMissing"
+    ACCESS_DENIED = "AccessDenied"
+    SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason, not a secret
+    CONFIG_MAP_MISSING = "ConfigMapMissing"
+    # the world's
+    STORAGE_UNAVAILABLE = "StorageUnavailable"
+    STORAGE_CORRUPT = "StorageCorrupt"
+    ARTIFACT_VANISHED = "ArtifactVanished"
+    JOB_FAILED = "JobFailed"
+    POD_LOST = "PodLost"
+    API_UNAVAILABLE = "ApiUnavailable"
+    # waiting
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    WAITING_FOR_GPU = "WaitingForGPU"
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_UNAVAILABLE = "ImageUnavailable"
+
+
+@dataclass(frozen=True)
+class ReasonInfo:
+    reason: Reason
+    nature: Nature
+    meaning: str
+    cure: str
+
+
+_P, _U, _G, _W, _Q = Nature.PROGRESS, Nature.USER, Nature.GRACE, Nature.WORLD, Nature.WAITING
+REASONS: dict[Reason, ReasonInfo] = {
+    info.reason: info
+    for info in (
+        ReasonInfo(Reason.READY, _P, "This generation is published, verified and serving.", ""),
+        ReasonInfo(Reason.ASSEMBLING, _P, "Sources are pinned and checked.", ""),
+        ReasonInfo(Reason.BUILDING, _P, "Artifacts are built.", ""),
+        ReasonInfo(Reason.PUBLISHED, _P, "The revision is complete in storage.", ""),
+        ReasonInfo(Reason.ROLLING_OUT, _P, "New servers fetch and load the revision.", ""),
+        ReasonInfo(Reason.VERIFYING, _P, "The new servers are asked for real inferences.", ""),
+        ReasonInfo(Reason.PROMOTING, _P, "The Service moves to the new servers.", ""),
+        ReasonInfo(Reason.SUSPENDED, _P, "spec.suspend is true: nothing is changed.", "Set spec.suspend to false."),
+        ReasonInfo(Reason.DELETING, _P, "The resource is being deleted.", ""),
+        ReasonInfo(Reason.PENDING, _P, "The step has not begun.", ""),
+        ReasonInfo(Reason.AVAILABLE, _P, "The Service has a ready server.", ""),
+        ReasonInfo(Reason.UNAVAILABLE, _P, "The Service has no ready server.", "See the other conditions and the pods."),
+        ReasonInfo(Reason.INVALID_SPEC, _U, "A field has a value that cannot work.", "Change the field the message names."),
+        ReasonInfo(Reason.INVALID_MODEL, _U, "A model file cannot be used.", "Export the model again, or name the right file."),
+        ReasonInfo(Reason.INVALID_PIPELINE, _U, "A DALI pipeline cannot be used.", "Mend the line the message quotes."),
+        ReasonInfo(Reason.INVALID_CONFIG, _U, "A model's config contradicts the model or is unknown to Triton.", "Change spec.models[].config."),
+        ReasonInfo(Reason.INVALID_WIRING, _U, "An ensemble's steps do not fit together.", "Change the step and tensor the message names."),
+        ReasonInfo(Reason.DIGEST_MISMATCH, _U, "A source's bytes are not the ones its sha256 names.", "Restore the file, or state its new digest."),
+        ReasonInfo(Reason.UNKNOWN_RELEASE, _U, "spec.runtime.release is not in the release table.", "Choose a listed release, or give the images."),
+        ReasonInfo(Reason.RELEASE_MISMATCH, _U, "The builder image does not fit the server image.", "Use two images of one release."),
+        ReasonInfo(Reason.OBJECT_NOT_OWNED, _U, "An object with a name the operator needs belongs to somebody else.", "Rename or remove that object."),
+        ReasonInfo(Reason.INVALID_POD_SETTINGS, _U, "The API server refuses the pods that spec.serving or spec.build describe.", "Change the field the message names."),
+        ReasonInfo(Reason.OUT_OF_MEMORY, _U, "A Job needed more memory than its limit, twice.", "Raise spec.build.resources.limits.memory."),
+        ReasonInfo(Reason.COMPILE_FAILED, _U, "The compiler ended without a result.", "Read the build Job's log."),
+        ReasonInfo(Reason.BUILD_TIMED_OUT, _U, "A build ran longer than allowed.", "Raise spec.build.timeoutSeconds."),
+        ReasonInfo(Reason.LOAD_FAILED, _U, "tritonserver cannot load the revision.", "Read the message and the server's log; the old revision goes on serving."),
+        ReasonInfo(Reason.VERIFICATION_FAILED, _U, "The new servers answered wrongly or not at all.", "Read the message; the old revision goes on serving."),
+        ReasonInfo(Reason.TOO_MANY_ROUNDS, _U, "Building did not come to an end.", "Report this with the assemble Jobs' logs."),
+        ReasonInfo(Reason.NOT_SUPPORTED, _U, "The builder image cannot build this.", "Use a builder image that has what the message names."),
+        ReasonInfo(Reason.SOURCE_MISSING, _G, "A source object does not exist.", "Upload it, or correct the uri."),
+        ReasonInfo(Reason.BUCKET_MISSING, _G, "The bucket does not exist.", "Create it, or correct the uri."),
+        ReasonInfo(Reason.ACCESS_DENIED, _G, "Storage refuses the keys.", "Correct the Secret or the bucket's policy."),
+        ReasonInfo(Reason.SECRET_MISSING, _G, "A Secret, or a key in it, does not exist.", "Create it in the same namespace."),
+        ReasonInfo(Reason.CONFIG_MAP_MISSING, _G, "A ConfigMap, or a key in it, does not exist.", "Create it in the same namespace."),
+        ReasonInfo(Reason.STORAGE_UNAVAILABLE, _W, "Storage does not answer.", "Retried; check spec.storage.endpoint and the network."),
+        ReasonInfo(Reason.STORAGE_CORRUPT, _W, "Storage returned other bytes than were written.", "Retried; check the storage if it stays."),
+        ReasonInfo(Reason.ARTIFACT_VANISHED, _W, "An artifact built a moment ago is gone.", "Retried; look for lifecycle rules on the bucket."),
+        ReasonInfo(Reason.JOB_FAILED, _W, "A Job ended without a result.", "Retried; read the Job's log."),
+        ReasonInfo(Reason.POD_LOST, _W, "A Job's pod vanished or was evicted.", "Retried."),
+        ReasonInfo(Reason.API_UNAVAILABLE, _W, "The Kubernetes API refused or failed.", "Retried."),
+        ReasonInfo(Reason.QUOTA_EXCEEDED, _Q, "A ResourceQuota leaves no room for the pod.", "Raise the quota or lower the requests."),
+        ReasonInfo(Reason.WAITING_FOR_GPU, _Q, "No matching GPU is free.", "Free one, or add a node."),
+        ReasonInfo(Reason.UNSCHEDULABLE, _Q, "No node fits the pod.", "Add a node, or lower requests and selectors."),
+        ReasonInfo(Reason.IMAGE_UNAVAILABLE, _Q, "An image cannot be pulled.", "Check its name, the registry and imagePullSecrets."),
+    )
+}  # fmt: skip
+"""One row for each Reason (a test holds that)."""

@@ -1,0 +1,68 @@
+"""InferenceEnsemble `status`: only a report, rebuilt from the cluster at every pass."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from ensembles_api.schema import ApiModel, rules
+
+
+class StatusCondition(ApiModel):
+    type: str = Field(max_length=64)
+    status: Literal["True", "False", "Unknown"]
+    observed_generation: int
+    last_transition_time: str = Field(max_length=40)
+    reason: str = Field(max_length=64)
+    message: str = Field(max_length=4096)
+
+
+class ModelStatus(ApiModel):
+    name: str = Field(max_length=128)
+    kind: str = Field(max_length=16)
+    state: Literal["Pending", "Building", "Built", "Failed"]
+    key: str | None = Field(None, max_length=64)
+    seconds: int | None = None
+
+
+class TargetStatus(ApiModel):
+    name: str = Field(max_length=20)
+    deployment: str = Field(max_length=63)
+    ready_replicas: int = 0
+    replicas: int = 0
+
+
+class RolloutRecord(ApiModel):
+    """One rollout of the history, newest first."""
+
+    number: int
+    revision: str = Field(max_length=64)
+    rollout: str = Field(max_length=16)
+    outcome: str = Field(max_length=32)
+    started_at: str | None = Field(None, max_length=40)
+    finished_at: str | None = Field(None, max_length=40)
+    message: str | None = Field(None, max_length=1024)
+
+
+class InferenceEnsembleStatus(ApiModel):
+    observed_generation: int = -1
+    conditions: list[StatusCondition] = Field(
+        default_factory=list,
+        max_length=16,
+        json_schema_extra=rules(
+            **{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+        ),
+    )
+    stage: str | None = Field(None, max_length=32)
+    revision: str | None = Field(None, max_length=64, description="The revision that serves.")
+    rollout: str | None = Field(None, max_length=16)
+    url: str | None = Field(None, max_length=512)
+    entrypoint: str | None = Field(None, max_length=128)
+    replicas: str | None = Field(None, max_length=32, description="Ready and wanted servers.")
+    attempt: int | None = Field(None, description="Tries of the step that is being retried.")
+    retry_at: str | None = Field(None, max_length=40)
+    models: list[ModelStatus] = Field(default_factory=list, max_length=64)
+    targets: list[TargetStatus] = Field(default_factory=list, max_length=8)
+    warnings: list[str] = Field(default_factory=list, max_length=32)
+    history: list[RolloutRecord] = Field(default_factory=list, max_length=100)
