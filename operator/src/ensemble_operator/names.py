@@ -1,0 +1,44 @@
+"""Names of the cluster objects of an ensemble. All fit 63 characters for a resource name of up to 40."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+
+def digest(value: Any) -> str:
+    """sha256 (hex) of a JSON value's canonical text."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def request(name: str, inputs: str) -> str:
+    return f"{name}-request-{inputs[:10]}"
+
+
+def assemble_job(name: str, inputs: str, *, number: int, attempt: int) -> str:
+    return f"{name}-asm-{inputs[:8]}-{number}-{attempt}"
+
+
+def build_job(kind: str, key: str, *, attempt: int) -> str:
+    """Without the ensemble's name: one Job builds for all ensembles of the namespace."""
+    return f"build-{kind}-{key[:20]}-{attempt}"
+
+
+def verify_job(name: str, rollout: str, *, attempt: int) -> str:
+    return f"{name}-verify-{rollout}-{attempt}"
+
+
+def prune_job(name: str, kept: str, *, attempt: int) -> str:
+    return f"{name}-prune-{kept[:8]}-{attempt}"
+
+
+def rollout(name: str, rollout_hash: str) -> str:
+    """The ControllerRevision, and the headless Service in front of one rollout's pods."""
+    return f"{name}-{rollout_hash}"
+
+
+def deployment(name: str, rollout_hash: str, target: str) -> str:
+    """At most 40 + 1 + 8 + 1 + 8: long target names are cut by hash."""
+    short = target if len(target) <= 8 else digest(target)[:8]  # noqa: PLR2004
+    return f"{name}-{rollout_hash}-{short}"

@@ -1,0 +1,161 @@
+"""What one pass sees of an ensemble: the resource and its children, parsed into frozen values.
+
+`ensemble_operator.observe` fills these from the watch cache; the planner reads nothing else, so every decision
+can be tested by writing an Observation down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from ensembles_api.spec import InferenceEnsembleSpec
+
+from ensemble_operator.resources.rollout import RolloutData
+
+JobRole = Literal["assemble", "build", "verify", "prune"]
+JobState = Literal["active", "succeeded", "failed"]
+
+
+@dataclass(frozen=True)
+class SpecError:
+    """The spec does not parse: the field's path (spec.…) and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+@dataclass(frozen=True)
+class ContainerSeen:
+    name: str
+    init: bool = False
+    running: bool = False
+    ready: bool = False
+    waiting_reason: str = ""
+    waiting_message: str = ""
+    exit_code: int | None = None
+    """Of the present or, where it was restarted, the last termination; None where it never ended."""
+    terminated_reason: str = ""
+    """OOMKilled, Error, Completed, …"""
+    termination_message: str = ""
+    finished_at: datetime | None = None
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
+class PodSeen:
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+    phase: str
+    reason: str = ""
+    """status.reason: DeadlineExceeded, Evicted, …"""
+    message: str = ""
+    ready: bool = False
+    deleting: bool = False
+    scheduled: bool = True
+    unscheduled_reason: str = ""
+    """reason of PodScheduled=False: Unschedulable, SchedulingGated."""
+    unscheduled_message: str = ""
+    disrupted: bool = False
+    """A DisruptionTarget condition is true: evicted, preempted, node lost."""
+    created: datetime | None = None
+    containers: tuple[ContainerSeen, ...] = ()
+
+    def container(self, name: str) -> ContainerSeen | None:
+        return next((c for c in self.containers if c.name == name), None)
+
+
+@dataclass(frozen=True)
+class JobSeen:
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    state: JobState
+    created: datetime
+    finished_at: datetime | None = None
+    failed_reason: str = ""
+    """Reason of the Job's Failed condition."""
+    owners: tuple[str, ...] = ()
+    """uids of ownerReferences."""
+    deleting: bool = False
+    suspended: bool = False
+    pods: tuple[PodSeen, ...] = ()
+    create_error: str = ""
+    """Message of the newest FailedCreate Event (quota, admission), only read while the Job has no pod."""
+
+
+@dataclass(frozen=True)
+class DeploymentSeen:
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+    manifest: Mapping[str, Any]
+    """The live object, to compare with what it should be."""
+    replicas: int
+    ready_replicas: int = 0
+    available_replicas: int = 0
+    updated_replicas: int = 0
+    observed: bool = True
+    """status.observedGeneration has reached metadata.generation."""
+    created: datetime | None = None
+    deleting: bool = False
+    pods: tuple[PodSeen, ...] = ()
+
+
+@dataclass(frozen=True)
+class RolloutSeen:
+    """A ControllerRevision of ours."""
+
+    name: str
+    uid: str
+    number: int
+    data: RolloutData
+    annotations: Mapping[str, str]
+    created: datetime
+
+
+@dataclass(frozen=True)
+class ObjectSeen:
+    """A Service, PodDisruptionBudget or ConfigMap under a name we use, ours or not."""
+
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    owners: tuple[str, ...]
+    manifest: Mapping[str, Any]
+    deleting: bool = False
+
+
+@dataclass(frozen=True)
+class Observation:
+    now: datetime
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    annotations: Mapping[str, str]
+    finalizers: tuple[str, ...]
+    deleting_since: datetime | None
+    spec: InferenceEnsembleSpec | None
+    """None where it does not parse; then `spec_error` says why."""
+    spec_error: SpecError | None
+    status: Mapping[str, Any]
+    """The status as last written, {} at first; camelCase."""
+    config_maps: Mapping[str, Mapping[str, str] | None] = field(default_factory=dict)
+    """Every ConfigMap that the spec's sources name: key -> sha256 of its value; None where it does not exist."""
+    jobs: tuple[JobSeen, ...] = ()
+    """Jobs owned by this ensemble, and build Jobs of the namespace under keys it may share."""
+    deployments: tuple[DeploymentSeen, ...] = ()
+    rollouts: tuple[RolloutSeen, ...] = ()
+    services: tuple[ObjectSeen, ...] = ()
+    budgets: tuple[ObjectSeen, ...] = ()
+    requests: tuple[ObjectSeen, ...] = ()
+    """ConfigMaps that hold requests of this ensemble."""
+    endpoints_ready: bool = False
+    """The ensemble's Service has a ready endpoint."""
+    namespace_terminating: bool = False

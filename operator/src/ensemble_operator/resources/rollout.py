@@ -1,0 +1,50 @@
+"""The inputs of one rollout: what its ControllerRevision holds and its Deployments are rendered from."""
+
+from __future__ import annotations
+
+from ensembles_api.contract import Document, ServerRequirements, TargetRequest
+from ensembles_api.spec import Serving, Storage
+
+from ensemble_operator.names import digest
+
+RENDERER_VERSION = 1
+"""Raise this when the rendered Deployment changes: golden files fail otherwise. Old rollouts keep theirs."""
+
+ROLLOUT_HASH_LENGTH = 8
+
+ANNOTATION_OUTCOME = "ensembles.dev/outcome"
+"""On the ControllerRevision, whose data cannot change: '' | Promoted | Failed | Superseded."""
+ANNOTATION_OUTCOME_AT = "ensembles.dev/outcomeAt"
+ANNOTATION_MESSAGE = "ensembles.dev/message"
+ANNOTATION_REASON = "ensembles.dev/reason"
+ANNOTATION_PROMOTED_AT = "ensembles.dev/promotedAt"
+ANNOTATION_RETIRED_AT = "ensembles.dev/retiredAt"
+"""When another rollout took its place; its servers are deleted retainSeconds later."""
+
+
+class RolloutData(Document):
+    """Data of a ControllerRevision; immutable in the API server, too."""
+
+    renderer: int = RENDERER_VERSION
+    inputs: str
+    """Digest of all that decides the revision; finds the revision again without building."""
+    revision: str
+    lock: str
+    storage: Storage
+    server_image: str
+    tools_image: str
+    image_pull_policy: str
+    serving: Serving
+    """As in the spec, but replicas are those at creation: later ones go through the scale subresource."""
+    verify_seconds: int
+    targets: tuple[TargetRequest, ...]
+    server: ServerRequirements
+    requested_at: str = ""
+
+    def rollout_hash(self) -> str:
+        """Names the rollout. Leaves out what must not restart servers: the operator's own images, replicas."""
+        document = self.model_dump(mode="json")
+        for name in ("inputs", "lock", "tools_image", "image_pull_policy", "verify_seconds", "requested_at"):
+            del document[name]
+        del document["serving"]["replicas"]
+        return digest(document)[:ROLLOUT_HASH_LENGTH]
