@@ -11,8 +11,6 @@ from pathlib import Path
 
 from localcluster.errors import ClusterError
 
-STOP_SECONDS = 15.0
-
 
 @dataclass(frozen=True)
 class Record:
@@ -55,7 +53,7 @@ def running(name: str, *, run: Path) -> Record | None:
     return record if born_at(record.pid) == record.born else None
 
 
-def stop(name: str, *, run: Path, seconds: float = STOP_SECONDS) -> bool:
+def stop(name: str, *, run: Path, seconds: float) -> bool:
     """End the process with SIGTERM, then SIGKILL. Return whether there was one."""
     record = running(name, run=run)
     if record is not None:
@@ -96,7 +94,7 @@ def command_line(pid: int) -> tuple[str, ...]:
 
 
 def all_pids() -> list[int]:
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 def children(pid: int) -> list[int]:

