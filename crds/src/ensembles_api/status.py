@@ -62,6 +62,7 @@ class InferenceEnsembleStatus(ApiModel):
     replicas: str | None = Field(None, max_length=32, description="Ready and wanted servers.")
     attempt: int | None = Field(None, description="Tries of the step that is being retried.")
     retry_at: str | None = Field(None, max_length=40)
+    failing_since: str | None = Field(None, max_length=40, description="Since when the present failure lasts.")
     models: list[ModelStatus] = Field(default_factory=list, max_length=64)
     targets: list[TargetStatus] = Field(default_factory=list, max_length=8)
     warnings: list[str] = Field(default_factory=list, max_length=32)
