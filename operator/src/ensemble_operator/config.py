@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
+from pydantic import Field
+
 from ensembles_api.contract import Versions
 from ensembles_api.schema import ApiModel
-from pydantic import Field
 
 
 class Release(ApiModel):

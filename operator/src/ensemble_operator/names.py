@@ -42,3 +42,22 @@ def deployment(name: str, rollout_hash: str, target: str) -> str:
     """At most 40 + 1 + 8 + 1 + 8: long target names are cut by hash."""
     short = target if len(target) <= 8 else digest(target)[:8]  # noqa: PLR2004
     return f"{name}-{rollout_hash}-{short}"
+
+
+LABEL_INPUTS = "ensembles.dev/inputs"
+"""First 16 characters of the inputs digest; the annotation of the same name holds it whole."""
+ANNOTATION_INPUTS = "ensembles.dev/inputs"
+ANNOTATION_ROUND = "ensembles.dev/round"
+ANNOTATION_ATTEMPT = "ensembles.dev/attempt"
+ANNOTATION_LOCK = "ensembles.dev/lock"
+ANNOTATION_KEY = "ensembles.dev/key"
+ANNOTATION_FIRST_FAILURE = "ensembles.dev/firstFailure"
+
+ANNOTATION_ACTIVE = "ensembles.dev/active"
+"""On the Service: the rollout that clients reach."""
+ANNOTATION_NEXT = "ensembles.dev/next"
+"""On the Service while it selects two rollouts: the one that takes over."""
+ANNOTATION_OVERLAP_SINCE = "ensembles.dev/overlapSince"
+
+COUNTING_CONTAINER = {"assemble": "assemble", "build": "upload", "verify": "verify", "prune": "prune"}
+"""By Job role: the container whose termination message is the Job's result."""

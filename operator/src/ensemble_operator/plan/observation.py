@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from ensembles_api.spec import InferenceEnsembleSpec
-
 from ensemble_operator.resources.rollout import RolloutData
+from ensembles_api.spec import InferenceEnsembleSpec
 
 JobRole = Literal["assemble", "build", "verify", "prune"]
 JobState = Literal["active", "succeeded", "failed"]

@@ -13,10 +13,10 @@ RENDERER_VERSION = 1
 ROLLOUT_HASH_LENGTH = 8
 
 ANNOTATION_OUTCOME = "ensembles.dev/outcome"
-"""On the ControllerRevision, whose data cannot change: '' | Promoted | Failed | Superseded."""
-ANNOTATION_OUTCOME_AT = "ensembles.dev/outcomeAt"
-ANNOTATION_MESSAGE = "ensembles.dev/message"
+"""On the ControllerRevision, whose data cannot change: absent | Promoted | Failed | Superseded."""
 ANNOTATION_REASON = "ensembles.dev/reason"
+ANNOTATION_MESSAGE = "ensembles.dev/message"
+ANNOTATION_FAILED_AT = "ensembles.dev/failedAt"
 ANNOTATION_PROMOTED_AT = "ensembles.dev/promotedAt"
 ANNOTATION_RETIRED_AT = "ensembles.dev/retiredAt"
 """When another rollout took its place; its servers are deleted retainSeconds later."""
@@ -26,6 +26,8 @@ class RolloutData(Document):
     """Data of a ControllerRevision; immutable in the API server, too."""
 
     renderer: int = RENDERER_VERSION
+    uid: str
+    """Of the InferenceEnsemble: one re-created under the same name gets new object names."""
     inputs: str
     """Digest of all that decides the revision; finds the revision again without building."""
     revision: str

@@ -1,0 +1,1 @@
+"""Pure decisions: an Observation in, a Plan out. Nothing here performs I/O or reads the clock."""

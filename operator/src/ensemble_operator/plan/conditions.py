@@ -1,0 +1,258 @@
+"""Status and Events from the lanes' outcomes, in the form that kubectl wait, Argo CD, Flux and Helm understand.
+
+Stalled and Reconciling exist only while True, and never together; Ready says whether this generation serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ensemble_operator.plan import history
+from ensemble_operator.plan.actions import Event
+from ensemble_operator.plan.build_lane import BuildOutcome
+from ensemble_operator.plan.healing import deployments_of
+from ensemble_operator.plan.observation import Observation
+from ensemble_operator.plan.serve_lane import ServeOutcome
+from ensemble_operator.plan.trouble import Trouble
+from ensemble_operator.resources.rollout import (
+    ANNOTATION_FAILED_AT,
+    ANNOTATION_MESSAGE,
+    ANNOTATION_PROMOTED_AT,
+)
+from ensembles_api.names import HTTP_PORT
+from ensembles_api.reasons import Condition, Nature, Reason
+from ensembles_api.spec import KINDS, Model
+from ensembles_api.status import (
+    InferenceEnsembleStatus,
+    ModelStatus,
+    RolloutRecord,
+    StatusCondition,
+    TargetStatus,
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All that the status is made from. `reason`/`message` speak of this generation."""
+
+    reason: Reason
+    message: str
+    ready: bool
+    trouble: Trouble | None = None
+    building: BuildOutcome | None = None
+    serving: ServeOutcome | None = None
+    suspended: bool = False
+
+
+def summarise(
+    building: BuildOutcome | None, serving: ServeOutcome, trouble: Trouble | None, *, suspended: bool
+) -> Summary:
+    """Which of the lanes speaks: what went wrong before what goes on, building before serving."""
+    found = trouble or (building.trouble if building else None) or serving.trouble
+    ready = serving.done and trouble is None
+    if ready:
+        return Summary(Reason.READY, serving.message, True, None, building, serving, suspended)
+    if suspended:
+        return Summary(Reason.SUSPENDED, "spec.suspend is true", False, None, building, serving, suspended)
+    lane = serving if building is not None and building.wanted is not None else building
+    step = lane.step if lane else Reason.PENDING
+    message = lane.message if lane else ""
+    if found is not None:
+        return Summary(found.reason, found.text(), False, found, building, serving, suspended)
+    return Summary(step, message, False, None, building, serving, suspended)
+
+
+def failing_since(observation: Observation, summary: Summary) -> datetime | None:
+    """Since when this very trouble lasts; the last status is asked, losing it only restarts the grace time."""
+    if summary.trouble is None:
+        return None
+    if summary.trouble.since is not None:
+        return summary.trouble.since
+    before = observation.status.get("failingSince")
+    ready = _condition(observation.status, Condition.READY)
+    if before and ready and ready.get("reason") == summary.reason.value:
+        return datetime.fromisoformat(before)
+    return observation.now
+
+
+def status(
+    observation: Observation, summary: Summary, *, stalled: bool, since: datetime | None
+) -> dict[str, Any]:
+    """The whole status document (camelCase)."""
+    serving, building, trouble = summary.serving, summary.building, summary.trouble
+    active = serving.active if serving else None
+    rollout = history.find(observation, active) if active else None
+    spec = observation.spec
+    document = InferenceEnsembleStatus(
+        observed_generation=observation.generation,
+        conditions=_conditions(observation, summary, stalled=stalled),
+        stage="Stalled" if stalled else summary.reason.value,
+        revision=rollout.data.revision if rollout else None,
+        rollout=active,
+        url=f"http://{observation.name}.{observation.namespace}.svc:{HTTP_PORT}" if active else None,
+        entrypoint=rollout.data.server.entrypoint or None if rollout else None,
+        replicas=_replicas(observation, active),
+        attempt=trouble.attempt if trouble and trouble.attempt else None,
+        retry_at=_text(trouble.retry_at) if trouble else None,
+        failing_since=_text(since),
+        models=[_model_status(model, building) for model in spec.models] if spec else [],
+        targets=_targets(observation, active),
+        warnings=list(
+            building.warnings if building and building.warnings else _old_warnings(observation, building)
+        ),
+        history=_history(observation)[:100],
+    )
+    return document.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _old_warnings(observation: Observation, building: BuildOutcome | None) -> list[str]:
+    """Warnings come with the assembler's result; once its Job is gone the status is where they live."""
+    if building is None or building.wanted is None:
+        return []
+    return list(observation.status.get("warnings", []))
+
+
+def _conditions(observation: Observation, summary: Summary, *, stalled: bool) -> list[StatusCondition]:
+    values: list[tuple[Condition, str, Reason, str]] = [
+        (Condition.READY, _bool(summary.ready), summary.reason, summary.message)
+    ]
+    if stalled:
+        values.append((Condition.STALLED, "True", summary.reason, summary.message))
+    elif not summary.ready and not summary.suspended:
+        values.append((Condition.RECONCILING, "True", summary.reason, summary.message))
+    available = observation.endpoints_ready and bool(summary.serving and summary.serving.active)
+    values.append(
+        (Condition.AVAILABLE, "True", Reason.AVAILABLE, "the Service has a ready server")
+        if available
+        else (Condition.AVAILABLE, "False", Reason.UNAVAILABLE, "the Service has no ready server")
+    )
+    values += _stages(summary)
+    return [_stamped(observation, *value) for value in values]
+
+
+def _stages(summary: Summary) -> list[tuple[Condition, str, Reason, str]]:
+    building, serving = summary.building, summary.serving
+    if building is None:
+        return []
+    published = building.wanted is not None
+    verified = published and bool(serving and serving.verified)
+    rows = [
+        (Condition.ASSEMBLED, building.assembled, Reason.ASSEMBLING),
+        (Condition.BUILT, building.built, Reason.BUILDING),
+        (Condition.PUBLISHED, published, Reason.PENDING),
+        (Condition.VERIFIED, verified, Reason.PENDING),
+    ]
+    texts = {
+        Condition.ASSEMBLED: "sources are pinned and checked",
+        Condition.BUILT: _built_text(building),
+        Condition.PUBLISHED: "the revision is complete in storage",
+        Condition.VERIFIED: "the servers answered real inferences",
+    }
+    return [
+        (kind, "True", Reason.READY, texts[kind])
+        if done
+        else (kind, "False", reason, texts[kind] if kind is Condition.BUILT else "not yet")
+        for kind, done, reason in rows
+    ]
+
+
+def _built_text(building: BuildOutcome) -> str:
+    if building.built:
+        return "every artifact is there"
+    if building.builds_total:
+        return f"{building.builds_done} of {building.builds_total} artifacts are built"
+    return "not yet"
+
+
+def _bool(value: bool) -> str:  # noqa: FBT001
+    return "True" if value else "False"
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+
+
+def _condition(document: Mapping[str, Any], kind: Condition) -> Mapping[str, Any] | None:
+    return next((c for c in document.get("conditions", []) if c.get("type") == kind.value), None)
+
+
+def _stamped(
+    observation: Observation, kind: Condition, value: str, reason: Reason, message: str
+) -> StatusCondition:
+    before = _condition(observation.status, kind)
+    now = observation.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    moved = before["lastTransitionTime"] if before and before.get("status") == value else now
+    return StatusCondition.model_validate(
+        {
+            "type": kind.value,
+            "status": value,
+            "observedGeneration": observation.generation,
+            "lastTransitionTime": moved,
+            "reason": reason.value,
+            "message": message[:4096],
+        }
+    )
+
+
+def _replicas(observation: Observation, active: str | None) -> str | None:
+    if not active:
+        return None
+    deployments = deployments_of(observation, active)
+    return f"{sum(d.ready_replicas for d in deployments)}/{sum(d.replicas for d in deployments)}"
+
+
+def _targets(observation: Observation, active: str | None) -> list[TargetStatus]:
+    return [
+        TargetStatus(
+            name=d.labels.get("ensembles.dev/target", ""),
+            deployment=d.name,
+            ready_replicas=d.ready_replicas,
+            replicas=d.replicas,
+        )
+        for d in (deployments_of(observation, active) if active else [])
+    ]
+
+
+def _model_status(model: Model, building: BuildOutcome | None) -> ModelStatus:
+    kind = next((k for k in KINDS if getattr(model, k) is not None), "versions")
+    if building is not None and building.wanted is not None:
+        state = "Built"
+    elif building is not None and model.name in building.building:
+        failed = building.trouble is not None and building.trouble.nature is Nature.USER
+        state = "Failed" if failed else "Building"
+    else:
+        state = "Pending"
+    return ModelStatus.model_validate({"name": model.name, "kind": kind, "state": state})
+
+
+def _history(observation: Observation) -> list[RolloutRecord]:
+    return [
+        RolloutRecord(
+            number=r.number,
+            revision=r.data.revision,
+            rollout=history.rollout_name(r),
+            outcome=history.outcome(r) or "Pending",
+            started_at=_text(r.created),
+            finished_at=r.annotations.get(ANNOTATION_PROMOTED_AT) or r.annotations.get(ANNOTATION_FAILED_AT),
+            message=(r.annotations.get(ANNOTATION_MESSAGE) or "")[:1024] or None,
+        )
+        for r in sorted(observation.rollouts, key=lambda r: r.number, reverse=True)
+    ]
+
+
+def events(observation: Observation, summary: Summary) -> tuple[Event, ...]:
+    """One Event where Ready's reason (or the generation that is ready) changed."""
+    before = _condition(observation.status, Condition.READY)
+    same = before is not None and before.get("reason") == summary.reason.value
+    if same and before is not None and before.get("observedGeneration") == observation.generation:
+        return ()
+    if same and not summary.ready and summary.trouble is None:
+        return ()
+    return (
+        Event(
+            "Normal" if summary.trouble is None else "Warning", summary.reason.value, summary.message[:1000]
+        ),
+    )

@@ -1,0 +1,79 @@
+"""Lane 0: a resource that is being deleted. Nothing is put back; with policy Delete its revisions are removed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ensemble_operator.config import OperatorConfig
+from ensemble_operator.plan import history
+from ensemble_operator.plan.actions import Action, Delete, Event, LeaveJob, Plan, SetFinalizer
+from ensemble_operator.plan.desired import Desired
+from ensemble_operator.plan.observation import Observation
+from ensemble_operator.plan.pruning import prune
+from ensembles_api.names import ANNOTATION_ABANDON_STORAGE, FINALIZER
+from ensembles_api.spec import DeletionPolicy
+
+PATIENCE = timedelta(minutes=10)
+"""So long storage may refuse before the resource is let go without pruning."""
+
+
+def delete(observation: Observation, desired: Desired | None, config: OperatorConfig) -> Plan:
+    """One step of deletion. Without our finalizer the garbage collector does it all."""
+    if FINALIZER not in observation.finalizers:
+        return Plan(actions=tuple(_children(observation)))
+    children = _children(observation)
+    if observation.deployments:
+        return Plan(actions=tuple(children), wake=observation.now + timedelta(seconds=5))
+    skipped = _why_skipped(observation, desired)
+    if skipped:
+        event = Event("Warning", "PruneSkipped", f"revisions stay in storage: {skipped}")
+        return Plan(
+            actions=(*children, *_prune_jobs(observation), SetFinalizer(present=False)), events=(event,)
+        )
+    assert desired is not None  # noqa: S101 - otherwise skipped
+    outcome = prune(observation, desired, config, revisions=None, owned=False)
+    actions = (*children, *outcome.actions)
+    if outcome.done:
+        return Plan(actions=(*actions, SetFinalizer(present=False)))
+    return Plan(actions=actions, wake=outcome.wake or observation.now + timedelta(seconds=30))
+
+
+def _why_skipped(observation: Observation, desired: Desired | None) -> str:
+    if desired is None:
+        return "the spec cannot be read"
+    if desired.spec.deletion_policy is not DeletionPolicy.DELETE:
+        return "deletionPolicy is Retain"
+    if observation.namespace_terminating:
+        return "the namespace is being deleted, no Job can run in it"
+    if ANNOTATION_ABANDON_STORAGE in observation.annotations:
+        return f"annotation {ANNOTATION_ABANDON_STORAGE} is set"
+    since = observation.deleting_since
+    if since is not None and observation.now - since > PATIENCE:
+        return f"pruning did not succeed within {PATIENCE.seconds // 60} minutes"
+    return ""
+
+
+def _prune_jobs(observation: Observation) -> list[Action]:
+    return [
+        Delete("Job", job.name, job.uid)
+        for job in observation.jobs
+        if job.labels.get("ensembles.dev/role") == "prune" and not job.deleting
+    ]
+
+
+def _children(observation: Observation) -> list[Action]:
+    actions: list[Action] = [
+        Delete("Deployment", d.name, d.uid) for d in observation.deployments if not d.deleting
+    ]
+    for job in observation.jobs:
+        role = job.labels.get("ensembles.dev/role")
+        if role == "build" and observation.uid in job.owners:
+            actions.append(LeaveJob(job.name, job.uid))
+        elif role in {"assemble", "verify"} and not job.deleting:
+            actions.append(Delete("Job", job.name, job.uid))
+    actions += [
+        Delete("Service", s.name, s.uid)
+        for s in observation.services
+        if history.is_ours(s, observation) and not s.deleting
+    ]
+    return actions

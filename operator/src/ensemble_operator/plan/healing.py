@@ -1,0 +1,120 @@
+"""What a rollout's objects should look like, against what they are: missing ones are created, edited ones put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from ensemble_operator import names
+from ensemble_operator.config import OperatorConfig
+from ensemble_operator.plan import history
+from ensemble_operator.plan.actions import Action, Apply, Create, Delete, Scale
+from ensemble_operator.plan.observation import DeploymentSeen, Observation
+from ensemble_operator.resources.budgets import disruption_budget
+from ensemble_operator.resources.drift import covers
+from ensemble_operator.resources.owner import Owner
+from ensemble_operator.resources.rollout import RENDERER_VERSION, RolloutData
+from ensemble_operator.resources.servers import server_deployments
+from ensemble_operator.resources.services import service
+from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE, LABEL_ROLLOUT
+
+
+def heal_deployments(
+    observation: Observation, config: OperatorConfig, owner: Owner, data: RolloutData, *, replicas: int | None
+) -> Iterator[Action]:
+    """Create, put back and scale the Deployments of one rollout. `replicas` None leaves their number alone."""
+    wanted = data.serving.replicas if replicas is None else replicas
+    rendered = server_deployments(
+        owner=owner, data=data, rollout=data.rollout_hash(), config=config, replicas=wanted
+    )
+    seen = {deployment.name: deployment for deployment in observation.deployments}
+    for manifest in rendered:
+        live = seen.get(manifest["metadata"]["name"])
+        if live is None or live.deleting:
+            yield Create(manifest)
+            continue
+        if data.renderer == RENDERER_VERSION and not covers(
+            live.manifest, manifest, ignore=frozenset({"spec.replicas"})
+        ):
+            yield Apply(_without_replicas(manifest))
+        if replicas is not None and live.replicas != replicas:
+            yield Scale(live.name, replicas)
+
+
+def _without_replicas(manifest: dict[str, Any]) -> dict[str, Any]:
+    spec = {key: value for key, value in manifest["spec"].items() if key != "replicas"}
+    return {**manifest, "spec": spec}
+
+
+def heal_budgets(
+    observation: Observation, owner: Owner, data: RolloutData, *, replicas: int | None
+) -> Iterator[Action]:
+    """One PodDisruptionBudget per target while there is more than one replica."""
+    count = data.serving.replicas if replicas is None else replicas
+    seen = {budget.name: budget for budget in observation.budgets}
+    for target in data.targets:
+        wanted = disruption_budget(
+            owner=owner, data=data, rollout=data.rollout_hash(), target=target, replicas=count
+        )
+        live = seen.get(wanted["metadata"]["name"])
+        if count <= 1:
+            if live is not None and not live.deleting:
+                yield Delete("PodDisruptionBudget", live.name, live.uid)
+        elif live is None:
+            yield Create(wanted)
+        elif not covers(live.manifest, wanted):
+            yield Apply(wanted)
+
+
+def main_service_manifest(
+    observation: Observation, owner: Owner, data: RolloutData, *, active: str
+) -> dict[str, Any]:
+    """The Service on one rollout."""
+    return service(
+        owner=owner,
+        selector={LABEL_ENSEMBLE: observation.name, LABEL_ROLE: "server", LABEL_ROLLOUT: active},
+        annotations={names.ANNOTATION_ACTIVE: active},
+        sticky=data.server.sticky_sessions,
+    )
+
+
+def overlap_manifest(
+    observation: Observation, owner: Owner, data: RolloutData, *, active: str, following: str, since: datetime
+) -> dict[str, Any]:
+    """The Service on every server of the ensemble, for the moment in which one rollout follows another."""
+    return service(
+        owner=owner,
+        selector={LABEL_ENSEMBLE: observation.name, LABEL_ROLE: "server"},
+        annotations={
+            names.ANNOTATION_ACTIVE: active,
+            names.ANNOTATION_NEXT: following,
+            names.ANNOTATION_OVERLAP_SINCE: since.isoformat(),
+        },
+        sticky=data.server.sticky_sessions,
+    )
+
+
+def heal_service(
+    observation: Observation, owner: Owner, data: RolloutData, *, active: str
+) -> Iterator[Action]:
+    live = history.main_service(observation)
+    following = live.annotations.get(names.ANNOTATION_NEXT) if live else None
+    since = history.moment(live.annotations.get(names.ANNOTATION_OVERLAP_SINCE)) if live else None
+    if following and since:
+        wanted = overlap_manifest(observation, owner, data, active=active, following=following, since=since)
+    else:
+        wanted = main_service_manifest(observation, owner, data, active=active)
+    if live is None:
+        yield Create(wanted)
+    elif not covers(live.manifest, wanted) or _selects_more(live.manifest, wanted):
+        yield Apply(wanted)
+
+
+def _selects_more(live: Any, wanted: dict[str, Any]) -> bool:
+    """An added selector label hides our pods, though every field of ours is there."""
+    return bool(live.get("spec", {}).get("selector") != wanted["spec"]["selector"])
+
+
+def deployments_of(observation: Observation, rollout: str) -> list[DeploymentSeen]:
+    return [d for d in observation.deployments if d.labels.get(LABEL_ROLLOUT) == rollout and not d.deleting]

@@ -1,0 +1,63 @@
+"""Rollouts as the planner sees them: which serves, which failed, which may go."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from ensemble_operator.names import ANNOTATION_ACTIVE
+from ensemble_operator.plan.observation import ObjectSeen, Observation, RolloutSeen
+from ensemble_operator.resources.rollout import (
+    ANNOTATION_OUTCOME,
+    ANNOTATION_PROMOTED_AT,
+    ANNOTATION_RETIRED_AT,
+)
+from ensembles_api.names import LABEL_ROLLOUT
+
+PROMOTED = "Promoted"
+FAILED = "Failed"
+SUPERSEDED = "Superseded"
+
+
+def rollout_name(rollout: RolloutSeen) -> str:
+    """The rollout's hash, as in labels and object names."""
+    return rollout.data.rollout_hash()
+
+
+def outcome(rollout: RolloutSeen) -> str:
+    return rollout.annotations.get(ANNOTATION_OUTCOME, "")
+
+
+def find(observation: Observation, rollout: str) -> RolloutSeen | None:
+    return next((r for r in observation.rollouts if rollout_name(r) == rollout), None)
+
+
+def main_service(observation: Observation) -> ObjectSeen | None:
+    return next((s for s in observation.services if s.name == observation.name), None)
+
+
+def is_ours(seen: ObjectSeen, observation: Observation) -> bool:
+    return observation.uid in seen.owners
+
+
+def active_rollout(observation: Observation) -> str | None:
+    """What clients reach: what the Service says; where it is gone or was emptied, the last promotion."""
+    service = main_service(observation)
+    if service is not None and is_ours(service, observation):
+        named = service.annotations.get(ANNOTATION_ACTIVE)
+        selected = service.manifest.get("spec", {}).get("selector", {}).get(LABEL_ROLLOUT)
+        for candidate in (named, selected):
+            if candidate and find(observation, candidate):
+                return str(candidate)
+    promoted = [r for r in observation.rollouts if outcome(r) == PROMOTED]
+    newest = max(promoted, key=lambda r: r.annotations.get(ANNOTATION_PROMOTED_AT, ""), default=None)
+    return rollout_name(newest) if newest else None
+
+
+def moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def retained_until(rollout: RolloutSeen, retain_seconds: int) -> datetime | None:
+    """When the servers of a rollout that was replaced may go; None where it was not replaced."""
+    retired = moment(rollout.annotations.get(ANNOTATION_RETIRED_AT))
+    return retired + timedelta(seconds=retain_seconds) if retired else None

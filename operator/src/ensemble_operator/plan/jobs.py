@@ -1,0 +1,181 @@
+"""What a Job and its pod amount to: still running (and waiting for what), done with a result, or failed (whose fault)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from ensemble_operator.names import ANNOTATION_ATTEMPT, ANNOTATION_FIRST_FAILURE, COUNTING_CONTAINER
+from ensemble_operator.plan.observation import ContainerSeen, JobSeen, PodSeen
+from ensemble_operator.plan.trouble import Trouble, retry_time
+from ensembles_api.contract import Result
+from ensembles_api.reasons import Nature, Reason
+
+IMAGE_REASONS = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
+)
+
+
+@dataclass(frozen=True)
+class Running:
+    wait: Trouble | None = None
+    """Set while the Job cannot get on by itself."""
+
+
+@dataclass(frozen=True)
+class Succeeded:
+    result: Result
+
+
+@dataclass(frozen=True)
+class Failed:
+    trouble: Trouble
+    """With attempt, since and retry_at filled in."""
+
+
+Verdict = Running | Succeeded | Failed
+
+
+def attempt_of(job: JobSeen) -> int:
+    return int(job.annotations.get(ANNOTATION_ATTEMPT, "1"))
+
+
+def judge(job: JobSeen, *, now: datetime) -> Verdict:
+    """Read a Job. The counting container of its role alone may speak for it."""
+    if job.state == "active":
+        return Running(_wait_of_job(job))
+    counting = COUNTING_CONTAINER[job.labels["ensembles.dev/role"]]
+    pod = max(job.pods, key=lambda p: (p.created or job.created, p.name), default=None)
+    container = pod.container(counting) if pod else None
+    result = parse_result(container.termination_message) if container else None
+    if job.state == "succeeded":
+        if result is not None and result.fault is None:
+            return Succeeded(result)
+        trouble = Trouble(Reason.POD_LOST, f"Job {job.name} ended well, but its pod is gone with the result")
+    else:
+        trouble = _failure(job, pod, result)
+    return Failed(_with_retry(job, trouble, now=now))
+
+
+def parse_result(message: str) -> Result | None:
+    """A termination message as Result; None where it is not one."""
+    try:
+        return Result.model_validate_json(message)
+    except ValidationError:
+        return None
+
+
+def _with_retry(job: JobSeen, trouble: Trouble, *, now: datetime) -> Trouble:
+    attempt = attempt_of(job)
+    finished = job.finished_at or now
+    text = job.annotations.get(ANNOTATION_FIRST_FAILURE, "")
+    since = datetime.fromisoformat(text) if text else finished
+    retry = retry_time(trouble.reason, attempt=attempt, finished=finished, since=since, now=now)
+    return Trouble(
+        trouble.reason, trouble.message, trouble.field, since=since, attempt=attempt, retry_at=retry
+    )
+
+
+def _failure(job: JobSeen, pod: PodSeen | None, result: Result | None) -> Trouble:
+    if result is not None and result.fault is not None:
+        return Trouble(result.fault.code, result.fault.message, field=result.fault.field)
+    if pod is None:
+        return Trouble(
+            Reason.POD_LOST, f"the pod of Job {job.name} is gone ({job.failed_reason or 'no reason'})"
+        )
+    killed = next((c for c in pod.containers if c.terminated_reason == "OOMKilled"), None)
+    if killed:
+        return Trouble(
+            Reason.OUT_OF_MEMORY,
+            f"container {killed.name} of Job {job.name} needed more memory than its limit; raise it",
+            field="spec.build.resources.limits.memory",
+        )
+    if pod.disrupted or pod.reason in {"Evicted", "NodeLost", "NodeShutdown", "Terminated"}:
+        return Trouble(Reason.POD_LOST, f"pod {pod.name} was evicted: {pod.message or pod.reason}")
+    if pod.reason == "DeadlineExceeded":
+        if job.labels["ensembles.dev/role"] == "build":
+            return Trouble(
+                Reason.BUILD_TIMED_OUT,
+                f"Job {job.name} ran longer than allowed; raise it",
+                field="spec.build.timeoutSeconds",
+            )
+        return Trouble(Reason.JOB_FAILED, f"Job {job.name} ran longer than allowed")
+    return _bad_exit(job, pod)
+
+
+def _bad_exit(job: JobSeen, pod: PodSeen) -> Trouble:
+    bad = next((c for c in pod.containers if c.exit_code not in {0, None}), None)
+    if bad is None:
+        return Trouble(Reason.JOB_FAILED, f"Job {job.name} failed: {pod.message or job.failed_reason}")
+    inner = parse_result(bad.termination_message)
+    if inner is not None and inner.fault is not None and bad.name != "compile":
+        return Trouble(inner.fault.code, inner.fault.message, field=inner.fault.field)
+    last = _last_line(bad.termination_message)
+    if bad.name == "compile":
+        return Trouble(
+            Reason.COMPILE_FAILED, f"compile ended with exit code {bad.exit_code} and no result: {last}"
+        )
+    return Trouble(
+        Reason.JOB_FAILED,
+        f"container {bad.name} of Job {job.name} ended with exit code {bad.exit_code}: {last}",
+    )
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it printed nothing"
+
+
+def _wait_of_job(job: JobSeen) -> Trouble | None:
+    if job.suspended:
+        return Trouble(Reason.QUOTA_EXCEEDED, f"Job {job.name} is held by a queue", since=job.created)
+    if not job.pods:
+        return creation_wait(job.create_error, since=job.created) if job.create_error else None
+    pod = max(job.pods, key=lambda p: (p.created or job.created, p.name))
+    return pod_wait(pod)
+
+
+def creation_wait(message: str, *, since: datetime | None) -> Trouble:
+    """Why the API server refuses a pod."""
+    if "exceeded quota" in message:
+        return Trouble(Reason.QUOTA_EXCEEDED, message, since=since)
+    return Trouble(Reason.INVALID_POD_SETTINGS, message, since=since)
+
+
+def pod_wait(pod: PodSeen) -> Trouble | None:
+    """Why a pod does not start: no node, no image, no Secret; None where it runs or just needs time."""
+    if pod.phase != "Pending":
+        return None
+    if not pod.scheduled:
+        if pod.unscheduled_reason != "Unschedulable":
+            return None
+        gpu = ".com/gpu" in pod.unscheduled_message or "gpu" in pod.unscheduled_message.lower()
+        reason = Reason.WAITING_FOR_GPU if gpu else Reason.UNSCHEDULABLE
+        return Trouble(reason, f"pod {pod.name}: {pod.unscheduled_message}", since=pod.created)
+    for container in pod.containers:
+        trouble = _container_wait(pod, container)
+        if trouble:
+            return trouble
+    return None
+
+
+def _container_wait(pod: PodSeen, container: ContainerSeen) -> Trouble | None:
+    reason, message = container.waiting_reason, container.waiting_message
+    if reason in IMAGE_REASONS:
+        return Trouble(Reason.IMAGE_UNAVAILABLE, f"pod {pod.name}: {message or reason}", since=pod.created)
+    if reason == "CreateContainerConfigError":
+        lowered = message.lower()
+        if "secret" in lowered:
+            return Trouble(Reason.SECRET_MISSING, f"{message}; create it", since=pod.created)
+        if "configmap" in lowered:
+            return Trouble(Reason.CONFIG_MAP_MISSING, f"{message}; create it", since=pod.created)
+        return Trouble(Reason.INVALID_POD_SETTINGS, message, since=pod.created)
+    if reason in {"CreateContainerError", "RunContainerError"}:
+        return Trouble(Reason.INVALID_POD_SETTINGS, message, since=pod.created)
+    return None
+
+
+def is_wait(trouble: Trouble | None) -> bool:
+    return trouble is not None and trouble.nature is Nature.WAITING

@@ -1,0 +1,142 @@
+"""One pass: lanes A, B and C on one Observation. Pure; equal Observations give equal Plans."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from ensemble_operator.config import OperatorConfig
+from ensemble_operator.plan import conditions, history
+from ensemble_operator.plan.actions import Action, Delete, Plan, SetFinalizer
+from ensemble_operator.plan.build_lane import BuildOutcome, build
+from ensemble_operator.plan.deletion import delete
+from ensemble_operator.plan.desired import Desired, resolve
+from ensemble_operator.plan.litter_lane import beyond_history, litter
+from ensemble_operator.plan.observation import Observation
+from ensemble_operator.plan.pruning import prune, unshared
+from ensemble_operator.plan.serve_lane import ServeOutcome, serve
+from ensemble_operator.plan.trouble import GRACE, STALLED_RETRY, Trouble
+from ensembles_api.names import FINALIZER
+from ensembles_api.reasons import Nature, Reason
+from ensembles_api.spec import DeletionPolicy
+
+
+def plan(observation: Observation, config: OperatorConfig) -> Plan:
+    """What to do now, what to report, when to look again."""
+    resolved = resolve(observation, config)
+    desired = resolved if isinstance(resolved, Desired) else None
+    if observation.deleting_since is not None:
+        return delete(observation, desired, config)
+    trouble = resolved if isinstance(resolved, Trouble) else None
+    building = build(observation, desired, config) if desired else None
+    wanted = building.wanted if building else None
+    serving = serve(observation, config, observation.spec, wanted)
+    suspended = observation.spec is not None and observation.spec.suspend
+    if suspended:
+        return _report(observation, building, serving, trouble, actions=(), suspended=True)
+    actions = (
+        *_finalizer(observation),
+        *(building.actions if building else ()),
+        *serving.actions,
+        *litter(
+            observation,
+            inputs=desired.inputs if desired else None,
+            building=building,
+            serving=serving,
+        ),
+    )
+    if desired is not None:
+        actions = (*actions, *_prune_history(observation, desired, config, serving))
+    return _report(observation, building, serving, trouble, actions=_once(actions), suspended=False)
+
+
+def _once(actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    """The lanes may agree on a deletion: ask once."""
+    seen: list[Action] = []
+    for action in actions:
+        if not (isinstance(action, Delete) and action in seen):
+            seen.append(action)
+    return tuple(seen)
+
+
+def _finalizer(observation: Observation) -> tuple[Action, ...]:
+    if observation.spec is None:
+        return ()
+    wanted = observation.spec.deletion_policy is DeletionPolicy.DELETE
+    present = FINALIZER in observation.finalizers
+    return () if wanted == present else (SetFinalizer(present=wanted),)
+
+
+def _prune_history(
+    observation: Observation, desired: Desired, config: OperatorConfig, serving: ServeOutcome
+) -> tuple[Action, ...]:
+    """First the files, then the record: a record without files would offer a rollback that cannot work, but a
+    revision without record is found by nobody, so it goes first.
+    """
+    surplus = beyond_history(observation, desired.spec, serving)
+    if not surplus:
+        return tuple(
+            Delete("Job", job.name, job.uid)
+            for job in observation.jobs
+            if job.labels.get("ensembles.dev/role") == "prune" and not job.deleting
+        )
+    records = tuple(Delete("ControllerRevision", rollout.name, rollout.uid) for rollout in surplus)
+    revisions = unshared(observation, surplus)
+    if not revisions:
+        return records
+    outcome = prune(observation, desired, config, revisions=revisions, owned=True)
+    return (*outcome.actions, *records) if outcome.done else outcome.actions
+
+
+def _report(
+    observation: Observation,
+    building: BuildOutcome | None,
+    serving: ServeOutcome,
+    trouble: Trouble | None,
+    *,
+    actions: tuple[Action, ...],
+    suspended: bool,
+) -> Plan:
+    summary = conditions.summarise(building, serving, trouble, suspended=suspended)
+    since = conditions.failing_since(observation, summary)
+    if summary.trouble is not None and summary.trouble.since is None:
+        summary = replace(summary, trouble=replace(summary.trouble, since=since))
+    stalled = summary.trouble is not None and summary.trouble.stalled(observation.now)
+    return Plan(
+        actions=actions,
+        status=conditions.status(observation, summary, stalled=stalled, since=since),
+        events=conditions.events(observation, summary),
+        wake=_wake(observation, building, serving, summary.trouble, since),
+        labels={"stage": "Stalled" if stalled else summary.reason.value, "reason": summary.reason.value},
+    )
+
+
+def _wake(
+    observation: Observation,
+    building: BuildOutcome | None,
+    serving: ServeOutcome,
+    trouble: Trouble | None,
+    since: datetime | None,
+) -> datetime | None:
+    times = [building.wake if building else None, serving.wake]
+    if trouble is not None and trouble.nature is Nature.GRACE and since is not None:
+        times.append(since + GRACE + timedelta(seconds=1))
+        times.append(observation.now + STALLED_RETRY)
+    if building is not None and building.step is Reason.ASSEMBLING and not building.trouble:
+        times.append(
+            observation.now + timedelta(seconds=30)
+        )  # a Job without a pod tells why only after a while
+    later = [time for time in times if time is not None]
+    return min(later, default=None)
+
+
+def report_failure(observation: Observation, *, reason: Reason, field: str, message: str) -> Plan:
+    """The status where an action failed in a way the user or the cluster must mend; nothing else changes."""
+    trouble = Trouble(reason, message, field=field)
+    serving = serve_nothing(observation)
+    return _report(observation, None, serving, trouble, actions=(), suspended=False)
+
+
+def serve_nothing(observation: Observation) -> ServeOutcome:
+    """Lane B's view without any action, for a status that must still tell what serves."""
+    return ServeOutcome(history.active_rollout(observation), None, Reason.PENDING, "")

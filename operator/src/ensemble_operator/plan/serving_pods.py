@@ -1,0 +1,88 @@
+"""What the server pods of a rollout say: ready, waiting for what, or unable to load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ensemble_operator.plan.healing import deployments_of
+from ensemble_operator.plan.jobs import creation_wait, parse_result, pod_wait
+from ensemble_operator.plan.observation import DeploymentSeen, Observation, PodSeen
+from ensemble_operator.plan.trouble import Trouble
+from ensembles_api.reasons import Nature, Reason
+
+CRASHES_BEFORE_FAILURE = 2
+"""Restarts of tritonserver after which the revision counts as unable to load: one may be a node's hiccup."""
+
+
+def ready_everywhere(observation: Observation, rollout: str, targets: int, replicas: int) -> bool:
+    deployments = deployments_of(observation, rollout)
+    return len(deployments) == targets and all(
+        d.observed and d.ready_replicas >= replicas and d.updated_replicas >= replicas for d in deployments
+    )
+
+
+def pods_trouble(observation: Observation, rollout: str) -> Trouble | None:
+    """The most pressing thing that keeps the rollout's pods from being ready."""
+    found = [
+        trouble
+        for deployment in deployments_of(observation, rollout)
+        for trouble in _deployment_troubles(deployment)
+    ]
+    return max(found, key=lambda t: t.nature is Nature.USER, default=None)
+
+
+def _deployment_troubles(deployment: DeploymentSeen) -> Iterator[Trouble]:
+    refused = _replica_failure(deployment.manifest)
+    if refused:
+        yield creation_wait(refused, since=deployment.created)
+    for pod in deployment.pods:
+        if pod.ready or pod.deleting:
+            continue
+        trouble = _crash(pod) or _fetch_fault(pod) or pod_wait(pod)
+        if trouble:
+            yield trouble
+
+
+def _replica_failure(manifest: Mapping[str, Any]) -> str:
+    conditions = manifest.get("status", {}).get("conditions", [])
+    return next(
+        (c.get("message", "") for c in conditions if c["type"] == "ReplicaFailure" and c["status"] == "True"),
+        "",
+    )
+
+
+def _crash(pod: PodSeen) -> Trouble | None:
+    server = pod.container("tritonserver")
+    if server is None or server.exit_code is None or server.restarts < CRASHES_BEFORE_FAILURE:
+        return None
+    if server.terminated_reason == "OOMKilled":
+        return Trouble(
+            Reason.LOAD_FAILED,
+            f"tritonserver in pod {pod.name} needed more memory than its limit; raise it",
+            field="spec.serving.resources.limits.memory",
+        )
+    return Trouble(
+        Reason.LOAD_FAILED,
+        f"tritonserver in pod {pod.name} ended with exit code {server.exit_code}: "
+        f"{_errors(server.termination_message)}",
+    )
+
+
+def _errors(log: str) -> str:
+    """The lines of tritonserver's log that say what failed (they begin with E), else its last lines."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("E") or "error" in line.lower()]
+    return " | ".join((errors or lines)[-3:])[:1200] or "it printed nothing"
+
+
+def _fetch_fault(pod: PodSeen) -> Trouble | None:
+    fetch = pod.container("fetch")
+    if fetch is None or fetch.exit_code in {0, None}:
+        return None
+    result = parse_result(fetch.termination_message)
+    if result is not None and result.fault is not None:
+        return Trouble(result.fault.code, result.fault.message, field=result.fault.field, since=pod.created)
+    return Trouble(
+        Reason.STORAGE_UNAVAILABLE, f"pod {pod.name} cannot fetch the revision (exit code {fetch.exit_code})"
+    )

@@ -1,0 +1,63 @@
+"""Failures and waits as values, and when to try again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ensembles_api.reasons import REASONS, Nature, Reason
+
+GRACE = timedelta(seconds=120)
+"""GitOps tools apply a resource and what it refers to in any order: so long a missing thing is no error."""
+GRACE_RETRY = timedelta(seconds=10)
+STALLED_RETRY = timedelta(minutes=5)
+BACKOFF_BASE = timedelta(seconds=5)
+BACKOFF_CAP = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that keeps a lane from going on."""
+
+    reason: Reason
+    message: str
+    field: str = ""
+    since: datetime | None = None
+    """First failure of this step."""
+    attempt: int = 0
+    retry_at: datetime | None = None
+
+    @property
+    def nature(self) -> Nature:
+        return REASONS[self.reason].nature
+
+    def stalled(self, now: datetime) -> bool:
+        """Whether it needs the user: never for the world's faults and for waits."""
+        if self.nature is Nature.GRACE:
+            return self.since is not None and now - self.since > GRACE
+        return self.nature is Nature.USER
+
+    def text(self) -> str:
+        """The condition's message: field, what is wrong, when it is tried again."""
+        head = f"{self.field}: {self.message}" if self.field else self.message
+        tail = f" (attempt {self.attempt}, next at {self.retry_at:%H:%M:%S}Z)" if self.retry_at else ""
+        return (head + tail)[:4000]
+
+
+def backoff(attempt: int) -> timedelta:
+    """5 s, 10 s, 20 s … at most 5 min, for the wait after attempt 1, 2, 3 …"""
+    return min(BACKOFF_CAP, BACKOFF_BASE * 2 ** min(attempt - 1, 10))
+
+
+def retry_time(
+    reason: Reason, *, attempt: int, finished: datetime, since: datetime, now: datetime
+) -> datetime | None:
+    """When a failed step is tried again; None where only a change of the resource helps."""
+    nature = REASONS[reason].nature
+    if reason is Reason.OUT_OF_MEMORY and attempt == 1:
+        return finished  # a neighbour's peak may have been the cause: once is forgiven
+    if nature is Nature.GRACE:
+        return finished + (GRACE_RETRY if now - since <= GRACE else STALLED_RETRY)
+    if nature in {Nature.WORLD, Nature.WAITING}:
+        return finished + backoff(attempt)
+    return None
