@@ -1,7 +1,7 @@
 """Documents exchanged between the operator, the build Jobs and storage.
 
     request.json   operator -> assemble      what is wanted (ConfigMap)
-    lock           assemble -> storage       every source pinned to digests, every build ordered; never changed
+    lock           assemble -> storage       every source pinned to its digest, every build ordered; final
     order.json     fetch -> compile          one build, its inputs on local disk
     result.json    compile -> upload         what was built, or whose fault it is that it was not
     artifact       upload -> storage         one built artifact: its blobs, tensors and provenance
@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import AddressingStyle, Gpu, Model, Repository
 
-CONTRACT = 1
+CONTRACT: Final = 1
 RESULT_LIMIT = 2000
 """Bytes of a termination message: the kubelet keeps 4096 per container and 12 KiB per pod."""
 
@@ -182,7 +182,7 @@ class Fault(Document):
 
 
 class CompileResult(Document):
-    """What compile leaves in out/result.json: either a fault, or files (paths under out/) and their tensors."""
+    """What compile leaves in out/result.json: a fault, or files (paths under out/) and their tensors."""
 
     contract: Literal[1] = CONTRACT
     fault: Fault | None = None
@@ -224,7 +224,7 @@ class ServerRequirements(Document):
 
 
 class TargetManifest(Document):
-    """Files of one target: models/<model>/..., verification/<...>; paths are relative to the target's folder."""
+    """Files of one target by path in its folder: models/<model>/..., verification/<...>."""
 
     files: dict[str, ManifestFile]
 

@@ -1,4 +1,5 @@
-"""Every condition type and reason the product reports, with meaning and cure: docs/reasons.md is made from it."""
+"""Every condition type and reason the product reports, with meaning and cure (source of docs/reasons.md)."""
+# ruff: noqa: E501 - one row for each reason reads better than wrapped ones
 
 from __future__ import annotations
 

@@ -20,13 +20,17 @@ class Rule:
     Args:
         cel: the expression; `self` is the value it stands on.
         message: what is wrong and what to do, shown to the user as is.
+        message_cel: a CEL expression that gives a message with the offending value in it; `message` is shown
+            where it cannot be evaluated.
     """
 
     cel: str
     message: str
+    message_cel: str = ""
 
     def as_schema(self) -> dict[str, str]:
-        return {"rule": self.cel, "message": self.message}
+        schema = {"rule": self.cel, "message": self.message}
+        return {**schema, "messageExpression": self.message_cel} if self.message_cel else schema
 
 
 def rules(*items: Rule, **schema: Any) -> dict[str, Any]:
@@ -43,9 +47,10 @@ FREE_FORM: dict[str, Any] = {"x-kubernetes-map-type": "atomic", "x-kubernetes-pr
 
 
 def exactly_one(*fields: str, what: str) -> Rule:
-    listed = ", ".join(f"has(self.{name})" for name in fields)
+    """The rule of a union. Counting with a sum costs the API server a fraction of what a list would."""
+    counted = " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in fields)
     return Rule(
-        cel=f"[{listed}].filter(x, x).size() == 1",
+        cel=f"{counted} == 1",
         message=f"{what}: set exactly one of {', '.join(fields)}",
     )
 

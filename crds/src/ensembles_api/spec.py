@@ -1,7 +1,7 @@
 """InferenceEnsemble `spec`: the single source of the CRD's schema.
 
-Field descriptions become `kubectl explain`; rules become CEL. Tensor names are always values, never keys: YAML
-turns the keys y, n and on into booleans.
+Field descriptions become `kubectl explain`; rules become CEL. Tensor names are always values, never keys:
+YAML turns the keys y, n and on into booleans.
 """
 
 from __future__ import annotations
@@ -15,19 +15,23 @@ from ensembles_api.schema import ATOMIC, FREE_FORM, ApiModel, Rule, exactly_one,
 
 ModelName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$")]
 TensorName = Annotated[str, Field(min_length=1, max_length=256)]
-ObjectName = Annotated[
-    str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([a-z0-9.\-]*[a-z0-9])?$")
-]
-S3Uri = Annotated[str, Field(min_length=6, max_length=1024, pattern=r"^s3://[^/]+(/.*)?$")]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([a-z0-9.\-]*[a-z0-9])?$")]
+S3Uri = Annotated[str, Field(min_length=6, max_length=1024, pattern=r"^s3://[^/\s]+(/.*)?$")]
+SourceUri = Annotated[str, Field(min_length=6, max_length=1024, pattern=r"^s3://[^/\s]+/.*$")]
+Sha256 = Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")]
+Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^\S+$")]
 Quantity = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$")]
 Object = Annotated[dict[str, Any], Field(json_schema_extra=FREE_FORM)]
-Labels = dict[str, Annotated[str, Field(max_length=4096)]]
+LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.\-]*[A-Za-z0-9])?)?$")]
+Labels = Annotated[dict[str, LabelValue], Field(max_length=64)]
+Annotations = Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=64)]
 
 
 class ConfigMapKey(ApiModel):
+    """A key of a ConfigMap in this namespace."""
+
     name: ObjectName
-    key: str = Field(min_length=1, max_length=253)
+    key: str = Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9_.\-]+$")
 
 
 class Source(ApiModel):
@@ -35,7 +39,7 @@ class Source(ApiModel):
 
     inline: str | None = Field(None, max_length=65536, description="The text itself.")
     config_map: ConfigMapKey | None = Field(None, description="A key of a ConfigMap in this namespace.")
-    uri: S3Uri | None = Field(
+    uri: SourceUri | None = Field(
         None, description="s3://bucket/key of a file, or s3://bucket/prefix/ (ending in /) of a folder."
     )
     sha256: Sha256 | None = Field(None, description="Digest the file must have; a folder has none.")
@@ -49,13 +53,28 @@ class Source(ApiModel):
                 "!has(self.secretName) || has(self.uri)",
                 "secretName goes with uri only: remove it, or give the source by uri",
             ),
+            Rule(
+                "!has(self.sha256) || !has(self.uri) || !self.uri.endsWith('/')",
+                "sha256: a folder has no digest; remove sha256, or name one file",
+            ),
         )
     )
 
 
+def one_file(field: str) -> Rule:
+    """`field` is a Source that must not be a folder."""
+    return Rule(
+        f"!has(self.{field}.uri) || !self.{field}.uri.endsWith('/')",
+        f"{field}.uri: name one file; an uri that ends in / is a folder",
+    )
+
+
 class NamedSource(ApiModel):
-    name: TensorName
+    """The value of one input tensor."""
+
+    name: TensorName = Field(description="Input tensor.")
     source: Source
+    model_config = ConfigDict(json_schema_extra=rules(one_file("source")))
 
 
 class Sample(ApiModel):
@@ -74,7 +93,10 @@ class Dali(ApiModel):
 
     source: Source
     function: str | None = Field(
-        None, max_length=128, description="The pipeline function, where the file defines several."
+        None,
+        max_length=128,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="The pipeline function, where the file defines several.",
     )
     args: Object | None = Field(
         None, description="Keyword arguments of the function; `types.X` names a member of nvidia.dali.types."
@@ -85,9 +107,11 @@ class Dali(ApiModel):
     )
     threads: int = Field(4, ge=1, le=256, description="CPU threads per pipeline instance.")
     samples: list[Sample] = Field(
-        default_factory=list, max_length=16, description="Inputs to prove the pipeline with, before it serves."
+        default_factory=list,
+        max_length=16,
+        description="Inputs to prove the pipeline with, before it serves.",
     )
-    model_config = ConfigDict(json_schema_extra=ATOMIC)
+    model_config = ConfigDict(json_schema_extra=rules(one_file("source"), **ATOMIC))
 
 
 class OnnxRuntime(ApiModel):
@@ -112,15 +136,29 @@ Dims = Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=8)]
 
 
 class ShapeRange(ApiModel):
-    name: TensorName
+    """The shapes that one input may have."""
+
+    name: TensorName = Field(description="Input of the ONNX graph.")
     min: Dims
     opt: Dims
     max: Dims
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "self.min.size() == self.opt.size() && self.opt.size() == self.max.size()",
+                "profiles: min, opt and max of a tensor have the same number of dimensions, batch first",
+            )
+        )
+    )
 
 
 class Profile(ApiModel):
+    """An optimisation profile."""
+
     shapes: list[ShapeRange] = Field(
-        min_length=1, max_length=32, description="Full shapes, batch first, as trtexec's --minShapes and so on."
+        min_length=1,
+        max_length=32,
+        description="Full shapes, batch first, as trtexec's --minShapes and so on.",
     )
 
 
@@ -128,9 +166,15 @@ class TensorRT(ApiModel):
     """A TensorRT engine, built from ONNX on the GPU type that will run it."""
 
     source: Source
-    precision: Precision = Precision.TF32
+    precision: Precision = Field(
+        Precision.TF32, description="Lowest precision the engine computes in; never silently a higher one."
+    )
     opt_batch_size: int | None = Field(None, ge=1, description="Batch to optimise for; default maxBatchSize.")
-    profiles: list[Profile] = Field(default_factory=list, max_length=16)
+    profiles: list[Profile] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Default: one profile, batch 1 to maxBatchSize; needed where other axes are dynamic too.",
+    )
     model_config = ConfigDict(json_schema_extra=ATOMIC)
 
 
@@ -155,7 +199,9 @@ class OutputTo(ApiModel):
 
 
 class Step(ApiModel):
-    model: ModelName
+    """One model's place in the graph."""
+
+    model: ModelName = Field(description="Name of another model in spec.models.")
     version: int = Field(-1, ge=-1, description="-1 takes the newest version served.")
     inputs: list[InputFrom] = Field(min_length=1, max_length=64)
     outputs: list[OutputTo] = Field(min_length=1, max_length=64)
@@ -178,7 +224,9 @@ KINDS = ("dali", "tensorrt", "onnxruntime", "python", "files", "ensemble")
 
 
 class ModelVersion(ApiModel):
-    version: int = Field(ge=1, le=2**31 - 1)
+    """One numbered version of a model."""
+
+    version: int = Field(ge=1, le=2**31 - 1, description="Name of the version folder.")
     dali: Dali | None = None
     tensorrt: TensorRT | None = None
     onnxruntime: OnnxRuntime | None = None
@@ -191,11 +239,16 @@ class ModelVersion(ApiModel):
 
 
 class LabelFile(ApiModel):
-    output: TensorName
+    """A text file with one label a line, in the order of the tensor's classes."""
+
+    output: TensorName = Field(description="The output tensor that the labels belong to.")
     source: Source
+    model_config = ConfigDict(json_schema_extra=rules(one_file("source")))
 
 
 class ExtraFile(ApiModel):
+    """A further file of a model."""
+
     path: str = Field(
         min_length=1,
         max_length=512,
@@ -203,6 +256,19 @@ class ExtraFile(ApiModel):
         description="Path in the model's folder, beside the version folders.",
     )
     source: Source
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            one_file("source"),
+            Rule(
+                "!self.path.matches('(^|/)[.][.]?(/|$)')",
+                "path: . and .. are refused; give the path from the model's folder",
+            ),
+            Rule(
+                "self.path != 'config.pbtxt'",
+                "path: config.pbtxt is made by the operator; state what it should say under config",
+            ),
+        )
+    )
 
 
 class AutoComplete(str, Enum):
@@ -212,12 +278,14 @@ class AutoComplete(str, Enum):
 
 
 class Model(ApiModel):
+    """A model of the repository: exactly one kind, or several versions."""
+
     name: ModelName
     max_batch_size: int | None = Field(
         None, ge=0, le=65536, description="0 turns batching off; inferred where absent."
     )
     dali: Dali | None = None
-    tensorrt: TensorRT | None = Field(None)
+    tensorrt: TensorRT | None = None
     onnxruntime: OnnxRuntime | None = None
     python: Python | None = None
     files: Source | None = Field(
@@ -227,13 +295,18 @@ class Model(ApiModel):
     )
     ensemble: Ensemble | None = None
     versions: list[ModelVersion] | None = Field(
-        None, min_length=1, max_length=16, description="Several versions of one model.",
+        None,
+        min_length=1,
+        max_length=16,
+        description="Several versions of one model.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     labels: list[LabelFile] = Field(
         default_factory=list, max_length=32, description="Label files for classification requests."
     )
-    extra_files: list[ExtraFile] = Field(default_factory=list, max_length=32)
+    extra_files: list[ExtraFile] = Field(
+        default_factory=list, max_length=32, description="Files beside the version folders."
+    )
     config: Object | None = Field(
         None, description="Any field of Triton's ModelConfig by its own name; wins over what is generated."
     )
@@ -246,8 +319,18 @@ class Model(ApiModel):
         json_schema_extra=rules(
             exactly_one(*KINDS, "versions", what="model"),
             Rule(
-                "!has(self.versions) || self.versions.all(a, self.versions.exists_one(b, b.version == a.version))",
+                "!has(self.versions) || "
+                "self.versions.all(a, self.versions.exists_one(b, b.version == a.version))",
                 "versions: each version number may stand once",
+            ),
+            Rule(
+                "!has(self.files) || (has(self.files.uri) && self.files.uri.endsWith('/'))",
+                "files: give the model's folder as an uri that ends in /, as in s3://bucket/models/mine/",
+            ),
+            Rule(
+                "!has(self.tensorrt) || !has(self.tensorrt.optBatchSize) || !has(self.maxBatchSize) || "
+                "self.tensorrt.optBatchSize <= self.maxBatchSize",
+                "tensorrt.optBatchSize: exceeds maxBatchSize; lower it, or raise maxBatchSize",
             ),
         )
     )
@@ -257,15 +340,18 @@ class Repository(ApiModel):
     """A whole hand-written model repository."""
 
     uri: S3Uri = Field(description="s3://bucket/prefix/ whose folders are models.")
-    secret_name: ObjectName | None = None
+    secret_name: ObjectName | None = Field(
+        None, description="Secret with keys for this uri, where spec.storage.secretName does not fit."
+    )
 
 
 class Identity(ApiModel):
     """Access without keys, by a projected service account token."""
 
-    service_account_name: ObjectName
-    role_arn: str = Field(min_length=1, max_length=2048)
-    audience: str = Field("sts.amazonaws.com", max_length=256)
+    service_account_name: ObjectName = Field(description="Service account whose token is projected.")
+    role_arn: str = Field(min_length=1, max_length=2048, description="Role to assume with the token.")
+    audience: str = Field("sts.amazonaws.com", min_length=1, max_length=256)
+    model_config = ConfigDict(json_schema_extra=ATOMIC)
 
 
 class AddressingStyle(str, Enum):
@@ -275,6 +361,8 @@ class AddressingStyle(str, Enum):
 
 
 class Storage(ApiModel):
+    """Object storage (S3) for artifacts and published revisions."""
+
     uri: S3Uri = Field(description="Where artifacts and revisions are kept. One trust domain.")
     endpoint: str = Field("", max_length=512, description="URL of an S3-compatible server; empty for AWS.")
     region: str = Field("us-east-1", max_length=64)
@@ -298,14 +386,19 @@ class Storage(ApiModel):
 
 
 class Runtime(ApiModel):
-    release: str | None = Field(None, max_length=32, description="A row of the operator's release table.")
-    server_image: str | None = Field(None, max_length=512)
-    builder_image: str | None = Field(None, max_length=512)
+    """Which Triton release builds and serves; default the operator's."""
+
+    release: str | None = Field(
+        None, min_length=1, max_length=32, description="A row of the operator's release table."
+    )
+    server_image: Image | None = Field(None, description="A tritonserver image outside of the release table.")
+    builder_image: Image | None = Field(None, description="The builder image made from serverImage.")
     model_config = ConfigDict(
         json_schema_extra=rules(
             Rule(
                 "has(self.serverImage) == has(self.builderImage)",
-                "serverImage and builderImage go together: engines and pipelines fit only the server they were built for",
+                "serverImage and builderImage go together: engines and pipelines fit only the server "
+                "they were built for",
             ),
             Rule(
                 "!(has(self.release) && has(self.serverImage))",
@@ -316,27 +409,53 @@ class Runtime(ApiModel):
 
 
 class Gpu(ApiModel):
-    product: str | None = Field(
-        None, max_length=128, description="Value of the node label nvidia.com/gpu.product."
-    )
+    """GPUs of each server; absent, the target serves on the CPU."""
+
+    product: LabelValue | None = Field(None, description="Value of the node label nvidia.com/gpu.product.")
     count: int = Field(1, ge=1, le=16)
-    resource_name: str = Field("nvidia.com/gpu", max_length=253)
+    resource_name: str = Field(
+        "nvidia.com/gpu",
+        max_length=253,
+        pattern=r"^[a-z0-9.\-]+/[A-Za-z0-9_.\-]+$",
+        description="The extended resource that a pod asks for.",
+    )
+    model_config = ConfigDict(json_schema_extra=ATOMIC)
 
 
 class Target(ApiModel):
+    """A GPU type (or the CPU) to build for and to serve on."""
+
     name: str = Field(max_length=20, pattern=r"^[a-z0-9]([a-z0-9\-]*[a-z0-9])?$")
     gpu: Gpu | None = None
 
 
+Quantities = Annotated[dict[str, Annotated[int, Field(ge=0)] | Quantity], Field(max_length=16)]
+
+
 class Resources(ApiModel):
-    requests: dict[str, int | Quantity] | None = None
-    limits: dict[str, int | Quantity] | None = None
+    """As in a container."""
+
+    requests: Quantities | None = None
+    limits: Quantities | None = None
 
 
-RESERVED_LABELS = Rule(
-    "self.all(k, !k.contains('ensembles.dev') && !k.contains('kubernetes.io'))",
+RESERVED_KEYS = Rule(
+    "self.all(k, !k.matches('^([^/]*[.])?(ensembles[.]dev|kubernetes[.]io)/'))",
     "keys under ensembles.dev and kubernetes.io are reserved: choose another prefix",
 )
+VALID_KEYS = Rule(
+    "self.all(k, k.matches('^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$'))",
+    "keys are written as name or prefix/name, in letters, digits, '-', '_' and '.'",
+)
+
+
+SERVER_OPTIONS_OF_THE_OPERATOR = (
+    "--model-repository", "--model-store", "--model-control-mode", "--load-model", "--repository-poll-secs",
+    "--http-port", "--http-address", "--allow-http", "--grpc-port", "--grpc-address", "--allow-grpc",
+    "--metrics-port", "--metrics-address", "--allow-metrics", "--strict-readiness", "--exit-on-error",
+    "--exit-timeout-secs", "--disable-auto-complete-config", "--strict-model-config",
+)  # fmt: skip
+"""tritonserver options that would break what the operator promises: revisions, probes, draining."""
 
 
 class LocalObject(ApiModel):
@@ -346,21 +465,22 @@ class LocalObject(ApiModel):
 class Serving(ApiModel):
     """The tritonserver Deployment."""
 
-    replicas: int = Field(1, ge=0, le=1000)
+    replicas: int = Field(1, ge=0, le=1000, description="Servers of each target.")
     targets: list[Target] = Field(
         default_factory=list,
         max_length=8,
         description="GPU types to serve on. Absent: one target, with a GPU if a model needs one.",
         json_schema_extra=rules(
-            Rule(
-                "self.all(a, self.exists_one(b, b.name == a.name))", "targets: each name may stand once"
-            )
+            Rule("self.all(a, self.exists_one(b, b.name == a.name))", "targets: each name may stand once")
         ),
     )
-    resources: Resources = Field(default_factory=lambda: Resources())
-    node_selector: Labels = Field(default_factory=dict)
-    tolerations: list[Object] = Field(default_factory=list, max_length=32)
-    affinity: Object | None = None
+    resources: Resources = Field(
+        default_factory=Resources,
+        description="Of the tritonserver container; GPUs come from targets.",
+    )
+    node_selector: Labels = Field(default_factory=dict, json_schema_extra=rules(VALID_KEYS))
+    tolerations: list[Object] = Field(default_factory=list, max_length=32, description="As in a PodSpec.")
+    affinity: Object | None = Field(None, description="As in a PodSpec.")
     topology_spread_constraints: list[Object] = Field(
         default_factory=list, max_length=16, description="As in a PodSpec; labelSelector is filled in."
     )
@@ -370,25 +490,27 @@ class Serving(ApiModel):
         description="Further tritonserver options.",
         json_schema_extra=rules(
             Rule(
-                "self.all(a, a.startsWith('--') && !["
-                "'--model-repository','--model-store','--model-control-mode','--load-model','--http-port','--grpc-port',"
-                "'--metrics-port','--allow-http','--allow-grpc','--allow-metrics','--strict-readiness','--exit-on-error',"
-                "'--exit-timeout-secs','--disable-auto-complete-config','--strict-model-config','--repository-poll-secs',"
-                "'--http-address','--grpc-address','--metrics-address'"
-                "].exists(r, a == r || a.startsWith(r + '=')))",
-                "extraArgs: write options as --name=value; repository, control mode, ports, readiness and exit "
-                "behaviour are the operator's",
+                f"self.all(a, a.startsWith('--') && !{list(SERVER_OPTIONS_OF_THE_OPERATOR)}"
+                # getopt takes every unambiguous beginning of an option for the option.
+                ".exists(r, r.startsWith(a.split('=')[0])))",
+                "extraArgs: write options as --name=value; repository, control mode, ports, readiness "
+                "and exit behaviour are the operator's",
             )
         ),
     )
-    pod_labels: Labels = Field(default_factory=dict, json_schema_extra=rules(RESERVED_LABELS))
-    pod_annotations: Labels = Field(default_factory=dict, json_schema_extra=rules(RESERVED_LABELS))
+    pod_labels: Labels = Field(default_factory=dict, json_schema_extra=rules(RESERVED_KEYS, VALID_KEYS))
+    pod_annotations: Annotations = Field(
+        default_factory=dict, json_schema_extra=rules(RESERVED_KEYS, VALID_KEYS)
+    )
     image_pull_secrets: list[LocalObject] = Field(default_factory=list, max_length=8)
     service_account_name: ObjectName | None = None
     priority_class_name: ObjectName | None = None
     runtime_class_name: ObjectName | None = None
     startup_seconds: int = Field(
-        600, ge=10, le=86400, description="How long fetching and loading may take before the pod is restarted."
+        600,
+        ge=10,
+        le=86400,
+        description="How long fetching and loading may take before the pod is restarted.",
     )
     drain_seconds: int = Field(
         30, ge=1, le=3600, description="How long running requests are given when a pod ends."
@@ -398,13 +520,17 @@ class Serving(ApiModel):
 class Build(ApiModel):
     """The build Jobs."""
 
-    resources: Resources = Field(default_factory=lambda: Resources())
-    node_selector: Labels = Field(default_factory=dict)
-    tolerations: list[Object] = Field(default_factory=list, max_length=32)
-    timeout_seconds: int = Field(3600, ge=30, le=86400)
+    resources: Resources = Field(default_factory=Resources, description="Of the container that compiles.")
+    node_selector: Labels = Field(default_factory=dict, json_schema_extra=rules(VALID_KEYS))
+    tolerations: list[Object] = Field(default_factory=list, max_length=32, description="As in a PodSpec.")
+    timeout_seconds: int = Field(
+        3600, ge=30, le=86400, description="How long one build may run, from the start of its pod."
+    )
 
 
 class Rollout(ApiModel):
+    """How new servers replace the old ones."""
+
     strategy: Literal["BlueGreen"] = "BlueGreen"
     retain_seconds: int = Field(
         60, ge=0, le=86400, description="How long the old servers stay after the switch."
@@ -419,9 +545,21 @@ class DeletionPolicy(str, Enum):
     DELETE = "Delete"
 
 
+def _known_members(field: str, *, each: str) -> Rule:
+    """Every member of an ensemble is another model of the list; a repository may add others."""
+    known = f"{each} != m.name && {each} in self.models.map(o, o.name)"
+    return Rule(
+        "!has(self.models) || has(self.repository) || "
+        "self.models.all(m, !has(m.ensemble) || "
+        f"!has(m.ensemble.{field}) || m.ensemble.{field}.all(s, {known}))",
+        f"ensemble.{field}: names a model that is not in spec.models, or the ensemble itself; "
+        "use the names of other models",
+    )
+
+
 class InferenceEnsembleSpec(ApiModel):
     storage: Storage
-    runtime: Runtime = Field(default_factory=lambda: Runtime())
+    runtime: Runtime = Field(default_factory=Runtime)
     models: list[Model] = Field(
         default_factory=list,
         max_length=64,
@@ -433,18 +571,24 @@ class InferenceEnsembleSpec(ApiModel):
             **{"x-kubernetes-list-type": "atomic"},
         ),
     )
-    repository: Repository | None = None
+    repository: Repository | None = Field(
+        None, description="Hand-written models, beside or instead of spec.models; published as they are."
+    )
     entrypoint: ModelName | None = Field(
         None, description="The model clients call; default the last ensemble, else the last model."
     )
-    serving: Serving = Field(default_factory=lambda: Serving())
-    build: Build = Field(default_factory=lambda: Build())
-    rollout: Rollout = Field(default_factory=lambda: Rollout())
-    suspend: bool = Field(False, description="Stop working on this resource; what serves goes on serving.")
+    serving: Serving = Field(default_factory=Serving)
+    build: Build = Field(default_factory=Build)
+    rollout: Rollout = Field(default_factory=Rollout)
+    suspend: bool = Field(
+        default=False, description="Stop working on this resource; what serves goes on serving."
+    )
     deletion_policy: DeletionPolicy = Field(
         DeletionPolicy.RETAIN, description="Delete removes the published revisions with the resource."
     )
-    revision_history_limit: int = Field(10, ge=1, le=100)
+    revision_history_limit: int = Field(
+        10, ge=1, le=100, description="Revisions kept in storage to go back to."
+    )
     model_config = ConfigDict(
         json_schema_extra=rules(
             Rule(
@@ -454,17 +598,10 @@ class InferenceEnsembleSpec(ApiModel):
             Rule(
                 "!has(self.entrypoint) || has(self.repository) || "
                 "(has(self.models) && self.models.exists(m, m.name == self.entrypoint))",
-                "entrypoint: no model has this name",
+                "entrypoint: no model has this name; use a name of spec.models",
+                "'entrypoint: no model is called ' + self.entrypoint + '; use a name of spec.models'",
             ),
-            Rule(
-                "!has(self.models) || has(self.repository) || self.models.all(m, !has(m.ensemble) || !has(m.ensemble.steps) "
-                "|| m.ensemble.steps.all(s, self.models.exists(o, o.name == s.model && o.name != m.name)))",
-                "ensemble.steps: a step names a model that is not in spec.models, or the ensemble itself",
-            ),
-            Rule(
-                "!has(self.models) || has(self.repository) || self.models.all(m, !has(m.ensemble) || !has(m.ensemble.chain) "
-                "|| m.ensemble.chain.all(s, self.models.exists(o, o.name == s && o.name != m.name)))",
-                "ensemble.chain: names a model that is not in spec.models, or the ensemble itself",
-            ),
+            _known_members("steps", each="s.model"),
+            _known_members("chain", each="s"),
         )
     )

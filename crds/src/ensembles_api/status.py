@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -50,9 +50,7 @@ class InferenceEnsembleStatus(ApiModel):
     conditions: list[StatusCondition] = Field(
         default_factory=list,
         max_length=16,
-        json_schema_extra=rules(
-            **{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
-        ),
+        json_schema_extra=rules(**{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
     )
     stage: str | None = Field(None, max_length=32)
     revision: str | None = Field(None, max_length=64, description="The revision that serves.")
@@ -62,8 +60,10 @@ class InferenceEnsembleStatus(ApiModel):
     replicas: str | None = Field(None, max_length=32, description="Ready and wanted servers.")
     attempt: int | None = Field(None, description="Tries of the step that is being retried.")
     retry_at: str | None = Field(None, max_length=40)
-    failing_since: str | None = Field(None, max_length=40, description="Since when the present failure lasts.")
+    failing_since: str | None = Field(
+        None, max_length=40, description="Since when the present failure lasts."
+    )
     models: list[ModelStatus] = Field(default_factory=list, max_length=64)
     targets: list[TargetStatus] = Field(default_factory=list, max_length=8)
-    warnings: list[str] = Field(default_factory=list, max_length=32)
+    warnings: list[Annotated[str, Field(max_length=1024)]] = Field(default_factory=list, max_length=32)
     history: list[RolloutRecord] = Field(default_factory=list, max_length=100)
