@@ -1,4 +1,4 @@
-"""Lane A: which revision is wanted? Assemble, build what is missing, assemble again, until there is a revision."""
+"""Lane A: which revision is wanted? Assemble, build what is missing, assemble again until there is one."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _rollout_data(
 
 
 def _with_known_renderer(observation: Observation, data: RolloutData) -> RolloutData:
-    """Keep the renderer version of a rollout that differs in nothing else: a new operator restarts no servers."""
+    """Keep the renderer of a rollout that differs in nothing else: a new operator restarts no servers."""
     for rollout in sorted(observation.rollouts, key=lambda r: r.number, reverse=True):
         older = data.model_copy(update={"renderer": rollout.data.renderer})
         if older.rollout_hash() == rollout.data.rollout_hash():
@@ -246,7 +246,7 @@ def _built(chain: _Chain, *, before: int) -> tuple[str, ...]:
 
 
 def _build_missing(chain: _Chain, assemble: JobSeen, result: Result) -> BuildOutcome:
-    """Start, watch and retry the builds one assemble round found missing; the next round when all are done."""
+    """Start, watch and retry the builds that a round found missing; when all are done, begin the next."""
     actions: list[Action] = []
     building: set[str] = set()
     troubles: list[Trouble] = []

@@ -1,4 +1,4 @@
-"""Status and Events from the lanes' outcomes, in the form that kubectl wait, Argo CD, Flux and Helm understand.
+"""Status and Events from the lanes' outcomes, in the form that kubectl, Argo CD, Flux and Helm understand.
 
 Stalled and Reconciling exist only while True, and never together; Ready says whether this generation serves.
 """
@@ -6,7 +6,7 @@ Stalled and Reconciling exist only while True, and never together; Ready says wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -41,6 +41,7 @@ class Summary:
     reason: Reason
     message: str
     ready: bool
+    """This generation serves."""
     trouble: Trouble | None = None
     building: BuildOutcome | None = None
     serving: ServeOutcome | None = None
@@ -53,20 +54,19 @@ def summarise(
     """Which of the lanes speaks: what went wrong before what goes on, building before serving."""
     found = trouble or (building.trouble if building else None) or serving.trouble
     ready = serving.done and trouble is None
+    base = Summary(Reason.PENDING, "", ready, building=building, serving=serving, suspended=suspended)
     if ready:
-        return Summary(Reason.READY, serving.message, True, None, building, serving, suspended)
+        return replace(base, reason=Reason.READY, message=serving.message)
     if suspended:
-        return Summary(Reason.SUSPENDED, "spec.suspend is true", False, None, building, serving, suspended)
-    lane = serving if building is not None and building.wanted is not None else building
-    step = lane.step if lane else Reason.PENDING
-    message = lane.message if lane else ""
+        return replace(base, reason=Reason.SUSPENDED, message="spec.suspend is true")
     if found is not None:
-        return Summary(found.reason, found.text(), False, found, building, serving, suspended)
-    return Summary(step, message, False, None, building, serving, suspended)
+        return replace(base, reason=found.reason, message=found.text(), trouble=found)
+    lane = serving if building is not None and building.wanted is not None else building
+    return replace(base, reason=lane.step, message=lane.message) if lane else base
 
 
 def failing_since(observation: Observation, summary: Summary) -> datetime | None:
-    """Since when this very trouble lasts; the last status is asked, losing it only restarts the grace time."""
+    """Since when this trouble lasts; the last status tells, and losing it only restarts the grace time."""
     if summary.trouble is None:
         return None
     if summary.trouble.since is not None:

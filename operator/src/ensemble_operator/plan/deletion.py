@@ -1,4 +1,4 @@
-"""Lane 0: a resource that is being deleted. Nothing is put back; with policy Delete its revisions are removed."""
+"""Lane 0: a resource being deleted. Nothing is put back; with policy Delete its revisions are removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resolves the spec: images of the release, targets, what a revision depends on, and the digest of all that."""
+"""Resolves the spec: images, targets, what a revision depends on, and the digest of all that."""
 
 from __future__ import annotations
 
@@ -148,9 +148,10 @@ def _missing_config_map(observation: Observation, spec: InferenceEnsembleSpec) -
     for field, reference in references:
         seen = observation.config_maps.get(reference.name)
         if seen is None:
-            what = f"ConfigMap {reference.name!r} does not exist in namespace {observation.namespace!r}; create it"
+            what = f"ConfigMap {reference.name!r} does not exist in {observation.namespace!r}; create it"
         elif reference.key not in seen:
-            what = f"ConfigMap {reference.name!r} has no key {reference.key!r} (it has: {', '.join(sorted(seen)) or 'none'})"
+            keys = ", ".join(sorted(seen)) or "none"
+            what = f"ConfigMap {reference.name!r} has no key {reference.key!r} (it has: {keys})"
         else:
             continue
         return Trouble(Reason.CONFIG_MAP_MISSING, what, field=field)

@@ -1,4 +1,4 @@
-"""What a rollout's objects should look like, against what they are: missing ones are created, edited ones put back."""
+"""A rollout's objects as they should be against what they are: missing ones created, edited ones put back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE, LABEL_ROLLOUT
 def heal_deployments(
     observation: Observation, config: OperatorConfig, owner: Owner, data: RolloutData, *, replicas: int | None
 ) -> Iterator[Action]:
-    """Create, put back and scale the Deployments of one rollout. `replicas` None leaves their number alone."""
+    """Create, put back and scale the Deployments of one rollout. `replicas` None leaves the number alone."""
     wanted = data.serving.replicas if replicas is None else replicas
     rendered = server_deployments(
         owner=owner, data=data, rollout=data.rollout_hash(), config=config, replicas=wanted

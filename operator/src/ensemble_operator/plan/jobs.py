@@ -1,4 +1,4 @@
-"""What a Job and its pod amount to: still running (and waiting for what), done with a result, or failed (whose fault)."""
+"""What a Job and its pod amount to: running (waiting for what?), done, or failed (whose fault?)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from ensemble_operator.plan.actions import Action, Delete, LeaveJob
 from ensemble_operator.plan.build_lane import BuildOutcome
 from ensemble_operator.plan.observation import JobSeen, ObjectSeen, Observation, RolloutSeen
 from ensemble_operator.plan.serve_lane import ServeOutcome
-from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLLOUT
+from ensembles_api.names import LABEL_ROLLOUT
 from ensembles_api.spec import InferenceEnsembleSpec
 
 
@@ -24,9 +24,11 @@ def litter(
     """Deletions for this pass. `building` None (the spec cannot be read): Jobs stay as they are."""
     kept = serving.kept_rollouts
     actions: list[Action] = []
-    for deployment in observation.deployments:
-        if deployment.labels.get(LABEL_ROLLOUT) not in kept and not deployment.deleting:
-            actions.append(Delete("Deployment", deployment.name, deployment.uid))
+    actions += [
+        Delete("Deployment", deployment.name, deployment.uid)
+        for deployment in observation.deployments
+        if deployment.labels.get(LABEL_ROLLOUT) not in kept and not deployment.deleting
+    ]
     actions += _unnamed("PodDisruptionBudget", observation.budgets, observation, kept)
     services = tuple(s for s in observation.services if s.name != observation.name)
     actions += _unnamed("Service", services, observation, kept)
@@ -60,9 +62,8 @@ def _jobs(observation: Observation, building: BuildOutcome, serving: ServeOutcom
         elif role == "build":
             if observation.uid in job.owners and (finished or not _of_chain(job, building)):
                 yield LeaveJob(job.name, job.uid)
-        elif role == "assemble" and job.labels.get(LABEL_ENSEMBLE) == observation.name:
-            if finished or job.name not in building.kept_jobs:
-                yield Delete("Job", job.name, job.uid)
+        elif role == "assemble" and (finished or job.name not in building.kept_jobs):
+            yield Delete("Job", job.name, job.uid)
 
 
 def _of_chain(job: JobSeen, building: BuildOutcome) -> bool:
@@ -73,7 +74,7 @@ def _of_chain(job: JobSeen, building: BuildOutcome) -> bool:
 def beyond_history(
     observation: Observation, spec: InferenceEnsembleSpec, serving: ServeOutcome
 ) -> list[RolloutSeen]:
-    """The oldest rollouts over revisionHistoryLimit; never one that serves, is wanted or still has servers."""
+    """The oldest rollouts over revisionHistoryLimit; never one that serves, is wanted or has servers."""
     if not serving.done:
         return []
     named = serving.kept_rollouts | {serving.active, serving.wanted}

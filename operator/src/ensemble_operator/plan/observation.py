@@ -1,7 +1,7 @@
 """What one pass sees of an ensemble: the resource and its children, parsed into frozen values.
 
-`ensemble_operator.observe` fills these from the watch cache; the planner reads nothing else, so every decision
-can be tested by writing an Observation down.
+`ensemble_operator.observe` fills these from the watch cache; the planner reads nothing else, so that every
+decision can be tested by writing an Observation down.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Observation:
     status: Mapping[str, Any]
     """The status as last written, {} at first; camelCase."""
     config_maps: Mapping[str, Mapping[str, str] | None] = field(default_factory=dict)
-    """Every ConfigMap that the spec's sources name: key -> sha256 of its value; None where it does not exist."""
+    """Every ConfigMap that the spec names: key -> sha256 of its value; None where it does not exist."""
     jobs: tuple[JobSeen, ...] = ()
     """Jobs owned by this ensemble, and build Jobs of the namespace under keys it may share."""
     deployments: tuple[DeploymentSeen, ...] = ()

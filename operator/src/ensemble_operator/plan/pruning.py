@@ -1,4 +1,4 @@
-"""Removing revisions from storage: those over the history limit, and all of them on deletion with policy Delete."""
+"""Removing revisions from storage: those over the history limit; on deletion with policy Delete, all."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Create, Delete
 from ensemble_operator.plan.build_lane import job_context
 from ensemble_operator.plan.desired import Desired
-from ensemble_operator.plan.jobs import Failed, Running, Succeeded, attempt_of, judge
-from ensemble_operator.plan.observation import JobSeen, Observation, RolloutSeen
+from ensemble_operator.plan.jobs import Running, Succeeded, attempt_of, judge
+from ensemble_operator.plan.observation import Observation, RolloutSeen
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.jobs import prune_job
 
@@ -27,6 +27,30 @@ class PruneOutcome:
     wake: datetime | None = None
 
 
+@dataclass(frozen=True)
+class _Task:
+    observation: Observation
+    desired: Desired
+    config: OperatorConfig
+    revisions: tuple[str, ...] | None
+    owned: bool
+
+    @property
+    def token(self) -> str:
+        return names.digest(sorted(self.revisions)) if self.revisions is not None else ALL
+
+    def create(self, *, attempt: int) -> Action:
+        return Create(
+            prune_job(
+                context=job_context(self.observation, self.desired, self.config),
+                token=self.token,
+                remove=self.revisions,
+                attempt=attempt,
+                owned=self.owned,
+            )
+        )
+
+
 def prune(
     observation: Observation,
     desired: Desired,
@@ -35,69 +59,29 @@ def prune(
     revisions: tuple[str, ...] | None,
     owned: bool,
 ) -> PruneOutcome:
-    """Run a prune Job for these revisions (None: everything of the ensemble) until it has succeeded."""
-    token = names.digest(sorted(revisions)) if revisions is not None else ALL
-    jobs = [job for job in _prune_jobs(observation) if _token(job) == token]
-    strangers = tuple(
-        Delete("Job", job.name, job.uid) for job in _prune_jobs(observation) if _token(job) != token
-    )
+    """Run a prune Job for these revisions (None: everything of the ensemble) until it has succeeded.
+
+    owned False leaves the Job without ownerReference, so that it outlives the resource's own deletion.
+    """
+    task = _Task(observation, desired, config, revisions, owned)
+    present = [
+        j for j in observation.jobs if j.labels.get("ensembles.dev/role") == "prune" and not j.deleting
+    ]
+    jobs = [job for job in present if job.annotations.get(names.ANNOTATION_INPUTS) == task.token]
+    strangers = tuple(Delete("Job", job.name, job.uid) for job in present if job not in jobs)
     newest = max(jobs, key=attempt_of, default=None)
     if newest is None:
-        return PruneOutcome(actions=(*strangers, _create(observation, desired, config, revisions, owned, 1)))
+        return PruneOutcome(actions=(*strangers, task.create(attempt=1)))
     verdict = judge(newest, now=observation.now)
     if isinstance(verdict, Succeeded):
         return PruneOutcome(done=True, actions=tuple(Delete("Job", job.name, job.uid) for job in jobs))
     if isinstance(verdict, Running):
         return PruneOutcome(trouble=verdict.wait, wake=observation.now + timedelta(seconds=30))
-    return _again(observation, desired, config, revisions, owned, newest, verdict)
-
-
-def _again(
-    observation: Observation,
-    desired: Desired,
-    config: OperatorConfig,
-    revisions: tuple[str, ...] | None,
-    owned: bool,  # noqa: FBT001
-    newest: JobSeen,
-    verdict: Failed,
-) -> PruneOutcome:
     trouble = verdict.trouble
     if trouble.retry_at is not None and trouble.retry_at <= observation.now:
-        again = _create(observation, desired, config, revisions, owned, attempt_of(newest) + 1)
+        again = task.create(attempt=attempt_of(newest) + 1)
         return PruneOutcome(trouble=trouble, actions=(Delete("Job", newest.name, newest.uid), again))
     return PruneOutcome(trouble=trouble, wake=trouble.retry_at)
-
-
-def _prune_jobs(observation: Observation) -> list[JobSeen]:
-    return [
-        job
-        for job in observation.jobs
-        if job.labels.get("ensembles.dev/role") == "prune" and not job.deleting
-    ]
-
-
-def _token(job: JobSeen) -> str:
-    return job.annotations.get(names.ANNOTATION_INPUTS, "")
-
-
-def _create(
-    observation: Observation,
-    desired: Desired,
-    config: OperatorConfig,
-    revisions: tuple[str, ...] | None,
-    owned: bool,  # noqa: FBT001
-    attempt: int,
-) -> Action:
-    token = names.digest(sorted(revisions)) if revisions is not None else ALL
-    return Create(
-        prune_job(
-            context=job_context(observation, desired, config),
-            token=token,
-            remove=revisions,
-            attempt=attempt,
-            owned=owned,
-        )
-    )
 
 
 def unshared(observation: Observation, surplus: list[RolloutSeen]) -> tuple[str, ...]:

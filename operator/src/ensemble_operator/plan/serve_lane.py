@@ -38,7 +38,7 @@ from ensembles_api.reasons import Nature, Reason
 from ensembles_api.spec import InferenceEnsembleSpec
 
 OVERLAP = timedelta(seconds=3)
-"""How long the Service selects both rollouts: every kube-proxy must know the new pods before the old ones leave."""
+"""How long the Service selects both: every kube-proxy must know the new pods before the old ones leave."""
 
 
 @dataclass(frozen=True)
@@ -141,14 +141,14 @@ def _foreign_service(observation: Observation, *, leftover: bool) -> ServeOutcom
         )
     trouble = Trouble(
         Reason.OBJECT_NOT_OWNED,
-        f"Service {observation.name} exists and is not this ensemble's; rename the ensemble or remove the Service",
+        f"Service {observation.name} exists and is not this ensemble's; rename one of them or remove it",
         field="metadata.name",
     )
     return ServeOutcome(None, None, Reason.PENDING, trouble.message, trouble=trouble)
 
 
 def _retained(observation: Observation, retain_seconds: int | None) -> tuple[set[str], datetime | None]:
-    """Replaced rollouts whose servers still run, and when the first of them may go. An unreadable spec keeps all."""
+    """Replaced rollouts that still run, and when the first of them may go. An unreadable spec keeps all."""
     kept: set[str] = set()
     ends: list[datetime] = []
     for rollout in observation.rollouts:

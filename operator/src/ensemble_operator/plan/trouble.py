@@ -45,7 +45,7 @@ class Trouble:
 
 
 def backoff(attempt: int) -> timedelta:
-    """5 s, 10 s, 20 s … at most 5 min, for the wait after attempt 1, 2, 3 …"""
+    """Give the wait after attempt 1, 2, 3 …: 5 s, 10 s, 20 s … and at most 5 min."""
     return min(BACKOFF_CAP, BACKOFF_BASE * 2 ** min(attempt - 1, 10))
 
 

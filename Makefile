@@ -1,0 +1,59 @@
+# Everything a contributor runs. `make help` lists the targets.
+SHELL := /bin/bash
+UV ?= uv
+RUN := $(UV) run --no-sync
+CLUSTER ?= local
+CLUSTER_TOOL := python3 tests/cluster/cluster.py
+
+.DEFAULT_GOAL := help
+.PHONY: help setup generate check-generated lint format test test-unit cluster images demo demo-down cluster-down bench
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install the locked dependencies into .venv (needs uv)
+	$(UV) sync --frozen --all-packages --all-extras --all-groups
+
+generate: ## Write the CRD, the chart's copy and the reference pages from the typed API
+	$(RUN) python -m ensembles_api.generate
+
+check-generated: ## Fail where a generated file is stale
+	$(RUN) python -m ensembles_api.generate --check
+
+format: ## Format the code
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+lint: check-generated ## Lint, types and import layers
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy crds/src operator/src builder-image/src tests
+	$(RUN) lint-imports
+
+test-unit: setup ## Everything that needs neither root nor Go (says what it leaves out)
+	$(MAKE) lint
+	$(RUN) pytest -m "not apiserver and not cluster and not s3"
+	@echo "left out: tests marked apiserver, cluster and s3 (run 'make test')"
+
+cluster: ## Bring up the local cluster (or use KUBECONFIG)
+	[[ -n "$$KUBECONFIG" ]] || $(CLUSTER_TOOL) up
+
+images: cluster ## Build the project's images and load them into the cluster
+	python3 tests/images/build.py
+
+test: setup ## Everything that does not need a GPU: lint, units, API server, S3, end to end
+	$(MAKE) lint
+	$(MAKE) images
+	$(RUN) pytest
+
+demo: ## From nothing to an answered inference on a real cluster
+	python3 examples/demo/demo.py up --cluster $(CLUSTER)
+
+demo-down: ## Remove what the demo made
+	python3 examples/demo/demo.py down --cluster $(CLUSTER)
+
+cluster-down: ## Remove the local cluster
+	$(CLUSTER_TOOL) down
+
+bench: ## Measure apply-to-answer and transfer rates; prints the tables of docs/benchmarks.md
+	$(RUN) python tests/bench/bench.py
