@@ -81,6 +81,8 @@ class Request(Document):
     builder_image: str
     versions: Versions = Versions()
     requested_at: str = ""
+    uid: str = ""
+    """The resource's metadata.uid: guards pruning where two clusters use one storage."""
 
 
 class Location(Document):
@@ -230,12 +232,14 @@ class TargetManifest(Document):
 
 
 class Manifest(Document):
-    """manifest.json of a revision; its digest is the revision's name."""
+    """manifest.json of a revision; its digest is the revision's name.
+
+    It does not name the lock: pinning again what has not changed gives the same revision.
+    """
 
     contract: Literal[1] = CONTRACT
     namespace: str
     name: str
-    lock: Sha256
     server_image: str
     versions: Versions
     server: ServerRequirements
@@ -243,13 +247,16 @@ class Manifest(Document):
 
 
 class VerificationCase(Document):
-    """verification/cases.json holds a list of these: one request each, sample files beside it.
+    """verification/cases.json holds a list of these: one request each; `file` is a path below verification/.
 
     inputs empty: verify derives zeros from the model's metadata as the server reports it.
     """
 
     model: str
     inputs: tuple[SampleTensor, ...] = ()
+    guessed: bool = False
+    """Whether the model takes such inputs is not known (zeros for a free axis or a Python model): a refusal is
+    then a warning, not a failure."""
 
 
 class VerificationPlan(Document):
