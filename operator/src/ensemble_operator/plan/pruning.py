@@ -64,9 +64,8 @@ def prune(
     owned False leaves the Job without ownerReference, so that it outlives the resource's own deletion.
     """
     task = _Task(observation, desired, config, revisions, owned)
-    present = [
-        j for j in observation.jobs if j.labels.get("ensembles.dev/role") == "prune" and not j.deleting
-    ]
+    labelled = [job for job in observation.jobs if job.labels.get("ensembles.dev/role") == "prune"]
+    present = [job for job in labelled if not job.deleting]
     jobs = [job for job in present if job.annotations.get(names.ANNOTATION_INPUTS) == task.token]
     strangers = tuple(Delete("Job", job.name, job.uid) for job in present if job not in jobs)
     newest = max(jobs, key=attempt_of, default=None)
