@@ -1,0 +1,103 @@
+"""Does a live object still say what we wrote? Decides whether to apply again.
+
+The API server adds defaults, others add fields and list items of their own: only what we state is compared.
+The lists that server-side apply merges by key are compared by that key, all others as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kubernetes.utils import parse_quantity
+
+LIST_KEYS: Mapping[str, tuple[str, ...]] = {
+    "containers": ("name",),
+    "initContainers": ("name",),
+    "volumes": ("name",),
+    "env": ("name",),
+    "imagePullSecrets": ("name",),
+    "volumeMounts": ("mountPath",),
+    "ports": ("port", "containerPort", "protocol"),
+    "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
+    "ownerReferences": ("uid",),
+}
+"""Field -> x-kubernetes-list-map-keys, for the lists that our manifests have."""
+
+KEY_DEFAULTS = {"protocol": "TCP"}
+QUANTITY_FIELDS = frozenset({"requests", "limits", "sizeLimit"})
+PRESENCE_FIELDS = frozenset({"emptyDir"})
+"""Fields that say something by being there, empty or not."""
+
+
+def covers(
+    live: Mapping[str, Any], wanted: Mapping[str, Any], *, ignore: frozenset[str] = frozenset()
+) -> bool:
+    """Whether every field of `wanted` is in `live` with an equal value; paths in `ignore` belong to others."""
+    return _mapping(live, wanted, path="", quantity=False, ignore=ignore)
+
+
+def _mapping(
+    live: Mapping[str, Any], wanted: Mapping[str, Any], *, path: str, quantity: bool, ignore: frozenset[str]
+) -> bool:
+    for field, value in wanted.items():
+        here = f"{path}.{field}" if path else field
+        if here in ignore:
+            continue
+        if field not in live:
+            # The API server leaves empty values out.
+            if value not in (None, "", 0, False, [], {}) or field in PRESENCE_FIELDS:
+                return False
+            continue
+        is_quantity = quantity or field in QUANTITY_FIELDS
+        if not _value(live[field], value, field=field, path=here, quantity=is_quantity, ignore=ignore):
+            return False
+    return True
+
+
+def _value(live: Any, wanted: Any, *, field: str, path: str, quantity: bool, ignore: frozenset[str]) -> bool:
+    if isinstance(wanted, Mapping):
+        return isinstance(live, Mapping) and _mapping(
+            live, wanted, path=path, quantity=quantity, ignore=ignore
+        )
+    if isinstance(wanted, list | tuple):
+        if not isinstance(live, list | tuple):
+            return False
+        keys = LIST_KEYS.get(field)
+        if keys and all(isinstance(item, Mapping) for item in [*live, *wanted]):
+            return _keyed(live, wanted, keys=keys, path=path, ignore=ignore)
+        return len(live) == len(wanted) and all(
+            _value(*pair, field=field, path=path, quantity=False, ignore=ignore)
+            for pair in zip(live, wanted, strict=True)
+        )
+    return _scalar(live, wanted, quantity=quantity)
+
+
+def _keyed(
+    live: Sequence[Mapping[str, Any]],
+    wanted: Sequence[Mapping[str, Any]],
+    *,
+    keys: tuple[str, ...],
+    path: str,
+    ignore: frozenset[str],
+) -> bool:
+    there = {_key(item, keys): item for item in live}
+    return all(
+        (key := _key(item, keys)) in there
+        and _mapping(there[key], item, path=path, quantity=False, ignore=ignore)
+        for item in wanted
+    )
+
+
+def _key(item: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[Any, ...]:
+    return tuple(item.get(key, KEY_DEFAULTS.get(key)) for key in keys)
+
+
+def _scalar(live: Any, wanted: Any, *, quantity: bool) -> bool:
+    if quantity and isinstance(live, str | int) and isinstance(wanted, str | int):
+        try:
+            return bool(parse_quantity(live) == parse_quantity(wanted))
+        except ValueError:
+            return False
+    # bool is an int in Python, not in JSON.
+    return bool(live == wanted) and isinstance(live, bool) == isinstance(wanted, bool)

@@ -1,0 +1,101 @@
+"""The build Job of one artifact: fetch (with keys), compile (user code, no keys), upload (with keys)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from ensemble_operator import names
+from ensemble_operator.resources import gpu as gpus
+from ensemble_operator.resources import pods
+from ensemble_operator.resources.jobs.context import JobContext
+from ensemble_operator.resources.jobs.manifest import attempt_annotations, job
+from ensemble_operator.resources.owner import product_labels
+from ensemble_operator.resources.pods import Json
+from ensemble_operator.resources.quantities import TOOLS_REQUESTS, requirements
+from ensemble_operator.resources.storage_access import storage_access
+from ensembles_api.contract import NextBuild, TargetRequest
+from ensembles_api.names import LABEL_KEY
+from ensembles_api.spec import Gpu
+
+WORK = "/work"
+COMPILE_REQUESTS = {"cpu": "500m", "memory": "1Gi"}
+
+
+def build_job(
+    *,
+    context: JobContext,
+    order: NextBuild,
+    lock: str,
+    attempt: int,
+    target: TargetRequest | None,
+    first_failure: datetime | None,
+) -> dict[str, Any]:
+    """The Job of `order.key`, shared by all ensembles of the namespace: named and labelled by the key alone.
+
+    `target` is the one whose GPU the build needs.
+    """
+    gpu = _gpu(order, target)
+    sources = storage_access(context.storage, source_secrets=context.source_secrets)
+    storage = storage_access(context.storage)
+    of_order = ["--storage", storage.location, "--lock", lock, "--key", order.key, "--work", WORK]
+    work = {"name": "work", "mountPath": WORK}
+    tools: Json = {
+        "image": context.config.tools_image,
+        "pull_policy": context.config.image_pull_policy,
+        "command": [pods.BUILDER],
+        "resources": requirements(defaults=TOOLS_REQUESTS),
+    }
+    fetch = pods.container(
+        "fetch", args=["fetch", "build", *of_order], env=sources.env, mounts=[work, *sources.mounts], **tools
+    )
+    upload = pods.container(
+        "upload", args=["upload", *of_order], env=storage.env, mounts=[work, *storage.mounts], **tools
+    )
+    compiler = pods.container(
+        "compile",
+        image=context.builder_image,
+        pull_policy=context.config.image_pull_policy,
+        command=[pods.BUILDER],
+        args=["compile", "--work", WORK],
+        resources=requirements(defaults=COMPILE_REQUESTS, resources=context.build.resources, gpu=gpu),
+        mounts=[work],
+        # The user's code runs here: upload, which has keys, must not see what it leaves in /tmp.
+        tmp="compile-tmp",
+    )
+    return job(
+        names.build_job(order.kind, order.key, attempt=attempt),
+        namespace=context.owner.namespace,
+        labels=product_labels("build", **{LABEL_KEY: order.key[:20]}),
+        annotations={
+            names.ANNOTATION_KEY: order.key,
+            names.ANNOTATION_LOCK: lock,
+            **attempt_annotations(attempt, first_failure),
+        },
+        owners=[context.owner.reference(controller=False)],
+        deadline=context.build.timeout_seconds,
+        pod=pods.pod_spec(
+            initContainers=[fetch, compiler],
+            containers=[upload],
+            volumes=[
+                pods.empty_dir("work"),
+                pods.empty_dir("tmp"),
+                pods.empty_dir("compile-tmp"),
+                *sources.volumes,
+            ],
+            serviceAccountName=sources.service_account,
+            imagePullSecrets=pods.pull_secrets(context.serving_pull_secrets),
+            nodeSelector=gpus.node_selector(context.build.node_selector, gpu),
+            tolerations=gpus.tolerations(context.build.tolerations, gpu),
+            runtimeClassName=context.runtime_class_name if gpu else None,
+        ),
+        pod_annotations={pods.ANNOTATION_SKIP_IDENTITY: "compile"},
+    )
+
+
+def _gpu(order: NextBuild, target: TargetRequest | None) -> Gpu | None:
+    """One GPU of the target's type, however many a server of that target holds."""
+    if not order.gpu:
+        return None
+    wanted = target.gpu if target and target.gpu else Gpu()
+    return wanted.model_copy(update={"count": 1})

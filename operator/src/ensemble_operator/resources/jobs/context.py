@@ -1,0 +1,26 @@
+"""What the Jobs of one ensemble have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ensemble_operator.config import OperatorConfig
+from ensemble_operator.resources.owner import Owner
+from ensembles_api.spec import Build, LocalObject, Storage
+
+
+@dataclass(frozen=True)
+class JobContext:
+    owner: Owner
+    config: OperatorConfig
+    storage: Storage
+    build: Build
+    serving_pull_secrets: Sequence[LocalObject]
+    builder_image: str
+    source_secrets: tuple[str, ...]
+    """Secrets of the sources that have their own keys."""
+    config_maps: Mapping[str, tuple[str, ...]]
+    """The user's ConfigMaps that sources name -> their keys."""
+    runtime_class_name: str | None = None
+    """Of the servers: where GPUs need a RuntimeClass to serve, they need it to build."""

@@ -1,0 +1,82 @@
+"""The verify Job: asks the servers of one rollout, and no others, for real inferences."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from ensemble_operator import names
+from ensemble_operator.config import OperatorConfig
+from ensemble_operator.resources import pods
+from ensemble_operator.resources.jobs.manifest import attempt_annotations, job
+from ensemble_operator.resources.owner import Owner
+from ensemble_operator.resources.pods import Json
+from ensemble_operator.resources.quantities import TOOLS_REQUESTS, requirements
+from ensemble_operator.resources.revision_files import fetch_revision
+from ensemble_operator.resources.rollout import RolloutData
+from ensemble_operator.resources.storage_access import storage_access
+from ensembles_api.names import LABEL_ROLLOUT
+
+FILES = "/verification"
+DEADLINE_MARGIN_SECONDS = 300
+"""For pulling the image and fetching; then verify gives up by itself and says why."""
+
+
+def verify_job(
+    *,
+    owner: Owner,
+    data: RolloutData,
+    config: OperatorConfig,
+    attempt: int,
+    first_failure: datetime | None,
+) -> dict[str, Any]:
+    """Created together with the Deployments: it waits until every one of their replicas answers."""
+    rollout = data.rollout_hash()
+    access = storage_access(data.storage)
+    tools: Json = {
+        "image": config.tools_image,
+        "pull_policy": config.image_pull_policy,
+        "command": [pods.BUILDER],
+        "resources": requirements(defaults=TOOLS_REQUESTS),
+    }
+    files = {"name": "files", "mountPath": FILES}
+    # The cases are those of the models: every target has the same ones.
+    fetch = fetch_revision(owner=owner, data=data, target=data.targets[0], to=FILES, only="verification")
+    verify = ["verify", "--host", _host(owner, rollout, config)]
+    verify += ["--replicas", str(max(1, data.serving.replicas) * len(data.targets)), "--files", FILES]
+    verify += ["--entrypoint", data.server.entrypoint, "--timeout", str(data.verify_seconds)]
+    return job(
+        names.verify_job(owner.name, rollout, attempt=attempt),
+        namespace=owner.namespace,
+        labels=owner.labels("verify", **{LABEL_ROLLOUT: rollout, names.LABEL_INPUTS: data.inputs[:16]}),
+        annotations={
+            names.ANNOTATION_INPUTS: data.inputs,
+            names.ANNOTATION_LOCK: data.lock,
+            **attempt_annotations(attempt, first_failure),
+        },
+        owners=[owner.reference()],
+        deadline=data.verify_seconds + DEADLINE_MARGIN_SECONDS,
+        pod=pods.pod_spec(
+            initContainers=[
+                pods.container(
+                    "fetch",
+                    args=fetch,
+                    env=access.env,
+                    mounts=[files, *access.mounts],
+                    **tools,
+                )
+            ],
+            containers=[
+                pods.container("verify", args=verify, mounts=[{**files, "readOnly": True}], **tools),
+            ],
+            volumes=[pods.empty_dir("files"), pods.empty_dir("tmp"), *access.volumes],
+            serviceAccountName=access.service_account,
+            imagePullSecrets=pods.pull_secrets(data.serving.image_pull_secrets),
+            tolerations=data.serving.tolerations,
+        ),
+        pod_annotations={pods.ANNOTATION_SKIP_IDENTITY: "verify"},
+    )
+
+
+def _host(owner: Owner, rollout: str, config: OperatorConfig) -> str:
+    return f"{names.rollout(owner.name, rollout)}.{owner.namespace}.svc.{config.cluster_domain}"

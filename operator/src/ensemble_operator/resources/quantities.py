@@ -1,0 +1,32 @@
+"""Resource requests and limits of containers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ensembles_api.spec import Gpu, Resources
+
+TOOLS_REQUESTS = {"cpu": "100m", "memory": "128Mi"}
+"""For copying files, which streams."""
+
+
+def requirements(
+    *, defaults: Mapping[str, str], resources: Resources | None = None, gpu: Gpu | None = None
+) -> dict[str, Any]:
+    """A container's `resources`: what the user states wins, the target's GPUs win over both.
+
+    A default request stands back where the user set only a limit: the API server takes the limit as the
+    request, and a default above the limit would be refused.
+    """
+    requests = _texts(resources.requests) if resources else {}
+    limits = _texts(resources.limits) if resources else {}
+    requests = {key: value for key, value in defaults.items() if key not in limits} | requests
+    if gpu:
+        # Extended resources cannot be overcommitted: request and limit are equal.
+        requests[gpu.resource_name] = limits[gpu.resource_name] = str(gpu.count)
+    return {"requests": requests, "limits": limits} if limits else {"requests": requests}
+
+
+def _texts(quantities: Mapping[str, int | str] | None) -> dict[str, str]:
+    return {key: str(value) for key, value in (quantities or {}).items()}

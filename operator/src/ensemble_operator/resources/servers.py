@@ -1,0 +1,162 @@
+"""The Deployments of one rollout: one per target, written once.
+
+What these functions render is pinned by golden files: an update of the operator must not restart servers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ensemble_operator import names
+from ensemble_operator.config import OperatorConfig
+from ensemble_operator.resources import gpu as gpus
+from ensemble_operator.resources import pods, tritonserver
+from ensemble_operator.resources.owner import Owner
+from ensemble_operator.resources.pods import Json
+from ensemble_operator.resources.quantities import TOOLS_REQUESTS, requirements
+from ensemble_operator.resources.revision_files import fetch_revision
+from ensemble_operator.resources.rollout import RolloutData
+from ensemble_operator.resources.storage_access import StorageAccess, storage_access
+from ensembles_api.contract import TargetRequest
+from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE, LABEL_ROLLOUT, LABEL_TARGET
+
+SERVER_REQUESTS = {"cpu": "250m", "memory": "512Mi"}
+NEVER = 2**31 - 1
+"""progressDeadlineSeconds that the Deployment controller takes for none: the operator judges by itself."""
+ANNOTATION_REVISION = "ensembles.dev/revision"
+
+
+def server_selector(owner: Owner, rollout: str, target: str) -> dict[str, str]:
+    """Labels of the pods of one Deployment."""
+    return {
+        LABEL_ENSEMBLE: owner.name,
+        LABEL_ROLE: "server",
+        LABEL_ROLLOUT: rollout,
+        LABEL_TARGET: target,
+    }
+
+
+def server_deployments(
+    *,
+    owner: Owner,
+    data: RolloutData,
+    rollout: str,
+    config: OperatorConfig,  # noqa: ARG001 - a rollout is rendered from its own data, whatever the operator's now
+    replicas: int,
+) -> list[dict[str, Any]]:
+    """A Deployment of `replicas` pods for each target of the rollout."""
+    return [
+        _deployment(owner=owner, data=data, rollout=rollout, target=target, replicas=replicas)
+        for target in data.targets
+    ]
+
+
+def _deployment(
+    *, owner: Owner, data: RolloutData, rollout: str, target: TargetRequest, replicas: int
+) -> Json:
+    selector = server_selector(owner, rollout, target.name)
+    labels = owner.labels("server", **selector)
+    revision = {ANNOTATION_REVISION: data.revision}
+    access = storage_access(data.storage)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": owner.metadata(
+            names.deployment(owner.name, rollout, target.name), labels=labels, annotations=revision
+        ),
+        "spec": {
+            "replicas": replicas,
+            "revisionHistoryLimit": 0,
+            "progressDeadlineSeconds": NEVER,
+            "selector": {"matchLabels": selector},
+            # Only a hand-made edit is ever rolled back by this; it must not cost a serving pod.
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "template": {
+                "metadata": {
+                    "labels": {**data.serving.pod_labels, **labels},
+                    "annotations": {**data.serving.pod_annotations, **_identity_annotation(data), **revision},
+                },
+                "spec": _pod(owner=owner, data=data, target=target, selector=selector, access=access),
+            },
+        },
+    }
+
+
+def _identity_annotation(data: RolloutData) -> dict[str, str]:
+    """Keeps storage's identity out of tritonserver; an account chosen for serving is the user's to use."""
+    if data.storage.identity and not data.serving.service_account_name:
+        return {pods.ANNOTATION_SKIP_IDENTITY: "tritonserver"}
+    return {}
+
+
+def _pod(
+    *,
+    owner: Owner,
+    data: RolloutData,
+    target: TargetRequest,
+    selector: dict[str, str],
+    access: StorageAccess,
+) -> Json:
+    serving = data.serving
+    return pods.pod_spec(
+        initContainers=[_fetch(owner=owner, data=data, target=target, access=access)],
+        containers=[_tritonserver(data=data, target=target)],
+        volumes=[
+            pods.empty_dir("models"),
+            pods.empty_dir("fetch-tmp"),
+            pods.empty_dir("tmp"),
+            pods.empty_dir("shm", limit=f"{max(64, data.server.shared_memory_mib)}Mi", memory=True),
+            *access.volumes,
+        ],
+        terminationGracePeriodSeconds=tritonserver.Shutdown(serving.drain_seconds).grace_seconds,
+        # The identity's token is one of the pod's account: where both are set, the role must trust this one.
+        serviceAccountName=serving.service_account_name or access.service_account,
+        imagePullSecrets=pods.pull_secrets(serving.image_pull_secrets),
+        nodeSelector=gpus.node_selector(serving.node_selector, target.gpu),
+        tolerations=gpus.tolerations(serving.tolerations, target.gpu),
+        affinity=serving.affinity,
+        topologySpreadConstraints=[
+            {"labelSelector": {"matchLabels": selector}, **constraint}
+            for constraint in serving.topology_spread_constraints
+        ],
+        priorityClassName=serving.priority_class_name,
+        runtimeClassName=serving.runtime_class_name,
+    )
+
+
+def _fetch(*, owner: Owner, data: RolloutData, target: TargetRequest, access: StorageAccess) -> Json:
+    return pods.container(
+        "fetch",
+        image=data.tools_image,
+        pull_policy=data.image_pull_policy,
+        command=[pods.BUILDER],
+        args=fetch_revision(owner=owner, data=data, target=target, to=tritonserver.FILES, only="models"),
+        resources=requirements(defaults=TOOLS_REQUESTS),
+        env=access.env,
+        mounts=[{"name": "models", "mountPath": tritonserver.FILES}, *access.mounts],
+        tmp="fetch-tmp",
+    )
+
+
+def _tritonserver(*, data: RolloutData, target: TargetRequest) -> Json:
+    serving = data.serving
+    main = pods.container(
+        "tritonserver",
+        image=data.server_image,
+        pull_policy=data.image_pull_policy,
+        command=["tritonserver"],
+        args=tritonserver.arguments(
+            drain_seconds=serving.drain_seconds, derived=data.server.args, extra=serving.extra_args
+        ),
+        resources=requirements(defaults=SERVER_REQUESTS, resources=serving.resources, gpu=target.gpu),
+        mounts=[
+            {"name": "models", "mountPath": tritonserver.FILES, "readOnly": True},
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - of the container
+        ],
+    )
+    return {
+        **main,
+        "ports": [{"name": name, "containerPort": port} for name, port in tritonserver.PORTS.items()],
+        "lifecycle": tritonserver.Shutdown(serving.drain_seconds).lifecycle(),
+        **tritonserver.probes(startup_seconds=serving.startup_seconds),
+    }

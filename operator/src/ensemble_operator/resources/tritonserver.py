@@ -1,0 +1,86 @@
+"""How tritonserver is started, asked for its health, and ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ensembles_api.names import GRPC_PORT, HTTP_PORT, METRICS_PORT
+
+Json = dict[str, Any]
+
+FILES = "/models-volume"
+"""Where the published revision lies in a server's pod."""
+
+PORTS = {"http": HTTP_PORT, "grpc": GRPC_PORT, "metrics": METRICS_PORT}
+
+PROPAGATION_SECONDS = 10
+"""From a pod's deletion until no proxy sends it new connections."""
+UNLOAD_SECONDS = 10
+"""For unloading the models and ending backend processes, after the last request."""
+CONNECTION_AGE_MILLISECONDS = 60_000
+"""A gRPC client keeps its connection, and so its pod, for as long as it may: this moves it to the new servers
+while the old ones are still there to finish what it has asked."""
+STARTUP_PERIOD_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """Ending without losing requests: first out of the endpoints, then the drain, then the models.
+
+    tritonserver spends its one exit timeout first on open HTTP connections (idle ones, too), then on gRPC.
+    """
+
+    drain_seconds: int
+
+    @property
+    def grace_seconds(self) -> int:
+        return PROPAGATION_SECONDS + self.drain_seconds + UNLOAD_SECONDS
+
+    def lifecycle(self) -> Json:
+        return {"preStop": {"sleep": {"seconds": PROPAGATION_SECONDS}}}
+
+
+def arguments(*, drain_seconds: int, derived: Sequence[str], extra: Sequence[str]) -> list[str]:
+    """Options of tritonserver. The repository never changes under it, and a model that fails ends it.
+
+    `derived` is what the published configs ask for, `extra` is the user's: an option given there replaces ours
+    of the same name.
+    """
+    ours = [
+        f"--model-repository={FILES}/models",
+        "--model-control-mode=none",
+        "--strict-readiness=true",
+        "--exit-on-error=true",
+        f"--exit-timeout-secs={drain_seconds}",
+        f"--http-port={HTTP_PORT}",
+        f"--grpc-port={GRPC_PORT}",
+        f"--metrics-port={METRICS_PORT}",
+        f"--grpc-max-connection-age={CONNECTION_AGE_MILLISECONDS}",
+    ]
+    given = {option.partition("=")[0] for option in extra}
+    return [*(option for option in ours if option.partition("=")[0] not in given), *derived, *extra]
+
+
+def probes(*, startup_seconds: int) -> Json:
+    """The port opens only after all models are loaded, so liveness waits for the startup probe."""
+
+    def health(path: str, *, period: int, failures: int, timeout: int = 5) -> Json:
+        return {
+            "httpGet": {"path": path, "port": "http"},
+            "periodSeconds": period,
+            "failureThreshold": failures,
+            "timeoutSeconds": timeout,
+        }
+
+    return {
+        "startupProbe": health(
+            "/v2/health/ready",
+            period=STARTUP_PERIOD_SECONDS,
+            failures=-(-startup_seconds // STARTUP_PERIOD_SECONDS),
+        ),
+        "readinessProbe": health("/v2/health/ready", period=5, failures=3),
+        # Slow to condemn: a restart loses every request in flight.
+        "livenessProbe": health("/v2/health/live", period=10, failures=6, timeout=10),
+    }
