@@ -1,0 +1,69 @@
+"""The kinds of objects the operator touches, and where the API serves them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ensembles_api.names import API_VERSION, KIND, LABEL_ROLE, PLURAL
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A namespaced kind of the Kubernetes API."""
+
+    api_version: str
+    name: str
+    plural: str
+
+    @property
+    def group(self) -> str:
+        """Empty for the core group."""
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def version(self) -> str:
+        return self.api_version.rpartition("/")[2]
+
+    def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
+        """The URL path of the collection, of an object, or of its subresource; without namespace: of all."""
+        parts = ["/apis" if self.group else "/api", self.api_version]
+        if namespace is not None:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        parts += [part for part in (name, subresource) if part]
+        return "/".join(parts)
+
+
+ENSEMBLE = Kind(API_VERSION, KIND, PLURAL)
+JOB = Kind("batch/v1", "Job", "jobs")
+POD = Kind("v1", "Pod", "pods")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+CONTROLLER_REVISION = Kind("apps/v1", "ControllerRevision", "controllerrevisions")
+SERVICE = Kind("v1", "Service", "services")
+BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+EVENT = Kind("events.k8s.io/v1", "Event", "events")
+
+CHILDREN = (JOB, POD, DEPLOYMENT, CONTROLLER_REVISION, SERVICE, BUDGET, CONFIG_MAP, ENDPOINT_SLICE)
+WATCHED = (ENSEMBLE, *CHILDREN)
+
+CHILD_SELECTOR = LABEL_ROLE
+"""Every child carries this label; EndpointSlices inherit the labels of their Service."""
+
+_BY_NAME = {kind.name: kind for kind in (*WATCHED, LEASE, EVENT)}
+
+
+def kind_named(name: str) -> Kind:
+    """The kind of that name.
+
+    Raises:
+        KeyError: the operator does not deal in such objects.
+    """
+    return _BY_NAME[name]
+
+
+def selector_of(kind: Kind) -> str:
+    """The label selector under which a kind is watched and listed; empty for all objects."""
+    return "" if kind == ENSEMBLE else CHILD_SELECTOR

@@ -1,0 +1,241 @@
+"""From the cache to one Observation."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ensemble_operator.cluster.client import KubernetesApi
+from ensemble_operator.cluster.errors import NotFoundError
+from ensemble_operator.cluster.kinds import (
+    BUDGET,
+    CHILDREN,
+    CONFIG_MAP,
+    CONTROLLER_REVISION,
+    DEPLOYMENT,
+    ENDPOINT_SLICE,
+    ENSEMBLE,
+    EVENT,
+    JOB,
+    POD,
+    SERVICE,
+    Kind,
+)
+from ensemble_operator.observe.cache import ObjectCache
+from ensemble_operator.observe.config_maps import UserConfigMaps
+from ensemble_operator.observe.objects import belongs_to, has_ready_endpoint, parse_object, parse_rollout
+from ensemble_operator.observe.pods import parse_time
+from ensemble_operator.observe.routing import Key
+from ensemble_operator.observe.workloads import (
+    owner_uids,
+    parse_deployment,
+    parse_job,
+    pods_of_deployment,
+    pods_of_job,
+)
+from ensemble_operator.plan.observation import JobSeen, ObjectSeen, Observation, SpecError
+from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE
+from ensembles_api.sources import iter_sources
+from ensembles_api.spec import InferenceEnsembleSpec
+from ensembles_api.validation import SpecError as InvalidSpecError
+from ensembles_api.validation import parse_spec
+
+Object = Mapping[str, Any]
+
+PODLESS_SECONDS = 30
+"""A Job without pod for so long has a reason, which its Events tell (quota, admission)."""
+TERMINATING_SECONDS = 600
+"""How long a namespace that refused an object because of its end is taken to be ending."""
+
+BUILD = "build"
+
+
+@dataclass(frozen=True)
+class Look:
+    """An Observation, and when to look again though no event tells so."""
+
+    observation: Observation
+    again: datetime | None
+
+
+class Observer:
+    """Makes Observations. Usable from several threads, for different keys."""
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        cache: ObjectCache,
+        config_maps: UserConfigMaps,
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._api = api
+        self._cache = cache
+        self._config_maps = config_maps
+        self._now = now
+        self._lock = threading.Lock()
+        self._terminating: dict[str, datetime] = {}
+        self._specs: dict[str, tuple[int, InferenceEnsembleSpec | SpecError]] = {}
+
+    def observe(self, key: Key) -> Look | None:
+        """What is known of an ensemble; None where it does not exist.
+
+        Raises:
+            ensemble_operator.cluster.errors.ApiError: a ConfigMap or Event cannot be read.
+        """
+        resource = self._cache.get(ENSEMBLE, key.namespace, key.name)
+        if resource is None:
+            self._config_maps.forget(key)
+            return None
+        now = self._now()
+        metadata = resource["metadata"]
+        parsed = self._spec(resource)
+        spec = parsed if isinstance(parsed, InferenceEnsembleSpec) else None
+        jobs, again = self._jobs(key, now)
+        observation = Observation(
+            now=now,
+            namespace=key.namespace,
+            name=key.name,
+            uid=metadata["uid"],
+            generation=metadata["generation"],
+            annotations=metadata.get("annotations") or {},
+            finalizers=tuple(metadata.get("finalizers") or ()),
+            deleting_since=parse_time(metadata.get("deletionTimestamp")),
+            spec=spec,
+            spec_error=parsed if isinstance(parsed, SpecError) else None,
+            status=resource.get("status") or {},
+            config_maps=self._config_maps.digests(key, named_config_maps(spec) if spec else ()),
+            jobs=jobs,
+            deployments=tuple(
+                parse_deployment(item, pods=pods_of_deployment(item, self._children(POD, key)))
+                for item in self._children(DEPLOYMENT, key)
+            ),
+            rollouts=tuple(
+                rollout
+                for item in self._children(CONTROLLER_REVISION, key)
+                if (rollout := parse_rollout(item)) is not None
+            ),
+            services=self._objects(SERVICE, key),
+            budgets=self._objects(BUDGET, key),
+            requests=self._objects(CONFIG_MAP, key),
+            endpoints_ready=has_ready_endpoint(self._children(ENDPOINT_SLICE, key), service=key.name),
+            namespace_terminating=self._is_terminating(key.namespace, now),
+        )
+        return Look(observation, again)
+
+    def refresh(self, key: Key) -> None:
+        """Read an ensemble and its children from the API server, for a decision that cannot be taken back.
+
+        Raises:
+            ensemble_operator.cluster.errors.ApiError: something cannot be read.
+        """
+        try:
+            self._cache.store(self._api.get(ENSEMBLE, key.namespace, key.name))
+        except NotFoundError:
+            known = self._cache.get(ENSEMBLE, key.namespace, key.name)
+            if known is not None:
+                self._cache.remove(known)
+        for kind in CHILDREN:
+            self._reread(kind, key.namespace, LABEL_ENSEMBLE, key.name)
+        for kind in (JOB, POD):
+            self._reread(kind, key.namespace, LABEL_ROLE, BUILD)
+
+    def namespace_is_terminating(self, namespace: str) -> None:
+        """The API server refused an object because its namespace ends."""
+        with self._lock:
+            self._terminating[namespace] = self._now()
+
+    def _reread(self, kind: Kind, namespace: str, label: str, value: str) -> None:
+        listing = self._api.list(kind, namespace, label_selector=f"{label}={value}")
+        self._cache.replace(
+            kind,
+            namespace,
+            listing.items,
+            version=listing.resource_version,
+            where=lambda item: (item["metadata"].get("labels") or {}).get(label) == value,
+        )
+
+    def _is_terminating(self, namespace: str, now: datetime) -> bool:
+        with self._lock:
+            since = self._terminating.get(namespace)
+        return since is not None and now - since < timedelta(seconds=TERMINATING_SECONDS)
+
+    def _spec(self, resource: Object) -> InferenceEnsembleSpec | SpecError:
+        uid, generation = resource["metadata"]["uid"], resource["metadata"]["generation"]
+        with self._lock:
+            known = self._specs.get(uid)
+        if known is not None and known[0] == generation:
+            return known[1]
+        parsed = read_spec(resource)
+        with self._lock:
+            self._specs[uid] = (generation, parsed)
+        return parsed
+
+    def _children(self, kind: Kind, key: Key) -> list[Object]:
+        items = self._cache.all(kind, key.namespace)
+        return sorted(
+            (item for item in items if belongs_to(item, ensemble=key.name)),
+            key=lambda item: str(item["metadata"]["name"]),
+        )
+
+    def _objects(self, kind: Kind, key: Key) -> tuple[ObjectSeen, ...]:
+        return tuple(parse_object(item) for item in self._children(kind, key))
+
+    def _jobs(self, key: Key, now: datetime) -> tuple[tuple[JobSeen, ...], datetime | None]:
+        """The ensemble's Jobs and all build Jobs of its namespace; and when to look at podless ones again."""
+        pods = [pod for pod in self._cache.all(POD, key.namespace) if owner_uids(pod)]
+        seen: list[JobSeen] = []
+        again: list[datetime] = []
+        for item in self._cache.all(JOB, key.namespace):
+            if not (belongs_to(item, ensemble=key.name) or _role(item) == BUILD):
+                continue
+            job = parse_job(item, pods=pods_of_job(item, pods))
+            if job.state == "active" and not job.pods and not job.suspended and not job.deleting:
+                due = job.created + timedelta(seconds=PODLESS_SECONDS)
+                again.append(due if due > now else now + timedelta(seconds=PODLESS_SECONDS))
+                if due <= now:
+                    job = parse_job(item, pods=(), create_error=self._create_error(item))
+            seen.append(job)
+        return tuple(sorted(seen, key=lambda job: (job.created, job.name))), min(again, default=None)
+
+    def _create_error(self, job: Object) -> str:
+        name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
+        events = self._api.list(
+            EVENT,
+            namespace,
+            field_selector=f"regarding.kind=Job,regarding.name={name},reason=FailedCreate",
+        ).items
+        newest = max(events, key=_last_seen, default=None)
+        return str(newest.get("note") or "") if newest else ""
+
+
+def _role(manifest: Object) -> str:
+    return str((manifest["metadata"].get("labels") or {}).get(LABEL_ROLE) or "")
+
+
+def _last_seen(event: Object) -> str:
+    """Newest of an Event's times, as text that sorts."""
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("deprecatedLastTimestamp"), event.get("eventTime"))
+    return max(str(time) for time in (*times, "") if time is not None)
+
+
+def read_spec(resource: Object) -> InferenceEnsembleSpec | SpecError:
+    """The typed spec of a resource, or what is wrong with it."""
+    try:
+        return parse_spec(dict(resource.get("spec") or {}))
+    except InvalidSpecError as error:
+        first, *others = error.problems
+        more = "".join(f"; {problem}" for problem in others)
+        return SpecError(field=first.field, message=first.message + more)
+
+
+def named_config_maps(spec: InferenceEnsembleSpec) -> frozenset[str]:
+    """Every ConfigMap that a spec names."""
+    names = {source.config_map.name for _, source in iter_sources(spec.models) if source.config_map}
+    if spec.storage.ca_config_map:
+        names.add(spec.storage.ca_config_map.name)
+    return frozenset(names)

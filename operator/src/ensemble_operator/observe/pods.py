@@ -1,0 +1,68 @@
+"""Pods as read from the API -> PodSeen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from ensemble_operator.plan.observation import ContainerSeen, PodSeen
+
+Object = Mapping[str, Any]
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """RFC 3339 as the API writes it; None where absent."""
+    return datetime.fromisoformat(text) if text else None
+
+
+def parse_pod(manifest: Object) -> PodSeen:
+    metadata, status = manifest["metadata"], manifest.get("status", {})
+    scheduled = _condition(status, "PodScheduled")
+    unscheduled = scheduled.get("status") == "False"
+    return PodSeen(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        labels=metadata.get("labels") or {},
+        phase=status.get("phase", "Pending"),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        ready=_condition(status, "Ready").get("status") == "True",
+        deleting="deletionTimestamp" in metadata,
+        scheduled=scheduled.get("status") == "True" or bool(manifest.get("spec", {}).get("nodeName")),
+        unscheduled_reason=scheduled.get("reason", "") if unscheduled else "",
+        unscheduled_message=scheduled.get("message", "") if unscheduled else "",
+        disrupted=_condition(status, "DisruptionTarget").get("status") == "True",
+        created=parse_time(metadata.get("creationTimestamp")),
+        containers=tuple(_containers(status)),
+    )
+
+
+def _condition(status: Object, kind: str) -> Object:
+    return next((c for c in status.get("conditions") or () if c["type"] == kind), {})
+
+
+def _containers(status: Object) -> Iterator[ContainerSeen]:
+    for container in status.get("initContainerStatuses") or ():
+        yield _container(container, init=True)
+    for container in status.get("containerStatuses") or ():
+        yield _container(container, init=False)
+
+
+def _container(seen: Object, *, init: bool) -> ContainerSeen:
+    state = seen.get("state") or {}
+    waiting = state.get("waiting") or {}
+    terminated = state.get("terminated") or (seen.get("lastState") or {}).get("terminated") or {}
+    return ContainerSeen(
+        name=seen["name"],
+        init=init,
+        running="running" in state,
+        ready=bool(seen.get("ready")),
+        waiting_reason=waiting.get("reason", ""),
+        waiting_message=waiting.get("message", ""),
+        exit_code=terminated.get("exitCode"),
+        terminated_reason=terminated.get("reason", ""),
+        termination_message=terminated.get("message", ""),
+        finished_at=parse_time(terminated.get("finishedAt")),
+        restarts=seen.get("restartCount", 0),
+    )
