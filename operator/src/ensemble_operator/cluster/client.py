@@ -68,11 +68,7 @@ class KubernetesApi:
         field_selector: str = "",
         metadata_only: bool = False,
     ) -> Listing:
-        """All objects of a kind, in one namespace or in all.
-
-        Args:
-            metadata_only: leave out spec, status and data.
-        """
+        """All objects of a kind, in one namespace or in all; `metadata_only` leaves out all the rest."""
         try:
             return self._list(
                 kind, namespace, label_selector=label_selector, field_selector=field_selector,

@@ -1,7 +1,7 @@
 """ConfigMaps that specs name.
 
 They belong to users and carry no label of ours; watching all ConfigMaps of a cluster would cost more memory
-than everything else, so the named ones are read: at a pass when the last look is old, and by `poll` in between.
+than everything else, so the named ones are read: at a pass when the last look is old, and by `poll` between.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ def parse_job(manifest: Object, *, pods: Iterable[Object], create_error: str = "
     """A Job with its pods.
 
     Args:
+        manifest: the Job.
         pods: those of this Job, see `pods_of_job`.
         create_error: why no pod could be made, where that was read.
     """

@@ -1,0 +1,125 @@
+"""Writes the status and posts Events."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from ensemble_operator.apply.executor import Recorder, Target
+from ensemble_operator.cluster.client import KubernetesApi
+from ensemble_operator.cluster.errors import AlreadyExistsError, ApiError, ConflictError, NotFoundError
+from ensemble_operator.cluster.kinds import ENSEMBLE, EVENT
+from ensemble_operator.plan.actions import Event
+from ensembles_api.names import API_VERSION, GROUP, KIND
+from ensembles_api.status import InferenceEnsembleStatus
+
+Object = Mapping[str, Any]
+
+NOTE_LIMIT = 1024
+"""Bytes of an Event's note."""
+DUPLICATE_SECONDS = 60
+"""The same Event again within this time comes from a stale look and says nothing new."""
+_REMEMBERED = 10_000
+
+_log = logging.getLogger(__name__)
+
+
+class Reporter:
+    """Status and Events of InferenceEnsembles. Usable from several threads.
+
+    Args:
+        instance: name of this operator's pod.
+    """
+
+    def __init__(
+        self, api: KubernetesApi, recorder: Recorder, *, instance: str, now: Callable[[], datetime]
+    ) -> None:
+        self._api = api
+        self._recorder = recorder
+        self._instance = instance
+        self._now = now
+        self._lock = threading.Lock()
+        self._posted: dict[str, tuple[datetime, int]] = {}
+
+    def write_status(self, target: Target, status: Object, *, before: Object) -> bool:
+        """Make the status exactly this; metadata and spec are not touched. Returns whether it was written.
+
+        Args:
+            target: the resource; one that is gone or re-created is left alone.
+            status: the whole document.
+            before: as it was seen.
+
+        Raises:
+            ensemble_operator.cluster.errors.ApiError: the request failed.
+        """
+        if status == before:
+            return False
+        # A merge patch keeps what it does not name, so every field that may be there is named.
+        fields = {info.alias or name for name, info in InferenceEnsembleStatus.model_fields.items()}
+        whole = {**dict.fromkeys(fields | set(before)), **status}
+        patch = {"metadata": {"uid": target.uid}, "status": whole}
+        try:
+            written = self._api.patch(ENSEMBLE, target.namespace, target.name, patch, subresource="status")
+        except (NotFoundError, ConflictError):
+            return False
+        return self._recorder.store(written)
+
+    def post(self, target: Target, event: Event) -> None:
+        """Post an Event on the resource. Failures are only logged: an Event is not worth a retry."""
+        now = self._now()
+        name = _event_name(target, event)
+        with self._lock:
+            last, count = self._posted.get(name, (None, 0))
+            if last is not None and now - last < timedelta(seconds=DUPLICATE_SECONDS):
+                return
+            self._posted[name] = (now, count + 1)
+            while len(self._posted) > _REMEMBERED:
+                del self._posted[next(iter(self._posted))]
+        try:
+            self._send(target, event, name=name, now=now, count=count + 1)
+        except ApiError as error:
+            _log.warning(
+                "event not posted", extra={"key": f"{target.namespace}/{target.name}", "error": str(error)}
+            )
+
+    def _send(self, target: Target, event: Event, *, name: str, now: datetime, count: int) -> None:
+        try:
+            self._api.create(EVENT, self._manifest(target, event, name=name, now=now))
+        except AlreadyExistsError:
+            series = {"series": {"count": max(count, 2), "lastObservedTime": _micro_time(now)}}
+            self._api.patch(EVENT, target.namespace, name, series)
+
+    def _manifest(self, target: Target, event: Event, *, name: str, now: datetime) -> Object:
+        return {
+            "apiVersion": EVENT.api_version,
+            "kind": EVENT.name,
+            "metadata": {"namespace": target.namespace, "name": name},
+            "eventTime": _micro_time(now),
+            "reportingController": f"{GROUP}/operator",
+            "reportingInstance": self._instance,
+            "action": event.reason,
+            "reason": event.reason,
+            "type": event.type,
+            "note": event.message.encode()[:NOTE_LIMIT].decode(errors="ignore"),
+            "regarding": {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "namespace": target.namespace,
+                "name": target.name,
+                "uid": target.uid,
+            },
+        }
+
+
+def _event_name(target: Target, event: Event) -> str:
+    """The same for the same news of the same resource, so that a restarted operator does not repeat it."""
+    text = f"{target.uid} {event.type} {event.reason} {event.message}"
+    return f"{target.name}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _micro_time(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
