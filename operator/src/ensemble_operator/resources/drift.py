@@ -33,7 +33,7 @@ PRESENCE_FIELDS = frozenset({"emptyDir"})
 def covers(
     live: Mapping[str, Any], wanted: Mapping[str, Any], *, ignore: frozenset[str] = frozenset()
 ) -> bool:
-    """Whether every field of `wanted` is in `live` with an equal value; paths in `ignore` belong to others."""
+    """Whether every field of `wanted` is in `live` with an equal value; `ignore` are paths of others."""
     return _mapping(live, wanted, path="", quantity=False, ignore=ignore)
 
 

@@ -55,7 +55,7 @@ def _deployment(
     *, owner: Owner, data: RolloutData, rollout: str, target: TargetRequest, replicas: int
 ) -> Json:
     selector = server_selector(owner, rollout, target.name)
-    labels = owner.labels("server", **selector)
+    labels = {**owner.labels("server"), **selector}
     revision = {ANNOTATION_REVISION: data.revision}
     access = storage_access(data.storage)
     return {

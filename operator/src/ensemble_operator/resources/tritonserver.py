@@ -45,8 +45,8 @@ class Shutdown:
 def arguments(*, drain_seconds: int, derived: Sequence[str], extra: Sequence[str]) -> list[str]:
     """Options of tritonserver. The repository never changes under it, and a model that fails ends it.
 
-    `derived` is what the published configs ask for, `extra` is the user's: an option given there replaces ours
-    of the same name.
+    `derived` is what the published configs ask for, `extra` is the user's: an option given there replaces
+    ours of the same name.
     """
     ours = [
         f"--model-repository={FILES}/models",
