@@ -1,0 +1,88 @@
+"""Paths below spec.storage.uri.
+
+    blobs/<sha256>                                       bytes by digest: inline texts, ConfigMaps, built artifacts
+    artifacts/<kind>/<key>.json                          ArtifactRecord, written after its blobs
+    locks/<sha256>.json                                  Lock
+    pins/<sha256>.json                                   Pin: the digest of a source as the server named it
+    facts/onnx/<sha256>-<revision>.json                  OnnxFacts of a file
+    ensembles/<namespace>/<name>/owner.json              Owner
+    ensembles/<namespace>/<name>/revisions/<sha256>/manifest.json
+                                             .../provenance.json
+                                             .../<target>/models/<model>/...
+                                             .../<target>/verification/...
+
+No path is a folder of another one: gateways that keep objects as files on POSIX refuse that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+MODELS = "models"
+VERIFICATION = "verification"
+CASES = f"{VERIFICATION}/cases.json"
+CONFIG = "config.pbtxt"
+KEEP = ".keep"
+"""An empty object that makes a version folder exist where a model has no file in it."""
+
+
+def blob(sha256: str) -> str:
+    return f"blobs/{sha256}"
+
+
+def artifact(kind: str, key: str) -> str:
+    return f"artifacts/{kind}/{key}.json"
+
+
+def lock(sha256: str) -> str:
+    return f"locks/{sha256}.json"
+
+
+def pin(digest: str) -> str:
+    return f"pins/{digest}.json"
+
+
+def onnx_facts(sha256: str, revision: int) -> str:
+    return f"facts/onnx/{sha256}-{revision}.json"
+
+
+def owner(namespace: str, name: str) -> str:
+    return f"ensembles/{namespace}/{name}/owner.json"
+
+
+def revisions(namespace: str, name: str) -> str:
+    """The folder of an ensemble's revisions, ending in a slash."""
+    return f"ensembles/{namespace}/{name}/revisions/"
+
+
+def revision(namespace: str, name: str, digest: str) -> str:
+    """The folder of one revision, ending in a slash."""
+    return f"{revisions(namespace, name)}{digest}/"
+
+
+def manifest(namespace: str, name: str, digest: str) -> str:
+    return f"{revision(namespace, name, digest)}manifest.json"
+
+
+def provenance(namespace: str, name: str, digest: str) -> str:
+    return f"{revision(namespace, name, digest)}provenance.json"
+
+
+def is_safe(path: str) -> bool:
+    """Whether a relative path stays in its folder on any file system, and is written in one way only."""
+    parts = path.split("/")
+    return bool(path) and all(
+        part not in {"", ".", ".."} and len(part.encode()) <= 255 and "\\" not in part and part.isprintable()  # noqa: PLR2004
+        for part in parts
+    )
+
+
+def folder_conflict(paths: Iterable[str]) -> tuple[str, str] | None:
+    """A path that is a folder of another one, with that other; None where there is none."""
+    known = set(paths)
+    for path in sorted(known):
+        for parent in PurePosixPath(path).parents:
+            if str(parent) in known:
+                return str(parent), path
+    return None

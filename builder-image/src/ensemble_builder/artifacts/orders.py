@@ -1,0 +1,109 @@
+"""Build orders: which artifacts a request needs and what decides them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from ensemble_builder.artifacts.keys import artifact_key
+from ensemble_builder.artifacts.placement import onnx_files
+from ensemble_builder.artifacts.sources import Locked, Version, versions
+from ensembles_api.contract import BuildKind, BuildOrder, Request
+from ensembles_api.spec import Dali, TensorRT
+
+Revisions = Mapping[BuildKind, int]
+"""Compiler -> its revision, raised when the same order would give something else."""
+
+
+def orders(request: Request, locked: Locked, revisions: Revisions) -> tuple[BuildOrder, ...]:
+    """One order per pipeline, one per engine and target."""
+    found: list[BuildOrder] = []
+    for version in versions(request):
+        match version.definition:
+            case Dali() as dali:
+                found.append(_dali_order(request, version, dali, locked, revisions["dali"]))
+            case TensorRT() as tensorrt:
+                found.extend(_tensorrt_orders(request, version, tensorrt, locked, revisions["tensorrt"]))
+            case _:
+                continue
+    return tuple(found)
+
+
+def _dali_order(
+    request: Request, version: Version, dali: Dali, locked: Locked, revision: int
+) -> BuildOrder:
+    pipeline = locked[version.source_field].files[0].model_copy(update={"path": "pipeline.py"})
+    inputs = [pipeline]
+    samples: list[dict[str, Any]] = []
+    for index, sample in enumerate(dali.samples):
+        entries = []
+        for place, item in enumerate(sample.inputs):
+            given = locked[f"{version.field}.samples[{index}].inputs[{place}].source"].files[0]
+            path = f"samples/{index}/{place}{PurePosixPath(given.path).suffix}"
+            inputs.append(given.model_copy(update={"path": path}))
+            entries.append({"name": item.name, "file": path})
+        samples.append({"inputs": entries})
+    model = version.model
+    config = model.config or {}
+    parameters = {
+        "function": dali.function,
+        "args": dali.args or {},
+        "mode": dali.mode.value,
+        "threads": dali.threads,
+        "max_batch_size": model.max_batch_size,
+        "dali_version": request.versions.dali,
+        "samples": samples,
+        "inputs": config.get("input", []),
+        "outputs": config.get("output", []),
+        "revision": revision,
+    }
+    toolchain = request.versions.dali or request.builder_image
+    return BuildOrder(
+        kind="dali",
+        key=artifact_key("dali", inputs=inputs, parameters=parameters, toolchain=toolchain),
+        model=model.name,
+        version=version.number,
+        field=version.field,
+        inputs=tuple(inputs),
+        parameters=parameters,
+    )
+
+
+def _tensorrt_orders(
+    request: Request, version: Version, tensorrt: TensorRT, locked: Locked, revision: int
+) -> Iterator[BuildOrder]:
+    model = version.model
+    inputs = onnx_files(version, locked[version.source_field])
+    parameters = {
+        "precision": tensorrt.precision.value,
+        "max_batch_size": model.max_batch_size,
+        "opt_batch_size": tensorrt.opt_batch_size,
+        "profiles": [profile.model_dump(mode="json") for profile in tensorrt.profiles],
+        "tensorrt_version": request.versions.tensorrt,
+        "revision": revision,
+    }
+    toolchain = request.versions.tensorrt or request.builder_image
+    for target in request.targets:
+        yield BuildOrder(
+            kind="tensorrt",
+            key=artifact_key(
+                "tensorrt", inputs=inputs, parameters=parameters, toolchain=toolchain, gpu=target.gpu
+            ),
+            model=model.name,
+            version=version.number,
+            field=version.field,
+            target=target.name,
+            gpu=True,
+            inputs=inputs,
+            parameters=parameters,
+        )
+
+
+def order_of(orders: tuple[BuildOrder, ...], version: Version, target: str) -> BuildOrder | None:
+    """The order that makes this model version's artifact for a target."""
+    for order in orders:
+        if (order.field, order.target or target) == (version.field, target):
+            return order
+    return None
+

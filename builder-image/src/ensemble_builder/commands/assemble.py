@@ -1,0 +1,127 @@
+"""assemble: pins the sources, orders builds, and publishes the revision once nothing is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from ensemble_builder.artifacts import layout
+from ensemble_builder.artifacts.documents import parse, sha256
+from ensemble_builder.artifacts.members import Knowledge, placed_models
+from ensemble_builder.artifacts.orders import Revisions, orders
+from ensemble_builder.artifacts.sources import by_field
+from ensemble_builder.commands.knowledge import artifact_records, config_texts, missing, onnx_facts
+from ensemble_builder.commands.log import say, step
+from ensemble_builder.commands.pinning import pin
+from ensemble_builder.commands.publish import plan_revision, publish
+from ensemble_builder.compilers.parameters import DALI_REVISION
+from ensemble_builder.faults import FaultError
+from ensemble_builder.modelconfig import generate
+from ensemble_builder.storage.store import Store
+from ensembles_api.contract import BuildOrder, Fault, Lock, NextBuild, Request, Result
+from ensembles_api.reasons import Reason
+
+REVISIONS: Revisions = {"dali": DALI_REVISION, "tensorrt": 1}
+
+
+def run(
+    *, request: Request, config_maps: Path, store: Store, lock_digest: str = "", built: Collection[str] = ()
+) -> Result:
+    """One round of assembling.
+
+    Args:
+        request: what the resource asks for; with `lock_digest`, the lock's own request counts.
+        config_maps: folder with <name>/<key> files of the ConfigMaps that sources name.
+        store: storage.
+        lock_digest: the lock of an earlier round: nothing is pinned again.
+        built: artifact keys that this chain has built.
+
+    Returns:
+        Result with `lock` and either `next` (builds to start) or `revision` and `server`.
+
+    Raises:
+        FaultError: the user's or the storage's failure.
+    """
+    lock = load_lock(store, lock_digest) if lock_digest else None
+    sources = lock.sources if lock else pin(request, store=store, config_maps=config_maps)
+    request = lock.request if lock else request
+    onnx = onnx_facts(store, request, sources)
+    known = Knowledge(onnx=onnx, texts=config_texts(store, sources))
+    if lock is None:
+        lock = Lock(request=request, sources=sources, builds=orders(request, by_field(sources), REVISIONS))
+    records = artifact_records(store, lock.builds)
+    known = Knowledge(onnx=onnx, texts=known.texts, records=records)
+    lacking = missing(lock, records)
+    if lacking:
+        _check_wiring(lock, known)
+    if not lock_digest:
+        _write_lock(store, lock)
+    _check_vanished(lacking, built)
+    if lacking:
+        return _ask_for(lock, lacking, cached=len(records))
+    planned = plan_revision(lock, known)
+    publish(store, lock, planned.revision)
+    return Result(
+        lock=lock.digest(),
+        revision=planned.revision.digest,
+        cached=len(records),
+        server=planned.revision.manifest.server,
+        warnings=planned.warnings,
+    )
+
+
+def load_lock(store: Store, digest: str) -> Lock:
+    """The lock of this digest.
+
+    Raises:
+        FaultError: ArtifactVanished where it is gone, StorageCorrupt where its bytes changed.
+    """
+    key = store.key(layout.lock(digest))
+    data = store.root.get(key)
+    if data is None:
+        message = f"{store.root.access.uri(key)} is gone: look for lifecycle rules on the bucket"
+        raise FaultError(Fault(code=Reason.ARTIFACT_VANISHED, field="spec.storage.uri", message=message))
+    lock = parse(Lock, data) if sha256(data) == digest else None
+    if lock is None:
+        message = f"{store.root.access.uri(key)} is not what was written there"
+        raise FaultError(Fault(code=Reason.STORAGE_CORRUPT, field="spec.storage.uri", message=message))
+    return lock
+
+
+def _write_lock(store: Store, lock: Lock) -> None:
+    data = lock.canonical()
+    with step(f"wrote lock {sha256(data)}"):
+        store.root.put(store.key(layout.lock(sha256(data))), data)
+
+
+def _check_wiring(lock: Lock, known: Knowledge) -> None:
+    """Refuse what cannot work before anything is built for it."""
+    for target in lock.request.targets:
+        models = placed_models(lock, known, target=target.name)
+        generate([placed.member for placed in models], entrypoint=lock.request.entrypoint, partial=True)
+
+
+def _check_vanished(lacking: Collection[BuildOrder], built: Collection[str]) -> None:
+    for order in lacking:
+        if order.key in built:
+            message = (
+                f"artifact {order.kind}/{order.key} of model {order.model!r} was built and is gone: look for "
+                "lifecycle rules on the bucket"
+            )
+            raise FaultError(Fault(code=Reason.ARTIFACT_VANISHED, field=order.field, message=message))
+
+
+def _ask_for(lock: Lock, lacking: Collection[BuildOrder], *, cached: int) -> Result:
+    """Pipelines first: an engine is built only when the wiring around it is known to fit."""
+    pipelines = [order for order in lacking if order.kind == "dali"]
+    now = pipelines or list(lacking)
+    for order in now:
+        say(f"to build: {order.kind} {order.model!r} {order.key}{f' on {order.target}' if order.target else ''}")
+    return Result(
+        lock=lock.digest(),
+        cached=cached,
+        next=tuple(
+            NextBuild(kind=order.kind, key=order.key, model=order.model, target=order.target, gpu=order.gpu)
+            for order in now
+        ),
+    )

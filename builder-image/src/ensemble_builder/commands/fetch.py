@@ -1,0 +1,97 @@
+"""fetch: brings a build's inputs, or a published revision, to local disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ensemble_builder.artifacts import layout
+from ensemble_builder.artifacts.documents import parse, sha256
+from ensemble_builder.commands.assemble import load_lock
+from ensemble_builder.commands.log import step
+from ensemble_builder.commands.origins import download_of, fields_of
+from ensemble_builder.faults import FaultError
+from ensemble_builder.storage.download import Download, download
+from ensemble_builder.storage.store import Store
+from ensembles_api.contract import BuildOrder, Fault, Lock, Manifest, Result
+from ensembles_api.reasons import Reason
+
+INPUTS = "in"
+OUTPUTS = "out"
+ORDER = "order.json"
+SCRATCH = ".fetch"
+
+
+def fetch_build(*, store: Store, lock_digest: str, key: str, work: Path) -> Result:
+    """One build's inputs to <work>/in, its order to <work>/order.json, and an empty <work>/out.
+
+    Raises:
+        FaultError: as `load_lock` and `download`; JobFailed where the lock orders no such key.
+    """
+    lock = load_lock(store, lock_digest)
+    order = find_order(lock, key)
+    fields = fields_of(lock.sources)
+    items = [download_of(store, file, work / INPUTS / file.path, fields) for file in order.inputs]
+    (work / OUTPUTS).mkdir(parents=True, exist_ok=True)
+    with step(f"fetched {len(items)} inputs of {order.kind} {order.model!r}"):
+        download(items, scratch=work / SCRATCH)
+    (work / ORDER).write_bytes(order.canonical())
+    return Result(lock=lock_digest)
+
+
+def find_order(lock: Lock, key: str) -> BuildOrder:
+    for order in lock.builds:
+        if order.key == key:
+            return order
+    message = f"lock {lock.digest()} orders no artifact {key}"
+    raise FaultError(Fault(code=Reason.JOB_FAILED, message=message))
+
+
+def fetch_revision(
+    *, store: Store, namespace: str, name: str, digest: str, target: str, to: Path, only: str = ""
+) -> Result:
+    """A target's files of a revision to <to>/models and <to>/verification.
+
+    Args:
+        store: storage.
+        namespace: of the ensemble.
+        name: of the ensemble.
+        digest: the revision; the manifest's own sha256, checked before anything in it is believed.
+        target: serving target.
+        to: folder; what is there already with the right bytes is kept.
+        only: "models" or "verification" for one of the two folders.
+
+    Raises:
+        FaultError: StorageCorrupt where bytes are not those of the manifest; ArtifactVanished without a manifest.
+    """
+    manifest = load_manifest(store, namespace, name, digest)
+    if target not in manifest.targets:
+        message = f"revision {digest} has no target {target!r}: it has {', '.join(manifest.targets)}"
+        raise FaultError(Fault(code=Reason.JOB_FAILED, message=message))
+    base = store.key(f"{layout.revision(namespace, name, digest)}{target}/")
+    folders = (only,) if only else (layout.MODELS, layout.VERIFICATION)
+    items = [
+        Download(store.root, f"{base}{path}", to / path, entry.sha256, entry.size, entry.mode)
+        for path, entry in manifest.targets[target].files.items()
+        if layout.is_safe(path) and path.split("/", 1)[0] in folders
+    ]
+    for folder in folders:
+        (to / folder).mkdir(parents=True, exist_ok=True)
+    size = sum(item.size for item in items)
+    with step(f"fetched {len(items)} files, {size / 1e6:.1f} MB, of revision {digest[:12]} for {target}"):
+        download(items, scratch=to / SCRATCH)
+    return Result(revision=digest)
+
+
+def load_manifest(store: Store, namespace: str, name: str, digest: str) -> Manifest:
+    key = store.key(layout.manifest(namespace, name, digest))
+    data = store.root.get(key)
+    at = store.root.access.uri(key)
+    if data is None:
+        message = f"{at} does not exist: the revision was pruned or the storage lost it"
+        raise FaultError(Fault(code=Reason.ARTIFACT_VANISHED, field="spec.storage.uri", message=message))
+    found = sha256(data)
+    manifest = parse(Manifest, data) if found == digest else None
+    if manifest is None:
+        message = f"{at} has sha256 {found} instead of {digest}"
+        raise FaultError(Fault(code=Reason.STORAGE_CORRUPT, field="spec.storage.uri", message=message))
+    return manifest

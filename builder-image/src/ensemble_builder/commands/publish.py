@@ -1,0 +1,92 @@
+"""Publishes a revision: every file copied, the manifest last."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ensemble_builder.artifacts import layout
+from ensemble_builder.artifacts.documents import Owner, Provenance, sha256
+from ensemble_builder.artifacts.manifest import Revision, make_revision, merged, model_files
+from ensemble_builder.artifacts.members import Knowledge, placed_models
+from ensemble_builder.artifacts.verification import verification
+from ensemble_builder.commands.log import say, step
+from ensemble_builder.commands.origins import Fields, fields_of, origin
+from ensemble_builder.modelconfig import generate
+from ensemble_builder.storage.copying import copy
+from ensemble_builder.storage.store import Store
+from ensembles_api.contract import Lock, LockedFile
+
+WORKERS = 16
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A revision not yet written, and what was noticed while planning it."""
+
+    revision: Revision
+    warnings: tuple[str, ...]
+
+
+def plan_revision(lock: Lock, known: Knowledge) -> Planned:
+    """All files of all targets. Every artifact of the lock must be known.
+
+    Raises:
+        FaultError: InvalidConfig, InvalidWiring or InvalidModel.
+    """
+    targets = {}
+    requirements = {}
+    warnings: dict[str, None] = {}
+    for target in lock.request.targets:
+        models = placed_models(lock, known, target=target.name)
+        generated = generate([placed.member for placed in models], entrypoint=lock.request.entrypoint)
+        orders = [order for order in lock.builds if order.target in {None, target.name}]
+        records = {order.key: known.records[order.key] for order in orders}
+        checks = verification(lock, records, generated.parsed)
+        targets[target.name] = {**model_files(models, generated.configs), **checks.target_files()}
+        on_gpu = any(record.provenance.get("gpu_operators") for record in records.values())
+        requirements[target.name] = generated.server.model_copy(update={"gpu": generated.server.gpu or on_gpu})
+        warnings.update(dict.fromkeys(generated.warnings))
+    return Planned(make_revision(lock, targets, merged(requirements)), tuple(warnings))
+
+
+def publish(store: Store, lock: Lock, revision: Revision) -> None:
+    """Write a revision; one that is there already is left as it is.
+
+    May be killed at any point and run again, or run by several at once: every object has the same bytes whoever
+    writes it, and a revision exists only when its manifest does.
+    """
+    request = lock.request
+    root = store.root
+    manifest = revision.manifest.canonical()
+    digest = sha256(manifest)
+    owner = Owner(namespace=request.namespace, name=request.name, uid=request.uid)
+    root.put(store.key(layout.owner(request.namespace, request.name)), owner.canonical())
+    manifest_key = store.key(layout.manifest(request.namespace, request.name, digest))
+    if root.get(manifest_key) == manifest:
+        say(f"revision {digest} is there already")
+        return
+    base = layout.revision(request.namespace, request.name, digest)
+    jobs = [
+        (store.key(f"{base}{target}/{path}"), file)
+        for target, files in revision.targets.items()
+        for path, file in files.items()
+    ]
+    fields = fields_of(lock.sources)
+    with step(f"copied {len(jobs)} files"), ThreadPoolExecutor(WORKERS) as pool:
+        for _ in pool.map(lambda job: _write(store, *job, fields), jobs):
+            pass
+    with step(f"published revision {digest}"):
+        artifacts = sorted({layout.artifact(order.kind, order.key) for order in lock.builds})
+        history = Provenance(lock=lock.digest(), artifacts=tuple(artifacts))
+        root.put(store.key(layout.provenance(request.namespace, request.name, digest)), history.canonical())
+        root.put(manifest_key, manifest)
+
+
+def _write(store: Store, key: str, file: LockedFile | bytes, fields: Fields) -> None:
+    if isinstance(file, bytes):
+        store.root.put(key, file)
+    elif file.size == 0:
+        store.root.put(key, b"")
+    else:
+        copy(origin(store, file, fields), store.root, key)
