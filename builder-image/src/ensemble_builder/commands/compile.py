@@ -1,0 +1,42 @@
+"""compile: turn one build order and its inputs into an artifact, without credentials or storage."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from ensemble_builder.compilers.dali.compiler import compile_pipeline
+from ensemble_builder.faults import FaultError
+from ensembles_api.contract import BuildOrder, CompileResult, Fault
+from ensembles_api.reasons import Reason
+
+
+def run(work: Path) -> CompileResult:
+    """Compile what `work`/order.json asks for from `work`/in into `work`/out.
+
+    The result is written to `work`/out/result.json: a fault is a result, not a failed command.
+    """
+    order = BuildOrder.model_validate_json((work / "order.json").read_bytes())
+    out = work / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    try:
+        result = _compile(order, work)
+    except FaultError as error:
+        result = CompileResult(fault=error.fault)
+    draft = out / "result.json.tmp"
+    draft.write_bytes(result.canonical())
+    draft.replace(out / "result.json")
+    return result
+
+
+def _compile(order: BuildOrder, work: Path) -> CompileResult:
+    if order.kind == "dali":
+        return compile_pipeline(order, work=work)
+    raise FaultError(
+        Fault(
+            code=Reason.NOT_SUPPORTED,
+            field=order.field,
+            message=f"this builder image cannot build {order.kind}",
+        )
+    )

@@ -1,0 +1,112 @@
+"""Runs a pipeline on the CPU with samples and reports what comes out.
+
+    python -m ensemble_builder.compilers.dali.twin JOB
+
+JOB is a JSON file (`Job`); outcome.json (`Outcome`) is written beside it. A process of its own: DALI's
+operators are native code, and odd input may end the process.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ensembles_api.contract import Document
+
+MAX_ROUNDS = 256
+"""Responses of one request to a decoupled pipeline that are looked at."""
+
+
+class Job(Document):
+    """`samples`: for each, the .npy file of each input. `decoupled`: a sample gives several responses."""
+
+    pipeline: str
+    samples: tuple[dict[str, str], ...]
+    decoupled: bool = False
+
+
+class Observed(Document):
+    """One output of one sample: DALI's type number, and every shape seen (without batch axis)."""
+
+    dtype: int
+    shapes: tuple[tuple[int, ...], ...]
+
+
+class SampleOutcome(Document):
+    outputs: tuple[Observed, ...] = ()
+    error: str = ""
+
+
+class Outcome(Document):
+    """`error`: the pipeline cannot be built on the CPU; then there are no samples."""
+
+    samples: tuple[SampleOutcome, ...] = ()
+    error: str = ""
+
+
+def main() -> None:
+    path = Path(sys.argv[1])
+    job = Job.model_validate_json(path.read_bytes())
+    path.with_name("outcome.json").write_text(_outcome(job).model_dump_json())
+
+
+def _outcome(job: Job) -> Outcome:
+    try:
+        _build(job)
+    except Exception as error:  # noqa: BLE001 - whatever DALI says is the finding
+        return Outcome(error=_text(error))
+    return Outcome(samples=tuple(_run(job, files) for files in job.samples))
+
+
+def _build(job: Job) -> Any:
+    from nvidia.dali import Pipeline  # noqa: PLC0415 - not in every image
+
+    batch = {} if job.decoupled else {"batch_size": 1}
+    return Pipeline.deserialize(
+        Path(job.pipeline).read_bytes(), num_threads=1, prefetch_queue_depth=1, **batch
+    )
+
+
+def _run(job: Job, files: dict[str, str]) -> SampleOutcome:
+    # A fresh pipeline for each sample: one that failed stays unusable.
+    try:
+        pipeline = _build(job)
+        for name, file in files.items():
+            pipeline.feed_input(name, [np.load(file, allow_pickle=False)])
+        rounds = [pipeline.run()]
+    except Exception as error:  # noqa: BLE001 - whatever DALI says is the finding
+        return SampleOutcome(error=_text(error))
+    while job.decoupled and len(rounds) < MAX_ROUNDS:
+        outputs = _next(pipeline)
+        if outputs is None:
+            break
+        rounds.append(outputs)
+    return SampleOutcome(
+        outputs=tuple(
+            Observed(dtype=int(outputs[0].dtype), shapes=tuple(sorted(_shapes(outputs))))
+            for outputs in zip(*rounds, strict=True)
+        )
+    )
+
+
+def _next(pipeline: Any) -> Any:
+    """The next response, None where the input is used up (which DALI says by an error)."""
+    try:
+        return pipeline.run()
+    except Exception:  # noqa: BLE001 - no error type of its own
+        return None
+
+
+def _shapes(outputs: tuple[Any, ...]) -> set[tuple[int, ...]]:
+    return {tuple(int(size) for size in shape) for output in outputs for shape in output.shape()}
+
+
+def _text(error: Exception) -> str:
+    return " ".join(str(error).split())[:1500]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""The compilers' own documents: what stands in `BuildOrder.parameters`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from ensembles_api.contract import Document
+
+DALI_REVISION = 1
+"""Raised when the same pipeline would be compiled to something else; part of the artifact's key."""
+
+
+class InputFile(Document):
+    """One input of a sample: the path of its raw bytes under in/."""
+
+    name: str
+    file: str
+
+
+class SampleFiles(Document):
+    inputs: tuple[InputFile, ...]
+
+
+class DaliParameters(Document):
+    """How to compile a pipeline.
+
+    function: the @pipeline_def function; None where the file has only one.
+    args: its keyword arguments; strings `types.X` name members of nvidia.dali.types.
+    max_batch_size: 0 without batching; None takes the pipeline's own (0 for fn.inputs operators).
+    dali_version: what the release's server has; empty is not compared.
+    inputs, outputs: entries of the model's config.input and config.output, which win over what is found.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    function: str | None = None
+    args: dict[str, Any] = Field(default_factory=dict)
+    mode: Literal["Serialized", "Autoserialize"] = "Serialized"
+    threads: int = 4
+    max_batch_size: int | None = None
+    dali_version: str = ""
+    samples: tuple[SampleFiles, ...] = ()
+    inputs: tuple[dict[str, Any], ...] = ()
+    outputs: tuple[dict[str, Any], ...] = ()
+    revision: int = DALI_REVISION
