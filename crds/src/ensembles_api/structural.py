@@ -88,7 +88,9 @@ def _properties(node: Schema, defs: dict[str, Schema], where: str) -> Schema:
         converted = _convert(child, defs, f"{where}.{name}")
         optional = any(option.get("type") == "null" for option in child.get("anyOf", []))
         if "properties" in converted and name not in required and not optional:
-            converted = _ordered({**converted, "default": {}})
+            stated = converted.get("default", {})
+            default = {key: value for key, value in stated.items() if value is not None}
+            converted = _ordered({**converted, "default": default})
         properties[name] = converted
     return properties
 
