@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -152,12 +152,11 @@ def _retained(observation: Observation, retain_seconds: int | None) -> tuple[set
     kept: set[str] = set()
     ends: list[datetime] = []
     for rollout in observation.rollouts:
+        outcome = history.outcome(rollout)
         until = history.retained_until(rollout, retain_seconds or 0)
-        if until is None or history.outcome(rollout) != history.SUPERSEDED:
-            continue
-        if retain_seconds is None:
+        if outcome == history.PROMOTED or (outcome == history.SUPERSEDED and retain_seconds is None):
             kept.add(history.rollout_name(rollout))
-        elif until > observation.now:
+        elif outcome == history.SUPERSEDED and until is not None and until > observation.now:
             kept.add(history.rollout_name(rollout))
             ends.append(until)
     return kept, min(ends, default=None)
@@ -179,9 +178,9 @@ def _heal(
 
 def _steady(stage: _Stage) -> ServeOutcome:
     rollout = history.find(stage.observation, stage.hash)
-    actions: tuple[Action, ...] = ()
+    actions: tuple[Action, ...] = tuple(_retire_others(stage))
     if rollout is not None and history.outcome(rollout) != history.PROMOTED:
-        actions = (_promoted(stage.observation, rollout),)
+        actions = (*actions, _promoted(stage.observation, rollout))
     if _overlap_to(stage.observation):
         # The spec came back to what serves while another rollout was taking over.
         actions = (*actions, _select(stage, stage.hash))
@@ -378,13 +377,7 @@ def _bystanders(observation: Observation, parties: set[str]) -> list[Action]:
 def _switch(stage: _Stage, rollout: RolloutSeen, message: str) -> ServeOutcome:
     observation = stage.observation
     actions: list[Action] = [_select(stage, stage.hash), _promoted(observation, rollout)]
-    old = history.find(observation, stage.active) if stage.active else None
-    if old is not None:
-        retired = {
-            ANNOTATION_OUTCOME: history.SUPERSEDED,
-            ANNOTATION_RETIRED_AT: observation.now.isoformat(),
-        }
-        actions.append(Annotate("ControllerRevision", old.name, old.uid, retired))
+    actions += _retire_others(stage)
     outcome = stage.outcome(Reason.PROMOTING, message, *actions)
     return replace(
         outcome,
@@ -393,3 +386,14 @@ def _switch(stage: _Stage, rollout: RolloutSeen, message: str) -> ServeOutcome:
         verified=True,
         wake=observation.now + timedelta(seconds=1),
     )
+
+
+def _retire_others(stage: _Stage) -> Iterator[Action]:
+    """Date the end of what the wanted rollout replaced; repeated until written, should a pass be cut short."""
+    for rollout in stage.observation.rollouts:
+        if history.outcome(rollout) == history.PROMOTED and history.rollout_name(rollout) != stage.hash:
+            retired = {
+                ANNOTATION_OUTCOME: history.SUPERSEDED,
+                ANNOTATION_RETIRED_AT: stage.observation.now.isoformat(),
+            }
+            yield Annotate("ControllerRevision", rollout.name, rollout.uid, retired)

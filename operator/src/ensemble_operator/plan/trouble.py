@@ -35,7 +35,7 @@ class Trouble:
         """Whether it needs the user: never for the world's faults and for waits."""
         if self.nature is Nature.GRACE:
             return self.since is not None and now - self.since > GRACE
-        return self.nature is Nature.USER
+        return self.nature is Nature.USER and self.retry_at is None
 
     def text(self) -> str:
         """The condition's message: field, what is wrong, when it is tried again."""

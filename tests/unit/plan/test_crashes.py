@@ -1,0 +1,107 @@
+"""The operator is killed between any two writes, any number of times: it always ends where it would have ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.plan.world import REVISION, SPEC, Story
+
+OTHER = "4" * 64
+QUICK = {"retainSeconds": 0}
+
+
+def _end_state(story: Story) -> dict[str, Any]:
+    seen = story.seen
+    service = next(s for s in seen.services if s.name == "net")
+    return {
+        "reason": story.reason,
+        "revision": story.last.status and story.last.status["revision"],
+        "deployments": {d.name for d in seen.deployments},
+        "services": {s.name for s in seen.services},
+        "selector": service.manifest["spec"]["selector"],
+        "outcomes": {r.data.revision: r.annotations.get("ensembles.dev/outcome") for r in seen.rollouts},
+        "actions": story.last.actions,
+    }
+
+
+def _settle(story: Story, revision: str) -> None:
+    for _ in range(25):
+        story.step(2)
+        story.cluster_moves(revision)
+    story.step(300)
+    story.step(300)
+
+
+def _calm() -> dict[str, Any]:
+    story = Story()
+    story.change(rollout=QUICK)
+    _settle(story, REVISION)
+    story.change(rollout=QUICK, models=SPEC["models"][:2])
+    _settle(story, OTHER)
+    return _end_state(story)
+
+
+@settings(max_examples=30, deadline=None)
+@given(kills=st.lists(st.one_of(st.none(), st.integers(0, 4)), min_size=20, max_size=30))
+def test_killed_anywhere_it_ends_in_the_same_state(kills: list[int | None]) -> None:
+    story = Story()
+    story.change(rollout=QUICK)
+    for kill in kills[:10]:
+        story.step(2, killed_after=kill)
+        story.cluster_moves(REVISION)
+    _settle(story, REVISION)
+    story.change(rollout=QUICK, models=SPEC["models"][:2])
+    for kill in kills[10:]:
+        story.step(2, killed_after=kill)
+        story.cluster_moves(OTHER)
+    _settle(story, OTHER)
+    assert _end_state(story) == _calm()
+
+
+@settings(max_examples=30, deadline=None)
+@given(turns=st.lists(st.sampled_from(["first", "second", "step", "steps"]), max_size=25))
+def test_however_often_the_spec_changes_the_last_one_serves_and_nothing_is_orphaned(turns: list[str]) -> None:
+    story = Story()
+    revision = REVISION
+    story.change(rollout=QUICK)
+    for turn in [*turns, "second"]:
+        if turn == "first":
+            revision = REVISION
+            story.change(rollout=QUICK)
+        elif turn == "second":
+            revision = OTHER
+            story.change(rollout=QUICK, models=SPEC["models"][:2])
+        else:
+            for _ in range(1 if turn == "step" else 6):
+                story.step(2)
+                story.cluster_moves(revision)
+    _settle(story, OTHER)
+    state = _end_state(story)
+    assert state["reason"] == "Ready"
+    assert state["revision"] == OTHER
+    assert len(state["deployments"]) == 1
+    assert state["actions"] == ()
+
+
+@pytest.mark.parametrize("kill", range(5))
+def test_something_serves_at_every_moment_of_a_switch(kill: int) -> None:
+    """The Service always selects a rollout whose servers are there and ready."""
+    story = Story()
+    story.change(rollout=QUICK)
+    _settle(story, REVISION)
+    story.change(rollout=QUICK, models=SPEC["models"][:2])
+    for turn in range(40):
+        story.step(1, killed_after=kill if turn % 3 else None)
+        story.cluster_moves(OTHER)
+        service = next(s for s in story.seen.services if s.name == "net")
+        selected = service.manifest["spec"]["selector"].get("ensembles.dev/rollout")
+        servers = [
+            d
+            for d in story.seen.deployments
+            if selected in {None, d.labels["ensembles.dev/rollout"]} and d.ready_replicas
+        ]
+        assert servers
