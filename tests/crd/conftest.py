@@ -181,7 +181,7 @@ def api(kubeconfig: Path) -> Iterator[Api]:
 
 def _wait_until_served(api: Api) -> None:
     for _ in range(100):
-        conditions = api.call("GET", CRD_PATH).body.get("status", {}).get("conditions", [])
+        conditions = api.call("GET", CRD_PATH).body.get("status", {}).get("conditions") or []
         state = {condition["type"]: condition for condition in conditions}
         if state.get("Established", {}).get("status") == "True":
             structural = state.get("NonStructuralSchema", {})
