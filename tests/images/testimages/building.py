@@ -1,0 +1,74 @@
+"""Builds an image and those below it, and hands it to the cluster; what has not changed is left alone."""
+
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from localcluster import build as programs
+from localcluster import images, parts, staticimages
+from localcluster.settings import Settings
+
+from testimages import buildah, inputs, rootfs
+from testimages.catalog import Image, ProgramImage, by_name
+
+
+def build(cache: Path, image: Image | ProgramImage) -> str:
+    """Bring an image up to date and return the digest of what it was built from."""
+    if isinstance(image, ProgramImage):
+        programs.build(cache, only=[image.part])
+        return next(parts.key(part) for part in parts.PARTS if part.name == image.part)
+    below = by_name(image.base) if image.base else None
+    base_digest = build(cache, below) if below else ""
+    digest = inputs.digest(image, base_digest=base_digest)
+    if buildah.inputs_digest(cache, image.reference) == digest:
+        return digest
+    started = time.monotonic()
+    print(f"build {image.reference} …", flush=True)
+    with tempfile.TemporaryDirectory(prefix="ensembles-context-") as scratch:
+        context = Path(scratch)
+        inputs.stage(image, context)
+        if image.name == "base":
+            shutil.copy2(rootfs.ensure(cache), context / "rootfs.tar")
+        buildah.build(
+            cache,
+            image.reference,
+            context=context,
+            dockerfile=image.dockerfile,
+            digest=digest,
+            args={"BASE": below.reference} if below else {},
+        )
+    print(f"build {image.reference}: {time.monotonic() - started:.0f} s", flush=True)
+    return digest
+
+
+def load(settings: Settings, image: Image | ProgramImage, digest: str) -> None:
+    """Import an image into the cluster unless it holds the same one."""
+    loaded = _loaded(settings)
+    if loaded.get(image.reference) == digest and image.reference in images.digests(settings):
+        return
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="ensembles-image-") as scratch:
+        archive = Path(scratch) / "image.tar"
+        if isinstance(image, ProgramImage):
+            static = staticimages.StaticImage(image.reference, image.program)
+            machine = buildah.machine()
+            staticimages.write_archive(archive, static, binaries=settings.binaries, machine=machine)
+        else:
+            buildah.save(settings.cache, image.reference, archive)
+        images.load(settings, archive)
+    _note(settings).write_text(json.dumps({**loaded, image.reference: digest}, indent=2) + "\n")
+    print(f"loaded {image.reference}: {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _loaded(settings: Settings) -> dict[str, str]:
+    try:
+        document: dict[str, str] = json.loads(_note(settings).read_text())
+    except FileNotFoundError:
+        return {}
+    return document
+
+
+def _note(settings: Settings) -> Path:
+    return settings.state / "loaded-images.json"

@@ -1,0 +1,70 @@
+"""Which images there are, what each is built from, and which of them it stands on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+
+# The Debian the base image is made of, and what it holds beyond the minimum.
+SUITE = "bookworm"
+MIRROR = "http://deb.debian.org/debian"
+BASE_PACKAGES = ("ca-certificates", "libpython3.11", "python3", "python3-venv")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image named ``localhost/ensembles/NAME:dev``.
+
+    ``inputs`` are files and folders below the repository's root: they alone are sent to the build, and what
+    they hold decides whether the image is built anew. ``base`` names the image that ARG BASE becomes.
+    """
+
+    name: str
+    dockerfile: str
+    inputs: tuple[str, ...] = ()
+    base: str = ""
+
+    @property
+    def reference(self) -> str:
+        return f"localhost/ensembles/{self.name}:dev"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramImage:
+    """An image of one static program from the cluster's cache."""
+
+    name: str
+    part: str
+    program: str
+
+    @property
+    def reference(self) -> str:
+        return f"localhost/ensembles/{self.name}:dev"
+
+
+BASE = Image(name="base", dockerfile="tests/images/base/Dockerfile")
+
+_WORKSPACE = ("pyproject.toml", "uv.lock", "crds", "operator", "builder-image", "README.md", "LICENSE")
+
+IMAGES: tuple[Image | ProgramImage, ...] = (
+    BASE,
+    ProgramImage(name="s3", part="versitygw", program="versitygw"),
+    Image(
+        name="tritonserver-cpu",
+        dockerfile="tests/images/tritonserver-cpu/Dockerfile",
+        inputs=("tests/images/tritonserver-cpu",),
+        base="base",
+    ),
+    Image(name="operator", dockerfile="operator/Dockerfile", inputs=_WORKSPACE, base="base"),
+    Image(name="tools", dockerfile="builder-image/Dockerfile.tools", inputs=_WORKSPACE, base="base"),
+    Image(
+        name="builder",
+        dockerfile="builder-image/Dockerfile.builder",
+        inputs=_WORKSPACE,
+        base="tritonserver-cpu",
+    ),
+)
+
+
+def by_name(name: str) -> Image | ProgramImage | None:
+    return next((image for image in IMAGES if image.name == name), None)
