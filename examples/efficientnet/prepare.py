@@ -1,8 +1,7 @@
-"""Writes this example's model files into a folder: python examples/efficientnet/prepare.py FOLDER"""
+"""Writes the model files into a folder: python examples/efficientnet/prepare.py FOLDER"""
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -10,12 +9,13 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from preparation.efficientnet import efficientnet_onnx, imagenet_labels  # noqa: E402
+from preparation.folders import copy_sources, put  # noqa: E402
 
 
 def prepare(output: Path) -> None:
-    output.mkdir(parents=True, exist_ok=True)
-    for file in (HERE / "pipeline.py", efficientnet_onnx(), imagenet_labels()):
-        shutil.copyfile(file, output / file.name)
+    copy_sources(HERE, output, "pipeline.py")
+    put(efficientnet_onnx(), output / "model.onnx")
+    put(imagenet_labels(), output / "labels.txt")
 
 
 if __name__ == "__main__":

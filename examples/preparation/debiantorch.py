@@ -1,8 +1,8 @@
 """PyTorch for the CPU, taken from Debian's packages into a folder of its own.
 
 PyTorch's wheels for x86-64 on the Python Package Index bring gigabytes of CUDA; Debian's python3-torch is
-260 MB with all that it needs, C library included. Nothing is installed: apt downloads and verifies the packages,
-they are unpacked, run by their own dynamic loader and deleted again. Root is not needed.
+260 MB with all that it needs, C library included. Nothing is installed: apt downloads and verifies the
+packages, they are unpacked, run by their own dynamic loader and deleted again. Root is not needed.
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ def debian_python() -> Iterator[DebianPython]:
         NoDebianError: see there.
     """
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise NoDebianError(
-            "the export needs Debian's PyTorch: run it on Debian or Ubuntu, or in a container of one"
-        )
+        raise NoDebianError("the export needs Debian's PyTorch: run it on Debian, or in a container of it")
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".debian-") as folder:
         work = Path(folder)

@@ -62,7 +62,7 @@ def _link(project: str, filename: str) -> str:
     page = f"{index_url()}/{project}/"
     text = _get(page, accept="application/vnd.pypi.simple.v1+json, text/html;q=0.1").decode()
     if text.lstrip().startswith("{"):
-        links = [file["url"] for file in json.loads(text)["files"] if file["filename"] == filename]
+        links: list[str] = [file["url"] for file in json.loads(text)["files"] if file["filename"] == filename]
     else:
         links = re.findall(rf'href="([^"#]*/{re.escape(filename)})[#"]', text)
     if not links:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,19 +14,13 @@ from preparation.photographs import photograph
 
 
 @pytest.fixture(scope="module")
-def folder(prepared: Callable[[str], Path]) -> Path:
-    return prepared("efficientnet")
+def preprocessing(pipeline: Callable[[str, str], Pipeline]) -> Pipeline:
+    return pipeline("efficientnet", "preprocessing")
 
 
 @pytest.fixture(scope="module")
-def pipeline(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    # As a server without a GPU would have to run it; operators and arguments stay what they are.
-    on_the_cpu = tmp_path_factory.mktemp("cpu") / "pipeline.py"
-    on_the_cpu.write_text((folder / "pipeline.py").read_text().replace('device="mixed"', 'device="cpu"'))
-    function = runpy.run_path(str(on_the_cpu))["preprocessing"]
-    built: Pipeline = function(batch_size=1, num_threads=1, device_id=None, prefetch_queue_depth=1)
-    built.build()
-    return built
+def folder(prepared: Callable[[str], Path]) -> Path:
+    return prepared("efficientnet")
 
 
 @pytest.mark.parametrize(
@@ -39,9 +32,9 @@ def pipeline(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline
         ("motorcycle_left.png", "moped"),
     ],
 )
-def test_photographs_are_recognised(name: str, expected: str, folder: Path, pipeline: Pipeline) -> None:
-    pipeline.feed_input("encoded", [np.fromfile(photograph(name), np.uint8)])
-    image = np.asarray(pipeline.run()[0][0])[np.newaxis]
+def test_photographs_are_recognised(name: str, expected: str, folder: Path, preprocessing: Pipeline) -> None:
+    preprocessing.feed_input("encoded", [np.fromfile(photograph(name), np.uint8)])
+    image = np.asarray(preprocessing.run()[0][0])[np.newaxis]
     assert image.shape == (1, 3, 224, 224)
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     probabilities = session.run(["probabilities"], {"image": image})[0][0]

@@ -1,0 +1,22 @@
+"""Writes the model files into a folder: python examples/hand-written-repository/prepare.py FOLDER"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from preparation.efficientnet import efficientnet_onnx, imagenet_labels  # noqa: E402
+from preparation.folders import copy_sources, put  # noqa: E402
+
+
+def prepare(output: Path) -> None:
+    copy_sources(HERE, output, "model_repository")
+    put(efficientnet_onnx(), output / "model_repository" / "classifier" / "1" / "model.onnx")
+    put(imagenet_labels(), output / "model_repository" / "classifier" / "labels.txt")
+
+
+if __name__ == "__main__":
+    prepare(Path(sys.argv[1]))
