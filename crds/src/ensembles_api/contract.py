@@ -33,9 +33,11 @@ class Document(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def canonical(self) -> bytes:
-        return json.dumps(
-            self.model_dump(mode="json", exclude_defaults=False), sort_keys=True, separators=(",", ":")
-        ).encode()
+        """Canonical JSON. Defaults are left out, so that a field added later changes no digest of old content."""
+        document = self.model_dump(mode="json", exclude_defaults=True)
+        if "contract" in type(self).model_fields:
+            document["contract"] = CONTRACT
+        return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
     def digest(self) -> str:
         """sha256 of the canonical bytes, hex."""

@@ -1,4 +1,4 @@
-"""The operator is killed between any two writes, any number of times: it always ends where it would have ended."""
+"""The operator is killed between any two writes, any number of times: it ends where it would have ended."""
 
 from __future__ import annotations
 

@@ -302,7 +302,7 @@ def test_a_failed_rollout_is_tried_again_when_asked_for() -> None:
 
 
 @pytest.mark.parametrize("retained", [True, False])
-def test_coming_back_to_a_known_spec_builds_nothing(retained: bool) -> None:
+def test_coming_back_to_a_known_spec_builds_nothing(*, retained: bool) -> None:
     story = Story()
     story.change(rollout={"retainSeconds": 3600 if retained else 0})
     story.until_ready()
@@ -389,7 +389,7 @@ def test_the_finalizer_stands_only_with_policy_delete(policy: str) -> None:
     assert [a.present for a in of_type(story.last, SetFinalizer)] == ([True] if policy == "Delete" else [])
     story.change(deletionPolicy="Retain")
     story.step()
-    assert story.seen.finalizers == ()
+    assert not story.seen.finalizers
 
 
 def test_deletion_prunes_and_then_lets_go() -> None:

@@ -11,6 +11,7 @@ from ensemble_operator.names import (
     ANNOTATION_KEY,
     ANNOTATION_ROUND,
 )
+from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, AddOwner, Create
 from ensemble_operator.plan.desired import Desired
 from ensemble_operator.plan.jobs import Failed, Running, Succeeded, attempt_of, judge
@@ -135,7 +136,7 @@ def _with_known_renderer(observation: Observation, data: RolloutData) -> Rollout
     """Keep the renderer of a rollout that differs in nothing else: a new operator restarts no servers."""
     for rollout in sorted(observation.rollouts, key=lambda r: r.number, reverse=True):
         older = data.model_copy(update={"renderer": rollout.data.renderer})
-        if older.rollout_hash() == rollout.data.rollout_hash():
+        if older.rollout_hash() == history.rollout_name(rollout):
             return older
     return data
 

@@ -15,7 +15,7 @@ from ensemble_operator.plan.actions import Event
 from ensemble_operator.plan.build_lane import BuildOutcome
 from ensemble_operator.plan.healing import deployments_of
 from ensemble_operator.plan.observation import Observation
-from ensemble_operator.plan.serve_lane import ServeOutcome
+from ensemble_operator.plan.stage import ServeOutcome
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.rollout import (
     ANNOTATION_FAILED_AT,

@@ -76,8 +76,8 @@ def resolve(observation: Observation, config: OperatorConfig) -> Desired | Troub
         {
             "contract": CONTRACT,
             "uid": observation.uid,
-            "request": request.model_dump(mode="json", by_alias=True),
-            "storage": spec.storage.model_dump(mode="json", by_alias=True),
+            "request": request.digest(),
+            "storage": spec.storage.model_dump(mode="json", exclude_defaults=True),
             "configMaps": {
                 name: {key: (observation.config_maps.get(name) or {}).get(key) for key in keys}
                 for name, keys in config_maps.items()

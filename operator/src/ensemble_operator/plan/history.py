@@ -19,8 +19,8 @@ SUPERSEDED = "Superseded"
 
 
 def rollout_name(rollout: RolloutSeen) -> str:
-    """The rollout's hash, as in labels and object names."""
-    return rollout.data.rollout_hash()
+    """The rollout's hash as it was when the rollout began: a later operator may compute another."""
+    return rollout.name.rpartition("-")[2]
 
 
 def outcome(rollout: RolloutSeen) -> str:

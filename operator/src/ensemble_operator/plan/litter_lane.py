@@ -9,7 +9,7 @@ from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Delete, LeaveJob
 from ensemble_operator.plan.build_lane import BuildOutcome
 from ensemble_operator.plan.observation import JobSeen, ObjectSeen, Observation, RolloutSeen
-from ensemble_operator.plan.serve_lane import ServeOutcome
+from ensemble_operator.plan.stage import ServeOutcome
 from ensembles_api.names import LABEL_ROLLOUT
 from ensembles_api.spec import InferenceEnsembleSpec
 

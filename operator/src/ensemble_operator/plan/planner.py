@@ -14,7 +14,8 @@ from ensemble_operator.plan.desired import Desired, resolve
 from ensemble_operator.plan.litter_lane import beyond_history, litter
 from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.pruning import prune, unshared
-from ensemble_operator.plan.serve_lane import ServeOutcome, serve
+from ensemble_operator.plan.serve_lane import serve
+from ensemble_operator.plan.stage import ServeOutcome
 from ensemble_operator.plan.trouble import GRACE, STALLED_RETRY, Trouble
 from ensembles_api.names import FINALIZER
 from ensembles_api.reasons import Nature, Reason

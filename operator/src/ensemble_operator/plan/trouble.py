@@ -46,7 +46,8 @@ class Trouble:
 
 def backoff(attempt: int) -> timedelta:
     """Give the wait after attempt 1, 2, 3 …: 5 s, 10 s, 20 s … and at most 5 min."""
-    return min(BACKOFF_CAP, BACKOFF_BASE * 2 ** min(attempt - 1, 10))
+    doublings = min(attempt - 1, 10)
+    return min(BACKOFF_CAP, BACKOFF_BASE * (1 << doublings))
 
 
 def retry_time(

@@ -44,9 +44,14 @@ class RolloutData(Document):
     requested_at: str = ""
 
     def rollout_hash(self) -> str:
-        """Names the rollout. Leaves out what must not restart servers: the operator's own images, replicas."""
-        document = self.model_dump(mode="json")
+        """Names the rollout.
+
+        Leaves out what must not restart servers: the operator's own images, replicas, and (defaults are not
+        written) fields that a later operator knows.
+        """
+        document = self.model_dump(mode="json", exclude_defaults=True)
+        document["renderer"] = self.renderer
         for name in ("inputs", "lock", "tools_image", "image_pull_policy", "verify_seconds", "requested_at"):
-            del document[name]
-        del document["serving"]["replicas"]
+            document.pop(name, None)
+        document["serving"].pop("replicas", None)
         return digest(document)[:ROLLOUT_HASH_LENGTH]

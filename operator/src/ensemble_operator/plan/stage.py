@@ -1,0 +1,72 @@
+"""The rollout that is being brought up, and what lane B reports of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ensemble_operator.config import OperatorConfig
+from ensemble_operator.plan.actions import Action
+from ensemble_operator.plan.observation import Observation
+from ensemble_operator.plan.trouble import Trouble
+from ensemble_operator.resources.rollout import RolloutData
+from ensembles_api.reasons import Reason
+
+
+@dataclass(frozen=True)
+class ServeOutcome:
+    """Where lane B stands.
+
+    active: hash of the rollout clients reach when the actions are done; None where nothing serves yet.
+    wanted: hash of the rollout that should serve.
+    """
+
+    active: str | None
+    wanted: str | None
+    step: Reason
+    message: str
+    verified: bool = False
+    trouble: Trouble | None = None
+    actions: tuple[Action, ...] = ()
+    kept_rollouts: frozenset[str] = frozenset()
+    """Hashes whose Deployments, Services and Jobs are not litter."""
+    kept_jobs: frozenset[str] = frozenset()
+    wake: datetime | None = None
+    promoted: str | None = None
+    """Set in the pass that moves the Service: the new active rollout."""
+
+    @property
+    def done(self) -> bool:
+        return self.wanted is not None and self.active == self.wanted and self.trouble is None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A ServeOutcome in the making for one wanted rollout."""
+
+    observation: Observation
+    config: OperatorConfig
+    replicas: int
+    active: str | None
+    wanted: RolloutData
+    actions: tuple[Action, ...] = ()
+    kept_rollouts: frozenset[str] = field(default_factory=frozenset)
+    wake: datetime | None = None
+
+    @property
+    def hash(self) -> str:
+        return self.wanted.rollout_hash()
+
+    def outcome(
+        self, step: Reason, message: str, *actions: Action, trouble: Trouble | None = None
+    ) -> ServeOutcome:
+        return ServeOutcome(
+            active=self.active,
+            wanted=self.hash,
+            step=step,
+            message=message,
+            trouble=trouble,
+            actions=(*self.actions, *actions),
+            kept_rollouts=self.kept_rollouts | {self.hash},
+            wake=trouble.retry_at if trouble and trouble.retry_at else self.wake,
+        )
