@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+
 from ensemble_operator.config import OperatorConfig
 from ensemble_operator.resources.budgets import disruption_budget
 from ensemble_operator.resources.history import controller_revision
@@ -268,15 +269,17 @@ CASES: dict[str, Case] = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`case`: every golden file; `manifest`: every object; `workload`: those with a pod; `job`: Jobs."""
     if "case" in metafunc.fixturenames:
         metafunc.parametrize("case", CASES)
-    if "manifest" in metafunc.fixturenames:
-        rendered = [
-            pytest.param(manifest, id=f"{case}-{index}")
-            for case, build in CASES.items()
-            for index, manifest in enumerate(build())
-        ]
-        metafunc.parametrize("manifest", rendered)
+    rendered = {
+        f"{case}-{n}": manifest for case, build in CASES.items() for n, manifest in enumerate(build())
+    }
+    kinds = {"manifest": None, "workload": {"Job", "Deployment"}, "job": {"Job"}}
+    for fixture in kinds.keys() & metafunc.fixturenames:
+        wanted = kinds[fixture]
+        chosen = {name: m for name, m in rendered.items() if wanted is None or m["kind"] in wanted}
+        metafunc.parametrize(fixture, chosen.values(), ids=chosen)
 
 
 @pytest.fixture

@@ -81,10 +81,12 @@ def _keyed(
     path: str,
     ignore: frozenset[str],
 ) -> bool:
-    there = {_key(item, keys): item for item in live}
     return all(
-        (key := _key(item, keys)) in there
-        and _mapping(there[key], item, path=path, quantity=False, ignore=ignore)
+        any(
+            _key(candidate, keys) == _key(item, keys)
+            and _mapping(candidate, item, path=path, quantity=False, ignore=ignore)
+            for candidate in live
+        )
         for item in wanted
     )
 
@@ -94,10 +96,12 @@ def _key(item: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[Any, ...]:
 
 
 def _scalar(live: Any, wanted: Any, *, quantity: bool) -> bool:
-    if quantity and isinstance(live, str | int) and isinstance(wanted, str | int):
-        try:
-            return bool(parse_quantity(live) == parse_quantity(wanted))
-        except ValueError:
-            return False
     # bool is an int in Python, not in JSON.
-    return bool(live == wanted) and isinstance(live, bool) == isinstance(wanted, bool)
+    if live == wanted and isinstance(live, bool) == isinstance(wanted, bool):
+        return True
+    if not quantity or not isinstance(live, str | int) or not isinstance(wanted, str | int):
+        return False
+    try:
+        return bool(parse_quantity(live) == parse_quantity(wanted))
+    except ValueError:
+        return False

@@ -19,7 +19,7 @@ PROPAGATION_SECONDS = 10
 """From a pod's deletion until no proxy sends it new connections."""
 UNLOAD_SECONDS = 10
 """For unloading the models and ending backend processes, after the last request."""
-CONNECTION_AGE_MILLISECONDS = 60_000
+CONNECTION_AGE_MILLISECONDS = 30_000
 """A gRPC client keeps its connection, and so its pod, for as long as it may: this moves it to the new servers
 while the old ones are still there to finish what it has asked."""
 STARTUP_PERIOD_SECONDS = 2

@@ -1,0 +1,247 @@
+"""Names, selectors, and single decisions of the builders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ensemble_operator import names
+from ensemble_operator.config import OperatorConfig
+from ensemble_operator.resources import gpu, tritonserver
+from ensemble_operator.resources.budgets import disruption_budget
+from ensemble_operator.resources.history import controller_revision
+from ensemble_operator.resources.jobs import JobContext, assemble_job, build_job, prune_job, verify_job
+from ensemble_operator.resources.owner import Owner
+from ensemble_operator.resources.quantities import requirements
+from ensemble_operator.resources.rollout import RolloutData
+from ensemble_operator.resources.servers import server_deployments, server_selector
+from ensemble_operator.resources.services import rollout_service, service
+from ensembles_api.contract import NextBuild, ServerRequirements, TargetRequest, credentials_prefix
+from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE
+from ensembles_api.spec import Build, Gpu, Resources, Serving, Storage
+
+Json = dict[str, Any]
+
+LONGEST = Owner(namespace="n" * 63, name="e" * 40, uid="u")
+CONFIG = OperatorConfig(tools_image="tools:1")
+STORAGE = Storage.model_validate({"uri": "s3://b/p", "secretName": "keys"})
+TARGETS = (TargetRequest(name="t" * 20, gpu=Gpu()), TargetRequest(name="cpu"))
+DATA = RolloutData(
+    uid="u",
+    inputs="1" * 64,
+    revision="2" * 64,
+    lock="3" * 64,
+    storage=STORAGE,
+    server_image="server:1",
+    tools_image="tools:1",
+    image_pull_policy="Always",
+    serving=Serving(),
+    verify_seconds=60,
+    targets=TARGETS,
+    server=ServerRequirements(),
+)
+ROLLOUT = DATA.rollout_hash()
+CONTEXT = JobContext(
+    owner=LONGEST,
+    config=CONFIG,
+    storage=STORAGE,
+    build=Build(),
+    serving_pull_secrets=[],
+    builder_image="builder:1",
+    source_secrets=("other-keys",),
+    config_maps={},
+)
+ORDER = NextBuild(kind="tensorrt", key="4" * 64, model="m", target=TARGETS[0].name, gpu=True)
+LATE: dict[str, Any] = {"attempt": 999, "first_failure": None}
+
+
+def deployments() -> list[Json]:
+    return server_deployments(owner=LONGEST, data=DATA, rollout=ROLLOUT, config=CONFIG, replicas=1)
+
+
+def jobs() -> list[Json]:
+    return [
+        assemble_job(context=CONTEXT, inputs="1" * 64, number=8, lock=None, built=(), **LATE),
+        build_job(context=CONTEXT, order=ORDER, lock="3" * 64, target=TARGETS[0], **LATE),
+        verify_job(owner=LONGEST, data=DATA, config=CONFIG, **LATE),
+        prune_job(context=CONTEXT, token="all", remove=None, attempt=999, owned=True),
+    ]
+
+
+def budget(target: TargetRequest) -> Json:
+    return disruption_budget(owner=LONGEST, data=DATA, rollout=ROLLOUT, target=target, replicas=2)
+
+
+def everything() -> list[Json]:
+    return [
+        *jobs(),
+        *deployments(),
+        *(budget(target) for target in TARGETS),
+        service(owner=LONGEST, selector={}, annotations={}, sticky=False),
+        rollout_service(owner=LONGEST, rollout=ROLLOUT),
+        controller_revision(owner=LONGEST, data=DATA, number=1),
+    ]
+
+
+def pod_labels(workload: Json) -> Json:
+    labels: Json = workload["spec"]["template"]["metadata"]["labels"]
+    return labels
+
+
+def selects(selector: Json, labels: Json) -> bool:
+    return selector.items() <= labels.items()
+
+
+@pytest.mark.parametrize("thing", everything(), ids=lambda thing: thing["kind"])
+def test_names_and_label_values_fit(thing: Json) -> None:
+    metadata = thing["metadata"]
+    assert len(metadata["name"]) <= 63
+    assert all(len(value) <= 63 for value in metadata["labels"].values())
+    assert metadata["labels"][LABEL_ROLE]
+
+
+def test_names_differ() -> None:
+    found = [(m["kind"], m["metadata"]["name"]) for m in everything()]
+    assert len(found) == len(set(found))
+
+
+def test_a_deployment_selects_its_own_pods_alone() -> None:
+    for one in deployments():
+        selector = one["spec"]["selector"]["matchLabels"]
+        assert [selects(selector, pod_labels(other)) for other in [*deployments(), *jobs()]].count(True) == 1
+        assert selects(selector, pod_labels(one))
+
+
+def test_no_service_and_no_budget_counts_the_pods_of_jobs() -> None:
+    """Their pods would be endpoints while they run, and requests to them would be lost."""
+    everyone = {LABEL_ENSEMBLE: LONGEST.name, LABEL_ROLE: "server"}
+    selectors = [
+        service(owner=LONGEST, selector=everyone, annotations={}, sticky=False)["spec"]["selector"],
+        rollout_service(owner=LONGEST, rollout=ROLLOUT)["spec"]["selector"],
+    ]
+    for selector in selectors:
+        assert all(selects(selector, pod_labels(one)) for one in deployments())
+        assert not any(selects(selector, pod_labels(job)) for job in jobs())
+    for target, deployment in zip(TARGETS, deployments(), strict=True):
+        selector = budget(target)["spec"]["selector"]["matchLabels"]
+        assert selector == server_selector(LONGEST, ROLLOUT, target.name)
+        assert selects(selector, pod_labels(deployment))
+        assert not any(selects(selector, pod_labels(job)) for job in jobs())
+
+
+def test_service_ports_are_looked_up_by_name_in_the_servers() -> None:
+    ports = {p["name"] for p in deployments()[0]["spec"]["template"]["spec"]["containers"][0]["ports"]}
+    wanted = {p["targetPort"] for p in rollout_service(owner=LONGEST, rollout=ROLLOUT)["spec"]["ports"]}
+    assert wanted == ports == {"http", "grpc", "metrics"}
+
+
+def test_the_users_pod_labels_do_not_replace_ours() -> None:
+    serving = Serving(pod_labels={LABEL_ENSEMBLE: "another", "team": "a"})
+    data = DATA.model_copy(update={"serving": serving})
+    [one, _] = server_deployments(owner=LONGEST, data=data, rollout=ROLLOUT, config=CONFIG, replicas=1)
+    assert pod_labels(one)[LABEL_ENSEMBLE] == LONGEST.name
+    assert pod_labels(one)["team"] == "a"
+
+
+def test_a_shared_build_belongs_to_no_ensemble_by_label_nor_controller() -> None:
+    job = build_job(context=CONTEXT, order=ORDER, lock="3" * 64, target=TARGETS[0], **LATE)
+    assert LABEL_ENSEMBLE not in job["metadata"]["labels"]
+    assert [o.get("controller") for o in job["metadata"]["ownerReferences"]] == [None]
+    assert job["metadata"]["annotations"][names.ANNOTATION_KEY] == ORDER.key
+    other = Owner(namespace=LONGEST.namespace, name="other", uid="other")
+    theirs = build_job(
+        context=JobContext(**{**vars(CONTEXT), "owner": other}), order=ORDER, lock="3" * 64,
+        target=TARGETS[0], **LATE,
+    )  # fmt: skip
+    assert theirs["metadata"].pop("ownerReferences") != job["metadata"].pop("ownerReferences")
+    assert theirs == job
+
+
+def test_only_the_pruning_of_a_deleted_ensemble_has_no_owner() -> None:
+    prune: dict[str, Any] = {"context": CONTEXT, "token": "all", "remove": None, "attempt": 1}
+    assert "ownerReferences" not in prune_job(**prune, owned=False)["metadata"]
+    assert prune_job(**prune, owned=True)["metadata"]["ownerReferences"][0]["uid"] == LONGEST.uid
+
+
+def test_keys_of_sources_reach_fetch_but_not_upload() -> None:
+    job = build_job(context=CONTEXT, order=ORDER, lock="3" * 64, target=None, **LATE)
+    pod = job["spec"]["template"]["spec"]
+    prefix = credentials_prefix("other-keys")
+
+    def prefixed(container: Json) -> list[str]:
+        return [v["name"] for v in container["env"] if v["name"].startswith(prefix)]
+
+    assert len(prefixed(pod["initContainers"][0])) == 3
+    assert prefixed(pod["containers"][0]) == []
+
+
+def test_a_build_takes_one_gpu_of_the_targets_kind() -> None:
+    target = TargetRequest(
+        name="big", gpu=Gpu(product="NVIDIA-H200", count=8, resource_name="nvidia.com/mig")
+    )
+    job = build_job(context=CONTEXT, order=ORDER, lock="3" * 64, target=target, **LATE)
+    pod = job["spec"]["template"]["spec"]
+    assert pod["initContainers"][1]["resources"]["limits"] == {"nvidia.com/mig": "1"}
+    assert pod["nodeSelector"] == {gpu.PRODUCT_LABEL: "NVIDIA-H200"}
+    on_cpu = ORDER.model_copy(update={"gpu": False})
+    job = build_job(context=CONTEXT, order=on_cpu, lock="3" * 64, target=target, **LATE)
+    assert "nodeSelector" not in job["spec"]["template"]["spec"]
+    assert "limits" not in job["spec"]["template"]["spec"]["initContainers"][1]["resources"]
+
+
+def test_a_limit_alone_takes_the_default_requests_place() -> None:
+    resources = Resources.model_validate({"limits": {"memory": "64Mi"}})
+    found = requirements(defaults={"cpu": "1", "memory": "1Gi"}, resources=resources)
+    assert found == {"requests": {"cpu": "1"}, "limits": {"memory": "64Mi"}}
+
+
+def test_the_users_toleration_of_the_gpu_taint_is_enough() -> None:
+    mine = {"key": "nvidia.com/gpu", "operator": "Equal", "value": "present"}
+    assert gpu.tolerations([mine], Gpu()) == [mine]
+    assert gpu.tolerations([], None) == []
+    assert [t["key"] for t in gpu.tolerations([{"operator": "Exists", "key": "x"}], Gpu())] == [
+        "x",
+        "nvidia.com/gpu",
+    ]
+
+
+@given(st.integers(1, 3600))
+def test_the_grace_period_holds_the_sleep_and_the_whole_drain(drain: int) -> None:
+    shutdown = tritonserver.Shutdown(drain)
+    sleep = shutdown.lifecycle()["preStop"]["sleep"]["seconds"]
+    assert shutdown.grace_seconds > sleep + drain
+    assert f"--exit-timeout-secs={drain}" in tritonserver.arguments(drain_seconds=drain, derived=(), extra=())
+
+
+@given(st.integers(10, 86400))
+def test_the_startup_probe_allows_all_of_startup_seconds(seconds: int) -> None:
+    probe = tritonserver.probes(startup_seconds=seconds)["startupProbe"]
+    allowed = probe["periodSeconds"] * probe["failureThreshold"]
+    assert seconds <= allowed < seconds + probe["periodSeconds"]
+
+
+def test_an_option_of_the_user_replaces_our_default() -> None:
+    args = tritonserver.arguments(drain_seconds=1, derived=(), extra=("--grpc-max-connection-age=7",))
+    assert [a for a in args if a.startswith("--grpc-max-connection-age=")] == ["--grpc-max-connection-age=7"]
+
+
+def test_verify_waits_for_all_replicas_of_all_targets() -> None:
+    data = DATA.model_copy(update={"serving": Serving(replicas=3)})
+    job = verify_job(owner=LONGEST, data=data, config=CONFIG, **LATE)
+    args = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert args[args.index("--replicas") + 1] == "6"
+    assert (
+        args[args.index("--host") + 1]
+        == f"{names.rollout(LONGEST.name, data.rollout_hash())}.{'n' * 63}.svc.cluster.local"
+    )
+
+
+def test_shared_memory_is_never_less_than_a_containers_usual() -> None:
+    for needed, limit in ((0, "64Mi"), (65, "65Mi")):
+        data = DATA.model_copy(update={"server": ServerRequirements(shared_memory_mib=needed)})
+        [one, _] = server_deployments(owner=LONGEST, data=data, rollout=ROLLOUT, config=CONFIG, replicas=1)
+        volumes = {v["name"]: v for v in one["spec"]["template"]["spec"]["volumes"]}
+        assert volumes["shm"]["emptyDir"] == {"medium": "Memory", "sizeLimit": limit}
