@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import kopf
+from kubernetes.client import Configuration
 
 from ensemble_operator.cluster.kinds import WATCHED, Kind, selector_of
 from ensemble_operator.observe.cache import ObjectCache
@@ -24,15 +25,18 @@ SERVER_TIMEOUT_SECONDS = 300
 _log = logging.getLogger(__name__)
 
 
-def build_registry(cache: ObjectCache, enqueue: Callable[[Key], None]) -> kopf.OperatorRegistry:
+def build_registry(
+    cluster: Configuration, cache: ObjectCache, enqueue: Callable[[Key], None]
+) -> kopf.OperatorRegistry:
     """Handlers for all kinds of interest.
 
     Args:
+        cluster: address and credentials.
         cache: takes what the streams bring.
         enqueue: called with every ensemble that an event concerns.
     """
     registry = kopf.OperatorRegistry()
-    kopf.on.login(registry=registry)(_login)
+    kopf.on.login(registry=registry)(_login_handler(cluster))
     for kind in WATCHED:
         handler = _event_handler(kind, cache, enqueue)
         kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)(handler)
@@ -72,5 +76,18 @@ def _event_handler(kind: Kind, cache: ObjectCache, enqueue: Callable[[Key], None
     return handle
 
 
-def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    return kopf.login_via_client(**kwargs)
+def _login_handler(cluster: Configuration) -> Any:
+    def login(**_kwargs: Any) -> kopf.ConnectionInfo:
+        # Service account tokens change; asking for the key reads the present one.
+        scheme, _space, token = (cluster.get_api_key_with_prefix("BearerToken") or "").rpartition(" ")
+        return kopf.ConnectionInfo(
+            server=cluster.host,
+            ca_path=cluster.ssl_ca_cert,
+            insecure=not cluster.verify_ssl,
+            certificate_path=cluster.cert_file,
+            private_key_path=cluster.key_file,
+            scheme=scheme or None,
+            token=token or None,
+        )
+
+    return login

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from ensemble_operator.cluster.kinds import ENSEMBLE
 from ensemble_operator.names import ANNOTATION_ROUND, COUNTING_CONTAINER
 from ensemble_operator.observe.cache import ObjectCache
-from ensemble_operator.plan.observation import JobSeen, Observationfrom ensembles_api.contract import Result
+from ensemble_operator.plan.observation import JobSeen, Observation
+from ensembles_api.contract import Result
 from ensembles_api.names import LABEL_ROLE
 
 _PASS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)

@@ -7,8 +7,7 @@ interrupted is never reported. So once in a while the versions of all objects ar
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -59,18 +58,22 @@ class Watchdog:
     heartbeats: Heartbeats
     metrics: Metrics
     scopes: tuple[Scope, ...]
-    grace: float = GRACE_SECONDS
     _strikes: dict[tuple[Kind, Scope], int] = field(default_factory=dict)
 
-    def check(self) -> None:
-        """One round over all kinds; blocks for the grace time. Failed requests prove nothing and are skipped."""
-        newest = {
+    def compare(self) -> dict[tuple[Kind, Scope], int]:
+        """List everything and mend the cache; returns the newest version of each kind's objects.
+
+        Failed requests prove nothing: such kinds are left out.
+        """
+        return {
             (kind, scope): version
             for kind in WATCHED
             for scope in self.scopes
             if (version := self._compare(kind, scope)) is not None
         }
-        time.sleep(self.grace)
+
+    def judge(self, newest: Mapping[tuple[Kind, Scope], int]) -> None:
+        """Find out which streams have not brought the versions of `compare`, GRACE_SECONDS after it."""
         for (kind, scope), version in newest.items():
             self._judge(kind, scope, behind=self.cache.watched_version(kind, scope) < version)
 

@@ -7,8 +7,10 @@ what the API server sent.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import urllib3
@@ -189,17 +191,24 @@ class KubernetesApi:
         return cast("Object", json.loads(content))
 
 
-def connect(*, connections: int = 16) -> KubernetesApi:
-    """A client with the pod's own service account, else with the kubeconfig of the environment.
+def find_cluster(kubeconfig: Path | None = None) -> kubernetes_client.Configuration:
+    """Address and credentials: of the file, else of the pod's service account, else of $KUBECONFIG.
 
     Raises:
-        kubernetes.config.ConfigException: neither is there.
+        kubernetes.config.ConfigException: there are none.
     """
     configuration = kubernetes_client.Configuration()
-    try:
+    if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
         kubernetes_config.load_incluster_config(client_configuration=configuration)
-    except kubernetes_config.ConfigException:
-        kubernetes_config.load_kube_config(client_configuration=configuration)
+    else:
+        kubernetes_config.load_kube_config(
+            config_file=None if kubeconfig is None else str(kubeconfig), client_configuration=configuration
+        )
+    return configuration
+
+
+def connect(configuration: kubernetes_client.Configuration, *, connections: int = 16) -> KubernetesApi:
+    """A client of that cluster, with so many connections kept open."""
     configuration.connection_pool_maxsize = connections
     # A pooled connection that the server closed is worth one more try; waiting is the work queue's task.
     configuration.retries = Retry(total=1, connect=1, read=1, redirect=0, status=0, backoff_factor=0)
