@@ -1,4 +1,4 @@
-"""`platform` and `backend`: stated for the kinds the product builds, derived from file names for the others."""
+"""`platform` and `backend`: stated for the kinds the product builds, derived from file names for others."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ PLATFORMS: Mapping[str, str] = {
 """Backends whose platform the server insists on, and completes."""
 
 
-def state_backend(
-    config: ModelConfig, kind: VersionKind, member: Member, stated: Mapping[str, Any]
-) -> None:
+def state_backend(config: ModelConfig, kind: VersionKind, member: Member, stated: Mapping[str, Any]) -> None:
     """Sets backend and platform.
 
     Raises:

@@ -1,8 +1,9 @@
 """Batch sizes and shapes of an ensemble whose members may batch or not.
 
-The scheduler passes a tensor between a batching and another model if the shapes agree with the batch axis written
-out, and otherwise adds or strips a batch axis of size 1 (core ensemble_scheduler.cc, ReshapeTensorDims): a member
-that does not batch can therefore take part in batches only if its own first axis is free and is the batch axis.
+The scheduler passes a tensor between a batching and another model if the shapes agree with the batch axis
+written out, and otherwise adds or strips a batch axis of size 1 (core ensemble_scheduler.cc,
+ReshapeTensorDims): a member that does not batch can therefore take part in batches only if its own first axis
+is free and is the batch axis.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def check_batch_size(
         if called.batch_known and 0 < limit < size:
             raise invalid_wiring(
                 field,
-                f"is {size}, but {step.label} of {ensemble} allows batches of at most {limit}: lower it, or raise the "
+                f"is {size}, but {step.label} of {ensemble} allows batches of at most {limit}: lower it, "
+                "or raise the "
                 f"batch size of {step.model}",
             )
 
@@ -45,7 +47,8 @@ def default_batch_size(graph: Graph, signatures: Mapping[str, Signature]) -> tup
     for end in _ends(graph):
         if end.batching is False and not _carries_batch(end, graph):
             return 0, (
-                f"does not batch, because {end.step.label} takes or gives single items ({end.written(full=False)} as "
+                f"does not batch, because {end.step.label} takes or gives single items "
+                f"({end.written(full=False)} as "
                 f"{end.link.name}): give {end.step.model} a maxBatchSize, or state the ensemble's"
             )
     return min(sizes), ""
@@ -64,7 +67,10 @@ def _carries_batch(end: Endpoint, graph: Graph) -> bool:
     if len(end.dims) == 1 or end.dims[0] != ANY:
         return False
     tensor = end.link.tensor
-    others = [*graph.consumers.get(tensor, ()), *([graph.producers[tensor]] if tensor in graph.producers else [])]
+    others = [
+        *graph.consumers.get(tensor, ()),
+        *([graph.producers[tensor]] if tensor in graph.producers else []),
+    ]
     return not any(other.batching and compatible(other.dims, end.dims) for other in others)
 
 

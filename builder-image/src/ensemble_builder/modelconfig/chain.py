@@ -21,9 +21,10 @@ def wiring_of_chain(
 ) -> Wiring | None:
     """The graph of a chain.
 
-    An input takes the output of the same name of the nearest model before it; then, if one required input and one
-    unused output of the model directly before are left, these two are joined. The first model's inputs and the last
-    one's outputs are the ensemble's, under their own names; tensors between are named `<model>/<output>`.
+    An input takes the output of the same name of the nearest model before it; then, if one required input
+    and one unused output of the model directly before are left, these two are joined. The ensemble's inputs
+    and outputs are those of the first and the last model, under their own names; tensors between are named
+    `<model>/<output>`.
 
     Returns:
         None while the tensors of a member are unknown.
@@ -58,10 +59,14 @@ class _Chain:
             self._join_equal_names(number)
             self._join_leftover(number)
         for number in range(1, len(self.called)):
-            if self._unfed(number) or not any(source == number - 1 for source, _ in self.joins[number].values()):
+            if self._unfed(number) or not any(
+                source == number - 1 for source, _ in self.joins[number].values()
+            ):
                 raise self._undecided(number)
         self._refuse_colliding_ends()
-        return Wiring(self.ensemble, self.field, tuple(self._step(number) for number in range(len(self.called))))
+        return Wiring(
+            self.ensemble, self.field, tuple(self._step(number) for number in range(len(self.called)))
+        )
 
     def _join_equal_names(self, number: int) -> None:
         for tensor in self.called[number].config.input:
@@ -83,7 +88,9 @@ class _Chain:
         ]
 
     def _unused(self, number: int, *, before: int) -> list[Any]:
-        used = {output for joins in self.joins[:before] for source, output in joins.values() if source == number}
+        used = {
+            output for joins in self.joins[:before] for source, output in joins.values() if source == number
+        }
         return [tensor for tensor in self.called[number].config.output if tensor.name not in used]
 
     def _tensor(self, number: int, output: str) -> str:
@@ -127,7 +134,10 @@ class _Chain:
         inputs = listed(f"{tensor.name} {written(tensor.data_type, tensor.dims)}" for tensor in unfed)
         outputs = listed(f"{tensor.name} {written(tensor.data_type, tensor.dims)}" for tensor in unused)
         if unfed:
-            told = f"inputs of {after} without an output of that name: {inputs}; unused outputs of {before}: {outputs}"
+            told = (
+                f"inputs of {after} without an output of that name: {inputs}; "
+                f"unused outputs of {before}: {outputs}"
+            )
         else:
             told = f"{after} reads nothing of {before}"
         return self._fault(number, f"names do not tell how {before} and {after} are joined ({told})")

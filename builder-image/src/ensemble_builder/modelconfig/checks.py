@@ -24,7 +24,15 @@ def check_config(config: pb.ModelConfig, field: str) -> None:
     Raises:
         FaultError: InvalidConfig.
     """
-    for check in (_tensors, _batch_size, _dynamic_batching, _sequence_batching, _instance_groups, _cache, _batch_io):
+    for check in (
+        _tensors,
+        _batch_size,
+        _dynamic_batching,
+        _sequence_batching,
+        _instance_groups,
+        _cache,
+        _batch_io,
+    ):
         check(config, field)
 
 
@@ -34,13 +42,16 @@ def _tensors(config: pb.ModelConfig, field: str) -> None:
         for index, tensor in enumerate(getattr(config, key)):
             where = f"{field}.{key}[{index}]"
             if tensor.name in names:
-                raise invalid_config(f"{where}.name", f"{key} {tensor.name} stands twice: rename or remove one")
+                raise invalid_config(
+                    f"{where}.name", f"{key} {tensor.name} stands twice: rename or remove one"
+                )
             names.add(tensor.name)
             _tensor(config, tensor, where)
         for index, tensor in enumerate(config.input if key == "input" else ()):
             if tensor.format != pb.ModelInput.FORMAT_NONE and len(tensor.dims) != IMAGE_RANK:
                 raise invalid_config(
-                    f"{field}.input[{index}].format", f"an image format needs 3 dims, found {list(tensor.dims)}"
+                    f"{field}.input[{index}].format",
+                    f"an image format needs 3 dims, found {list(tensor.dims)}",
                 )
 
 
@@ -81,7 +92,9 @@ def _dynamic_batching(config: pb.ModelConfig, field: str) -> None:
                 f"{where}.priority_queue_policy.{level}", f"levels go from 1 to priority_levels ({levels})"
             )
     if batching.preserve_ordering and levels > 1:
-        raise invalid_config(f"{where}.preserve_ordering", "does not go with several priority levels: drop one")
+        raise invalid_config(
+            f"{where}.preserve_ordering", "does not go with several priority levels: drop one"
+        )
     policies = [batching.default_queue_policy, *batching.priority_queue_policy.values()]
     delayed = any(
         policy.default_timeout_microseconds and policy.timeout_action == pb.ModelQueuePolicy.DELAY

@@ -1,9 +1,10 @@
 """One model's config: what the artifact says, what the server would conclude, and what the user states.
 
-Where tritonserver completes a config itself it does so from the same facts; stating only a part would change its
-conclusions (a stated input turns off ONNX Runtime's automatic batching), so that the conclusion itself is stated.
-Sources: onnxruntime_backend onnxruntime.cc, tensorrt_backend model_state.cc, dali_backend config_tools.cc (each
-AutoCompleteConfig or AutofillConfig), core model_config_utils.cc (AutoCompleteBackendFields).
+Where tritonserver completes a config itself it does so from the same facts; stating only a part would change
+its conclusions (a stated input turns off ONNX Runtime's automatic batching), so that the conclusion itself is
+stated. Sources: onnxruntime_backend onnxruntime.cc, tensorrt_backend model_state.cc, dali_backend
+config_tools.cc (each AutoCompleteConfig or AutofillConfig), core model_config_utils.cc
+(AutoCompleteBackendFields).
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def complete(member: Member, *, partial: bool) -> Completed:
     if member.left_to_server:
         return _left_to_server(member, kind, config, given, stated)
     io, agreed = agreed_io(member, stated)
-    return _finish(member, kind, config, given, stated, io, partial=partial and not agreed)
+    return _finish(member, kind, config, stated, io, partial=partial and not agreed)
 
 
 def kind_of(member: Member) -> VersionKind:
@@ -91,14 +92,17 @@ def parse_given(member: Member) -> ModelConfig:
     try:
         return text_format.Parse(member.given_config or "", ModelConfig(), allow_unknown_field=True)
     except text_format.ParseError as error:
-        raise invalid_config(member.field, f"config.pbtxt of {member.name} cannot be read: {error}") from error
+        raise invalid_config(
+            member.field, f"config.pbtxt of {member.name} cannot be read: {error}"
+        ) from error
 
 
 def _refuse_ensemble_parts(member: Member, stated: Mapping[str, Any], field: str) -> None:
     if "ensemble_scheduling" in stated:
         raise invalid_config(
             f"{field}.ensemble_scheduling",
-            f"{member.name} is not an ensemble: describe ensembles as models of their own, with ensemble.steps",
+            f"{member.name} is not an ensemble: describe ensembles as models of their own, with "
+            "ensemble.steps",
         )
 
 
@@ -115,8 +119,8 @@ def _checked_name(member: Member, stated: Mapping[str, Any], given: ModelConfig)
     return member.name
 
 
-def _finish(  # noqa: PLR0917 - one call, in one place
-    member: Member, kind: VersionKind, config: ModelConfig, given: ModelConfig, stated: Mapping[str, Any],
+def _finish(
+    member: Member, kind: VersionKind, config: ModelConfig, stated: Mapping[str, Any],
     io: ModelIO | None, *, partial: bool,
 ) -> Completed:  # fmt: skip
     batch_known = _state_batch_size(member, kind, config, stated, io)
@@ -143,7 +147,9 @@ def _all_known(config: ModelConfig, key: str, io: ModelIO | None) -> bool:
     return io is not None or (bool(entries) and all(entry.data_type and entry.dims for entry in entries))
 
 
-def _require_tensors(member: Member, kind: VersionKind, config: ModelConfig, known: Mapping[str, bool]) -> None:
+def _require_tensors(
+    member: Member, kind: VersionKind, config: ModelConfig, known: Mapping[str, bool]
+) -> None:
     for key in TENSOR_LISTS:
         if known[key]:
             continue
@@ -157,7 +163,8 @@ def _require_tensors(member: Member, kind: VersionKind, config: ModelConfig, kno
         raise invalid_config(
             f"{member.field}.config.{key}",
             f"the {key}s of {member.name} cannot be read from its files (kind {kind}): state "
-            f"{key}: [{{name, data_type, dims}}], or set autoComplete: Server if the model completes its config itself",
+            f"{key}: [{{name, data_type, dims}}], or set autoComplete: Server if the model completes its "
+            "config itself",
         )
 
 
@@ -206,7 +213,9 @@ def _check_batch_size(kind: VersionKind, config: ModelConfig, io: ModelIO | None
         )
     if kind != "dali" and io.max_batch_size is not None and size > io.max_batch_size:
         raise invalid_config(
-            field, f"is {size}, but the model was built for batches of at most {io.max_batch_size}: set that or less"
+            field,
+            f"is {size}, but the model was built for batches of at most {io.max_batch_size}: set that or "
+            "less",
         )
 
 
@@ -284,11 +293,13 @@ def _state_labels(member: Member, config: ModelConfig) -> None:
             if not outputs:
                 continue
             raise invalid_config(
-                where, f"the model has no output {name}: it has {listed(outputs)}{nearest(name, list(outputs))}"
+                where,
+                f"the model has no output {name}: it has {listed(outputs)}{nearest(name, list(outputs))}",
             )
         if outputs[name].label_filename not in ("", file):
             raise invalid_config(
-                where, f"the config names another label file, {outputs[name].label_filename}: remove one of them"
+                where,
+                f"the config names another label file, {outputs[name].label_filename}: remove one of them",
             )
         outputs[name].label_filename = file
 
@@ -298,10 +309,17 @@ def _left_to_server(
 ) -> Completed:
     """Publishes only what is stated; the config to reckon with is completed as the server will do it."""
     spec = member.model.max_batch_size
-    size_stated = spec is not None or "max_batch_size" in stated or "max_batch_size" in (member.given_config or "")
+    size_stated = (
+        spec is not None or "max_batch_size" in stated or "max_batch_size" in (member.given_config or "")
+    )
     if spec is not None:
         config.max_batch_size = spec
-    declare(Declaration(kind, None, config.max_batch_size > 0, f"{member.field}.config"), config, stated, frozenset())
+    declare(
+        Declaration(kind, None, config.max_batch_size > 0, f"{member.field}.config"),
+        config,
+        stated,
+        frozenset(),
+    )
     _state_labels(member, config)
     if not member.untouched:
         _state_parameters(member, kind, config)
@@ -314,7 +332,12 @@ def _left_to_server(
     if io is not None and not (config.input and config.output):
         if not size_stated:
             config.max_batch_size = _default_batch_size(kind, io) or 0
-        declare(Declaration(kind, io, config.max_batch_size > 0, member.field), config, {}, supplied_tensors(config))
+        declare(
+            Declaration(kind, io, config.max_batch_size > 0, member.field),
+            config,
+            {},
+            supplied_tensors(config),
+        )
     return Completed(
         config,
         None if silent and kind != "dali" and (member.untouched or not given.ByteSize()) else text,

@@ -43,9 +43,9 @@ def declare(
 
     Args:
         declaration: the model's tensors and how to write them.
-        config: changed in place; its present tensors (of a given config.pbtxt) count as stated before `stated`.
+        config: changed in place; tensors it has already (of a given config.pbtxt) replace the model's.
         stated: the spec's config.
-        supplied: tensors the server fills or keeps itself (sequence controls, state, batch inputs): not declared.
+        supplied: tensors the server fills or keeps itself (sequence controls, state, batch inputs): left out.
 
     Raises:
         FaultError: InvalidConfig naming the stated tensor that contradicts the model.
@@ -61,8 +61,11 @@ def declare(
             base, stated.get(key) or [], f"{declaration.field}.{key}", make=_maker(key),
             by_order=by_order, closed=io is not None, artifact=tensors,
         )  # fmt: skip
-        for index, (message, entry) in enumerate(_with_entries(merged, stated.get(key) or [], by_order=by_order)):
+        told = _with_entries(merged, stated.get(key) or [], by_order=by_order)
+        for index, (message, entry) in enumerate(told):
             where = f"{declaration.field}.{key}[{index if entry is None else entry[0]}]"
+            if entry is not None:
+                _drop_generated_reshape(message, entry[1])
             found = _match(tensors, message.name, index, by_order=by_order)
             if found is not None and (entry is not None or present):
                 _check(declaration, key, message, found, where)
@@ -115,7 +118,9 @@ def _unknown(name: str, artifact: Sequence[Tensor], *, by_order: bool) -> str:
     has = listed(f"{tensor.name} {written_tensor(tensor)}" for tensor in artifact)
     if by_order:
         return f"the pipeline returns only {len(artifact)} output(s), {has}: remove {name or 'this entry'}"
-    return f"the model has no tensor {name}: it has {has}{nearest(name, [tensor.name for tensor in artifact])}"
+    return (
+        f"the model has no tensor {name}: it has {has}{nearest(name, [tensor.name for tensor in artifact])}"
+    )
 
 
 def _copy(message: Any) -> Any:
@@ -159,6 +164,13 @@ def _message(declaration: Declaration, key: str, tensor: Tensor) -> Any:
     return message
 
 
+def _drop_generated_reshape(message: Any, entry: Mapping[str, Any]) -> None:
+    """A scalar's reshape goes with the dims it was generated for."""
+    own_dims = entry.get("dims") is not None and entry.get("reshape") is None
+    if own_dims and list(message.dims) != [1]:
+        message.ClearField("reshape")
+
+
 def _check(declaration: Declaration, key: str, message: Any, tensor: Tensor, where: str) -> None:
     """Holds a stated tensor against the artifact; what a given config leaves open is filled in."""
     expected = pb.DataType.Value(tensor.data_type)
@@ -169,7 +181,8 @@ def _check(declaration: Declaration, key: str, message: Any, tensor: Tensor, whe
         raise invalid_config(
             f"{where}.data_type",
             f"{key} {tensor.name} is {written_tensor(tensor)} in the model, but "
-            f"{pb.DataType.Name(message.data_type)} is stated: write {tensor.data_type} or leave data_type out",
+            f"{pb.DataType.Name(message.data_type)} is stated: write {tensor.data_type} or leave data_type "
+            "out",
         )
     ragged = key == "input" and message.allow_ragged_batch and declaration.kind != "dali"
     if ragged or (key == "input" and message.is_shape_tensor):
@@ -184,7 +197,8 @@ def _check(declaration: Declaration, key: str, message: Any, tensor: Tensor, whe
         hint = "; leave the batch axis out" if declaration.batching and len(dims) == len(shape) + 1 else ""
         raise invalid_config(
             f"{where}.{part}",
-            f"{key} {tensor.name} is {written(expected, shape)} in the model, but {list(dims)} is stated{hint}",
+            f"{key} {tensor.name} is {written(expected, shape)} in the model, but {list(dims)} is "
+            f"stated{hint}",
         )
 
 
@@ -192,6 +206,4 @@ def _fits(kind: VersionKind, dims: Dims, shape: Dims) -> bool:
     """The backends differ: ONNX Runtime's refuses -1 for a size the model fixes, the others take it."""
     if not compatible(dims, shape):
         return False
-    return kind != "onnxruntime" or all(
-        stated == own or own == ANY for stated, own in zip(dims, shape, strict=True)
-    )
+    return kind != "onnxruntime" or all(own in (stated, ANY) for stated, own in zip(dims, shape, strict=True))

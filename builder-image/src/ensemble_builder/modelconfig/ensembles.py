@@ -86,7 +86,9 @@ def _check_stated(member: Member, stated: Mapping[str, Any]) -> None:
     parse_stated(stated, field)
     scheduling = stated.get("ensemble_scheduling") or {}
     if scheduling.get("step") is not None:
-        raise invalid_config(f"{field}.ensemble_scheduling.step", "describe the steps in ensemble.steps instead")
+        raise invalid_config(
+            f"{field}.ensemble_scheduling.step", "describe the steps in ensemble.steps instead"
+        )
     if stated.get("name") not in (None, member.name):
         raise invalid_config(f"{field}.name", f"differs from the model's name {member.name}: remove it")
     if stated.get("backend") or stated.get("platform") not in (None, "", ENSEMBLE):
@@ -94,7 +96,9 @@ def _check_stated(member: Member, stated: Mapping[str, Any]) -> None:
         raise invalid_config(f"{field}.{key}", "an ensemble has platform ensemble and no backend: remove it")
     for key in REFUSED:
         if stated.get(key) is not None:
-            raise invalid_config(f"{field}.{key}", f"an ensemble has no {key} of its own: state it on its members")
+            raise invalid_config(
+                f"{field}.{key}", f"an ensemble has no {key} of its own: state it on its members"
+            )
 
 
 def _wiring(member: Member, signatures: Mapping[str, Signature]) -> Wiring | None:
@@ -116,14 +120,17 @@ def _expose_dali_outputs(
         if outputs and name not in outputs:
             raise invalid_wiring(
                 f"{step.field}.outputs" if ".steps[" in step.field else step.field,
-                f"{step.label}: output {output} of the DALI pipeline has no consumer, and config.output does not name "
+                f"{step.label}: output {output} of the DALI pipeline has no consumer, and config.output "
+                "does not name "
                 "it; DALI cannot leave an output out: drop it from the pipeline's return, or add "
                 f"{name} to config.output",
             )
         wiring = wiring.with_output(step.number, Link(output, name, step.field))
         notes.append(
-            f"{member.field}: output {output} of the DALI model {step.model} has no consumer and becomes output {name} of "
-            f"{member.name}, because DALI cannot leave an output out: drop it from the pipeline's return if unwanted"
+            f"{member.field}: output {output} of the DALI model {step.model} has no consumer and becomes "
+            f"output {name} of "
+            f"{member.name}, because DALI cannot leave an output out: drop it from the pipeline's return "
+            "if unwanted"
         )
     return wiring, notes
 
@@ -190,7 +197,8 @@ def _state_outputs(
             raise invalid_wiring(
                 end.link.field,
                 f"tensor {tensor}, output {end.link.name} of {end.step.label}, is read by no step and not in "
-                "config.output, and the server refuses unused tensors: drop this mapping, or add the tensor there",
+                "config.output, and the server refuses unused tensors: drop this mapping, or add the "
+                "tensor there",
             )
     ends = {tensor: produced[tensor] for tensor in names}
     base = [_message(pb.ModelOutput, tensor, writers, config) for tensor, writers in ends.items()]
@@ -234,7 +242,8 @@ def _check_ends(
                 raise invalid_config(
                     f"{field}[{positions[message.name]}]",
                     f"{key} {message.name} is stated as {own.written(full=full)}, but {end.step.label} has "
-                    f"{end.written(full=full)} as {end.link.name}: correct it, or leave data_type and dims out",
+                    f"{end.written(full=full)} as {end.link.name}: correct it, or leave data_type and dims "
+                    "out",
                 )
     return unknown
 
@@ -243,7 +252,8 @@ def unknown_tensor(member: Member, unknown: tuple[str, int]) -> Exception:
     key, _, name = unknown[0].partition(" ")
     return invalid_wiring(
         f"{member.field}.config.{key}",
-        f"{unknown[0]} of {member.name}: the model behind it leaves its tensors to the server, so that nothing tells "
+        f"{unknown[0]} of {member.name}: the model behind it leaves its tensors to the server, so that "
+        "nothing tells "
         f'type and shape; state {key}: [{{name: "{name}", data_type: TYPE_..., dims: [...]}}]',
     )
 
@@ -261,7 +271,8 @@ def _state_labels(member: Member, config: pb.ModelConfig) -> None:
 
 def _ragged_notes(member: Member, config: pb.ModelConfig) -> list[str]:
     return [
-        f"{member.field}.config.input: allow_ragged_batch has no effect on an ensemble's input ({tensor.name}); state "
+        f"{member.field}.config.input: allow_ragged_batch has no effect on an ensemble's input "
+        f"({tensor.name}); state "
         "it on the model that reads the tensor"
         for tensor in config.input
         if tensor.allow_ragged_batch
@@ -275,7 +286,8 @@ def _misspelling_notes(member: Member, graph: Graph) -> list[str]:
         if hint := nearest(tensor, graph.unconsumed):
             reader = graph.consumers[tensor][0]
             notes.append(
-                f"{reader.link.field}: no step writes {tensor} {written(reader.data_type, reader.dims)}, hence it is an "
+                f"{reader.link.field}: no step writes {tensor} {written(reader.data_type, reader.dims)}, "
+                "hence it is an "
                 f"input of {member.name}{hint}"
             )
     return notes

@@ -1,7 +1,7 @@
 """Checks `config` of the spec: ModelConfig as protobuf JSON, by the fields' own (snake_case) names.
 
-json_format would accept most of this as well, but it also takes camelCase, reads numbers that JSON has already
-rounded, and does not say where in the document a mistake stands.
+json_format would accept most of this as well, but it also takes camelCase, reads numbers that JSON has
+rounded already, and does not say where in the document a mistake stands.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def _check_message(value: Any, message: Descriptor, path: str) -> None:
             group = str(field.containing_oneof.name)
             if group in stated:
                 raise invalid_config(
-                    f"{path}.{key}", f"{stated[group]} is stated as well: only one of the two can hold; remove one"
+                    f"{path}.{key}",
+                    f"{stated[group]} is stated as well: only one of the two can hold; remove one",
                 )
             stated[group] = str(key)
         _check_field(item, field, f"{path}.{key}")
@@ -109,7 +110,9 @@ def _check_enum(value: Any, enum: EnumDescriptor, path: str) -> None:
     names = list(enum.values_by_name)
     if isinstance(value, str) and value in names:
         return
-    hint = f"; did you mean {full}?" if (full := _enum_name(str(value), names)) else nearest(str(value), names)
+    hint = (
+        f"; did you mean {full}?" if (full := _enum_name(str(value), names)) else nearest(str(value), names)
+    )
     raise invalid_config(
         path, f"expected a name of {enum.name}, found {_shown(value)}{hint or ': one of ' + listed(names)}"
     )

@@ -26,8 +26,8 @@ def generate(
     Args:
         members: all models of the repository, in the order of the spec.
         entrypoint: the model clients call; by default the last ensemble, else the last model.
-        partial: some artifacts are not built yet. Their tensors are skipped wherever they would matter, and configs
-            that depend on them are left out, so that everything else is checked as early as possible.
+        partial: some artifacts are not built yet. Their tensors are skipped wherever they would matter, and
+            configs that depend on them are left out, so that all else is checked as early as possible.
 
     Raises:
         FaultError: InvalidConfig, InvalidWiring or InvalidSpec, naming the field and the cure.
@@ -127,7 +127,8 @@ class _Repository:
         if wanted not in self.by_name:
             names = list(self.by_name)
             raise invalid_spec(
-                "spec.entrypoint", f"there is no model {wanted}: choose {listed(names)}{nearest(wanted, names)}"
+                "spec.entrypoint",
+                f"there is no model {wanted}: choose {listed(names)}{nearest(wanted, names)}",
             )
         return wanted
 
@@ -145,7 +146,8 @@ def _refuse_equal_names(members: Sequence[Member]) -> None:
     for member in members:
         if member.name in seen:
             raise invalid_spec(
-                f"{member.field}.name", f"{seen[member.name].field} has the name {member.name} already: rename one"
+                f"{member.field}.name",
+                f"{seen[member.name].field} has the name {member.name} already: rename one",
             )
         seen[member.name] = member
 
@@ -165,7 +167,8 @@ def _callees_first(members: Sequence[Member], calls: Mapping[str, tuple[str, ...
         if name in path[:-1]:
             circle = " -> ".join([*path[path.index(name) : -1], name])
             raise invalid_wiring(
-                f"{by_name[name].field}.ensemble", f"ensembles call each other in a circle: {circle}; break it"
+                f"{by_name[name].field}.ensemble",
+                f"ensembles call each other in a circle: {circle}; break it",
             )
         for callee in calls[name]:
             if callee != name:

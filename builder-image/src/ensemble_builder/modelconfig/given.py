@@ -13,13 +13,14 @@ from ensemble_builder.modelconfig.wiring import Graph, check_wiring, missing_dal
 
 
 def check_given_ensemble(config: ModelConfig, field: str, signatures: Mapping[str, Signature]) -> Signature:
-    """Raises FaultError (InvalidWiring), if the server would not load the ensemble, or every request would fail."""
+    """Raises FaultError (InvalidWiring), if the server would refuse the ensemble or fail all its requests."""
     wiring = wiring_of_config(config, field)
     graph = check_wiring(wiring, signatures)
     for step, output in missing_dali_outputs(wiring, signatures):
         raise invalid_wiring(
             f"{step.field}.output_map",
-            f"{step.label}: output {output} of the DALI pipeline is not mapped, and DALI fails requests that leave "
+            f"{step.label}: output {output} of the DALI pipeline is not mapped, and DALI fails requests "
+            "that leave "
             "one out: map it, or drop it from the pipeline's return",
         )
     check_batch_size(config.max_batch_size, config.name, wiring, signatures, f"{field}.max_batch_size")
@@ -40,13 +41,16 @@ def _check_ends(config: ModelConfig, field: str, graph: Graph) -> None:
         if tensor not in outputs:
             raise invalid_wiring(
                 graph.producers[tensor].link.field,
-                f"tensor {tensor} is read by no step and no output of {config.name}, and the server refuses unused "
+                f"tensor {tensor} is read by no step and no output of {config.name}, and the server "
+                "refuses unused "
                 "tensors: drop it, or make it an output",
             )
     for name in inputs - graph.consumers.keys():
         raise invalid_wiring(f"{field}.input", f"input {name} of {config.name} is read by no step: remove it")
     for name in outputs - graph.producers.keys():
-        raise invalid_wiring(f"{field}.output", f"output {name} of {config.name} is written by no step: remove it")
+        raise invalid_wiring(
+            f"{field}.output", f"output {name} of {config.name} is written by no step: remove it"
+        )
     for key, tensors in (("input", config.input), ("output", config.output)):
         for tensor in tensors:
             dims = tuple(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims)
@@ -57,6 +61,7 @@ def _check_ends(config: ModelConfig, field: str, graph: Graph) -> None:
                     full = own.batching != end.batching
                     raise invalid_wiring(
                         end.link.field,
-                        f"{key} {tensor.name} of {config.name} is {own.written(full=full)}, but {end.step.label} has "
+                        f"{key} {tensor.name} of {config.name} is {own.written(full=full)}, but "
+                        f"{end.step.label} has "
                         f"{end.written(full=full)} as {end.link.name}: correct one of them",
                     )

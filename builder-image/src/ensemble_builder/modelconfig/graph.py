@@ -31,7 +31,8 @@ class Signature:
     @property
     def needs_all_outputs(self) -> bool:
         """The DALI backend fails requests for fewer outputs than the pipeline has, and an ensemble asks only
-        for mapped ones (dali_backend dali_model_instance.cc)."""
+        for mapped ones (dali_backend dali_model_instance.cc).
+        """
         return bool(self.config.backend == "dali")
 
 
@@ -98,7 +99,7 @@ class Endpoint:
         return (ANY, *self.dims) if self.batching and self.dims else self.dims
 
     def fits(self, other: Endpoint) -> bool:
-        """Type and shape agree (core ensemble_utils.cc, ValidateTensorConsistency); unknown agrees with all."""
+        """Type and shape agree (core ensemble_utils.cc ValidateTensorConsistency); unknown fits all."""
         if self.data_type and other.data_type and self.data_type != other.data_type:
             return False
         if not self.dims or not other.dims or compatible(self.dims, other.dims):
@@ -144,7 +145,8 @@ def wiring_of_config(config: ModelConfig, field: str) -> Wiring:
                 model=step.model_name,
                 version=step.model_version,
                 inputs=tuple(
-                    Link(name, step.input_map[name], f"{where}.input_map.{name}") for name in sorted(step.input_map)
+                    Link(name, step.input_map[name], f"{where}.input_map.{name}")
+                    for name in sorted(step.input_map)
                 ),
                 outputs=tuple(
                     Link(name, step.output_map[name], f"{where}.output_map.{name}")

@@ -1,4 +1,4 @@
-"""What `generate` takes and returns: models with what is known of their artifacts, and a whole repository's configs."""
+"""What `generate` takes and returns: models with what is known of their artifacts, and all their configs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Member:
 
     @property
     def left_to_server(self) -> bool:
-        """tritonserver completes this model's config itself."""
+        """The server completes this model's config itself."""
         return self.untouched or self.model.auto_complete is AutoComplete.SERVER
 
     @property

@@ -28,7 +28,8 @@ def server_requirements(
     """
     return ServerRequirements(
         args=tuple(_args(configs, complete=complete)),
-        shared_memory_mib=SHARED_MEMORY_MIB + PYTHON_INSTANCE_MIB * python_versions * _python_instances(configs),
+        shared_memory_mib=SHARED_MEMORY_MIB
+        + PYTHON_INSTANCE_MIB * python_versions * _python_instances(configs),
         gpu=any(_needs_gpu(config) for config in configs),
         entrypoint=entrypoint,
         sticky_sessions=any(config.HasField("sequence_batching") for config in configs),

@@ -30,9 +30,7 @@ def written_tensor(tensor: Tensor) -> str:
 
 def compatible(left: Sequence[int], right: Sequence[int]) -> bool:
     """Equal rank, and on each axis equal sizes or a -1 (triton-common CompareDimsWithWildcard)."""
-    return len(left) == len(right) and all(
-        a == b or ANY in (a, b) for a, b in zip(left, right, strict=True)
-    )
+    return len(left) == len(right) and all(a == b or ANY in (a, b) for a, b in zip(left, right, strict=True))
 
 
 def narrowed(left: Sequence[int], right: Sequence[int]) -> Dims:

@@ -98,6 +98,7 @@ def check_versions(member: Member, config: ModelConfig) -> str | None:
     if not idle or config.HasField("version_policy"):
         return None
     return (
-        f"{member.field}: version {listed(map(str, idle))} of {member.name} will not be served, because Triton "
+        f"{member.field}: version {listed(map(str, idle))} of {member.name} will not be served, because "
+        "Triton "
         "serves the newest only: state config.version_policy: {all: {}} or drop it"
     )

@@ -58,8 +58,7 @@ def check_wiring(wiring: Wiring, signatures: Mapping[str, Signature]) -> Graph:
         _refuse_repeated(step)
     for tensor, readers in consumers.items():
         _agree(tensor, producers.get(tensor), readers)
-    order = _ordered(wiring, producers)
-    decoupled = _check_responses(order, producers, signatures)
+    decoupled = _check_responses(_ordered(wiring, producers), signatures)
     return Graph(wiring, producers, {tensor: tuple(ends) for tensor, ends in consumers.items()}, decoupled)
 
 
@@ -74,7 +73,8 @@ def find_model(step: StepLinks, signatures: Mapping[str, Signature], wiring: Wir
     if step.version != -1 and signature.versions is not None and step.version not in signature.versions:
         raise invalid_wiring(
             f"{step.field}.version",
-            f"version {step.version} of {step.model} is not served, only {listed(map(str, sorted(signature.versions)))}: "
+            f"version {step.version} of {step.model} is not served, only "
+            f"{listed(map(str, sorted(signature.versions)))}: "
             f"name one of them, or state config.version_policy of {step.model}",
         )
     return signature
@@ -107,7 +107,8 @@ def _require_inputs(signature: Signature, step: StepLinks) -> None:
         if tensor.name not in fed and not tensor.optional:
             raise invalid_wiring(
                 f"{step.field}.inputs",
-                f"{step.label}: input {tensor.name} {written(tensor.data_type, tensor.dims)} of {step.model} is not "
+                f"{step.label}: input {tensor.name} {written(tensor.data_type, tensor.dims)} of "
+                f"{step.model} is not "
                 f'fed: add {{name: "{tensor.name}", from: <tensor>}}',
             )
 
@@ -126,7 +127,8 @@ def _refuse_repeated(step: StepLinks) -> None:
 def _written_twice(first: Endpoint, second: Endpoint) -> FaultError:
     return invalid_wiring(
         second.link.field,
-        f"tensor {second.link.tensor} is written by {first.step.label} from its output {first.link.name} and again by "
+        f"tensor {second.link.tensor} is written by {first.step.label} from its output {first.link.name} "
+        "and again by "
         f"{second.step.label} from its output {second.link.name}: give one of them another name",
     )
 
@@ -143,7 +145,8 @@ def _agree(tensor: str, producer: Endpoint | None, readers: Sequence[Endpoint]) 
         if producer is None:
             raise invalid_wiring(
                 reader.link.field,
-                f"tensor {tensor} is an input of the ensemble, and {expected}, but {first.step.label} expects {found} "
+                f"tensor {tensor} is an input of the ensemble, and {expected}, but {first.step.label} "
+                f"expects {found} "
                 f"as input {first.link.name}: feed them from two tensors",
             )
         raise invalid_wiring(
@@ -182,20 +185,23 @@ def _cycle(waiting: Sequence[StepLinks], producers: Mapping[str, Endpoint]) -> F
     step = waiting[0]
     while all(step != seen for seen, _ in path):
         link = next(
-            link for link in step.inputs if link.tensor in producers and producers[link.tensor].step in waiting
+            link
+            for link in step.inputs
+            if link.tensor in producers and producers[link.tensor].step in waiting
         )
         path.append((step, link))
         step = producers[link.tensor].step
     loop = path[[seen for seen, _ in path].index(step) :]
-    told = "; ".join(f"{seen.label} reads {link.tensor} of {producers[link.tensor].step.label}" for seen, link in loop)
+    told = "; ".join(
+        f"{seen.label} reads {link.tensor} of {producers[link.tensor].step.label}" for seen, link in loop
+    )
     return invalid_wiring(
-        loop[0][1].field, f"the steps wait for each other in a circle: {told}. Feed one of them from another tensor"
+        loop[0][1].field,
+        f"the steps wait for each other in a circle: {told}. Feed one of them from another tensor",
     )
 
 
-def _check_responses(
-    order: Sequence[StepLinks], producers: Mapping[str, Endpoint], signatures: Mapping[str, Signature]
-) -> bool:
+def _check_responses(order: Sequence[StepLinks], signatures: Mapping[str, Signature]) -> bool:
     """A step may not join tensors of different decoupled models: their responses cannot be paired."""
     origin: dict[str, str] = {}
     decoupled = False
@@ -207,8 +213,10 @@ def _check_responses(
             links = list(sources.values())
             raise invalid_wiring(
                 links[1].field,
-                f"{step.label}: {_origin(links[0], origin)} and {_origin(links[1], origin)}; a decoupled model answers "
-                "any number of times, so that the server cannot pair them: pass the one through the decoupled model",
+                f"{step.label}: {_origin(links[0], origin)} and {_origin(links[1], origin)}; a decoupled "
+                "model answers "
+                "any number of times, so that the server cannot pair them: pass the one through the "
+                "decoupled model",
             )
         source = next(iter(sources), "")
         if signatures[step.model].decoupled:
@@ -219,10 +227,13 @@ def _check_responses(
 
 def _origin(link: Link, origin: Mapping[str, str]) -> str:
     source = origin.get(link.tensor, "")
-    return f"{link.tensor} comes {f'through a decoupled model ({source})' if source else 'straight from a request'}"
+    way = f"through a decoupled model ({source})" if source else "straight from a request"
+    return f"{link.tensor} comes {way}"
 
 
-def missing_dali_outputs(wiring: Wiring, signatures: Mapping[str, Signature]) -> Iterator[tuple[StepLinks, str]]:
+def missing_dali_outputs(
+    wiring: Wiring, signatures: Mapping[str, Signature]
+) -> Iterator[tuple[StepLinks, str]]:
     """Outputs that must be mapped although nobody reads them."""
     for step in wiring.steps:
         signature = signatures.get(step.model)

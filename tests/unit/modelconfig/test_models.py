@@ -1,0 +1,403 @@
+"""Configs of single models: what the server would conclude, with what the user states laid over it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
+
+from tests.unit.modelconfig.repository import (
+    CLASSIFIER,
+    DECODER,
+    SOURCE,
+    Entry,
+    built,
+    classifier,
+    decoder,
+    fault_of,
+    io,
+    model,
+    python,
+    refused,
+    tensor,
+)
+
+FIXED = io([tensor("x", "FP32", 1, 8)], [tensor("y", "FP32", 1, 2)], batchable=False)
+PLAN = io([tensor("input", "FP32", 3, -1, -1)], [tensor("logits", "FP32", 1000)], max_batch_size=32)
+
+
+def config_of(*entries: Entry) -> ModelConfig:
+    repository = built(*entries)
+    return repository.parsed[entries[0].document["name"]]
+
+
+class TestOnnxRuntime:
+    def test_concludes_what_the_server_would(self) -> None:
+        config = config_of(classifier())
+        assert (config.backend, config.platform, config.max_batch_size) == ("onnxruntime", "onnxruntime_onnx", 4)
+        assert config.HasField("dynamic_batching")
+        assert list(config.input[0].dims) == [3, 224, 224]
+        assert not config.input[0].allow_ragged_batch
+
+    def test_does_not_batch_what_cannot(self) -> None:
+        config = config_of(classifier(tensors=FIXED))
+        assert config.max_batch_size == 0
+        assert not config.HasField("dynamic_batching")
+        assert list(config.input[0].dims) == [1, 8]
+
+    def test_keeps_the_free_axis_of_a_batchable_model_told_not_to_batch(self) -> None:
+        config = config_of(classifier(maxBatchSize=0))
+        assert not config.HasField("dynamic_batching")
+        assert list(config.input[0].dims) == [-1, 3, 224, 224]
+        assert list(config.output[0].dims) == [-1, 1000]
+
+    def test_batch_of_one_needs_no_scheduler(self) -> None:
+        assert not config_of(classifier(maxBatchSize=1)).HasField("dynamic_batching")
+
+    def test_declared_adds_no_scheduler(self) -> None:
+        config = config_of(classifier(autoComplete="Declared"))
+        assert not config.HasField("dynamic_batching")
+        assert config.max_batch_size == 4
+        assert config.input
+
+    def test_another_scheduler_takes_the_place(self) -> None:
+        config = config_of(classifier(config={"sequence_batching": {}}))
+        assert config.WhichOneof("scheduling_choice") == "sequence_batching"
+
+    def test_scalars_per_sample_are_reshaped(self) -> None:
+        config = config_of(classifier(tensors=io([tensor("x", "INT64")], [tensor("y", "FP32", 2)])))
+        assert list(config.input[0].dims) == [1]
+        assert config.input[0].HasField("reshape")
+        assert list(config.input[0].reshape.shape) == []
+
+    def test_scalars_of_a_model_that_does_not_batch_are_not(self) -> None:
+        config = config_of(classifier(tensors=io([tensor("x", "INT64")], [tensor("y", "FP32", 2)], batchable=False)))
+        assert list(config.input[0].dims) == [1]
+        assert not config.input[0].HasField("reshape")
+
+
+class TestDali:
+    def test_concludes_what_the_backend_would(self) -> None:
+        config = config_of(decoder(part={"threads": 6}))
+        assert (config.backend, config.platform, config.max_batch_size) == ("dali", "", 64)
+        assert config.HasField("dynamic_batching")
+        assert config.input[0].allow_ragged_batch
+        assert config.parameters["num_threads"].string_value == "6"
+
+    def test_ragged_batches_can_be_refused(self) -> None:
+        config = config_of(decoder(config={"input": [{"name": "DALI_INPUT_0", "allow_ragged_batch": False}]}))
+        assert not config.input[0].allow_ragged_batch
+
+    def test_stating_something_else_leaves_inputs_ragged(self) -> None:
+        config = config_of(decoder(config={"input": [{"name": "DALI_INPUT_0", "dims": [-1]}]}))
+        assert config.input[0].allow_ragged_batch
+
+    def test_without_batching_the_sample_axis_is_an_ordinary_one(self) -> None:
+        repository = built(decoder(maxBatchSize=0))
+        config = repository.parsed["preprocess"]
+        assert list(config.output[0].dims) == [-1, 3, 224, 224]
+        assert not config.HasField("dynamic_batching")
+        assert not config.input[0].allow_ragged_batch
+        assert "\nmax_batch_size: 0\n" in repository.configs["preprocess"]
+
+    def test_outputs_are_renamed_by_order(self) -> None:
+        tensors = io(DECODER.inputs, [tensor("DALI_OUTPUT_0", "FP32", 3, 8, 8), tensor("DALI_OUTPUT_1", "INT64", 2)])
+        config = config_of(decoder(tensors=tensors, config={"output": [{"name": "IMAGE"}]}))
+        assert [output.name for output in config.output] == ["IMAGE", "DALI_OUTPUT_1"]
+        assert list(config.output[0].dims) == [3, 8, 8]
+
+    def test_more_outputs_than_the_pipeline_returns(self) -> None:
+        fault = fault_of(decoder(config={"output": [{"name": "a"}, {"name": "b"}]}))
+        refused(fault, "spec.models[0].config.output[1].name", "returns only 1 output(s)", "DALI_OUTPUT_0", "remove b")
+
+    def test_the_pipelines_own_batch_size_is_the_default_but_no_limit(self) -> None:
+        tensors = DECODER.model_copy(update={"max_batch_size": 8})
+        assert config_of(model("dali", "d", tensors)).max_batch_size == 8
+        assert config_of(model("dali", "d", tensors, maxBatchSize=128)).max_batch_size == 128
+
+    def test_threads_can_be_stated_in_the_config(self) -> None:
+        config = config_of(decoder(config={"parameters": {"num_threads": {"string_value": "2"}}}))
+        assert config.parameters["num_threads"].string_value == "2"
+
+    def test_video_answers_decoupled(self) -> None:
+        config = config_of(decoder(tensors=DECODER.model_copy(update={"decoupled": True})))
+        assert config.model_transaction_policy.decoupled
+
+
+class TestTensorRT:
+    def test_takes_the_engines_batch_size(self) -> None:
+        config = config_of(model("tensorrt", "net", PLAN))
+        assert (config.backend, config.platform, config.max_batch_size) == ("tensorrt", "tensorrt_plan", 32)
+        assert config.HasField("dynamic_batching")
+        assert not config.instance_group
+
+    def test_refuses_more_than_the_engine_takes(self) -> None:
+        fault = fault_of(model("tensorrt", "net", PLAN, maxBatchSize=64))
+        refused(fault, "spec.models[0].maxBatchSize", "is 64", "at most 32")
+
+    def test_lists_several_profiles(self) -> None:
+        config = config_of(model("tensorrt", "net", PLAN.model_copy(update={"profiles": ("0", "1")})))
+        assert [list(group.profile) for group in config.instance_group] == [["0", "1"]]
+
+    def test_lists_profiles_in_stated_groups_that_name_none(self) -> None:
+        groups = [{"count": 2}, {"profile": ["1"]}]
+        plan = PLAN.model_copy(update={"profiles": ("0", "1")})
+        config = config_of(model("tensorrt", "net", plan, config={"instance_group": groups}))
+        assert [(group.count, list(group.profile)) for group in config.instance_group] == [(2, ["0", "1"]), (0, ["1"])]
+
+    def test_engine_of_batch_one_gets_no_scheduler(self) -> None:
+        assert not config_of(model("tensorrt", "net", PLAN.model_copy(update={"max_batch_size": 1}))).HasField(
+            "dynamic_batching"
+        )
+
+    def test_needs_a_gpu(self) -> None:
+        assert built(model("tensorrt", "net", PLAN)).server.gpu
+        refused(
+            fault_of(model("tensorrt", "net", PLAN, config={"instance_group": [{"kind": "KIND_CPU"}]})),
+            "spec.models[0].config.instance_group[0].kind",
+            "KIND_GPU",
+        )
+
+    def test_free_sizes_may_stand_for_fixed_ones(self) -> None:
+        stated = {"input": [{"name": "input", "dims": [3, -1, -1]}]}
+        fixed = io([tensor("input", "FP32", 3, 224, 224)], PLAN.outputs, max_batch_size=8)
+        assert list(config_of(model("tensorrt", "net", fixed, config=stated)).input[0].dims) == [3, -1, -1]
+
+
+class TestPython:
+    PRE = python("pre", [tensor("IN", "UINT8", -1)], [tensor("OUT", "FP32", 3)], maxBatchSize=8)
+
+    def test_states_what_the_user_states(self) -> None:
+        config = config_of(self.PRE)
+        assert (config.backend, config.max_batch_size) == ("python", 8)
+        assert not config.HasField("dynamic_batching")
+
+    @pytest.mark.parametrize("missing", ["input", "output"])
+    def test_must_state_its_tensors(self, missing: str) -> None:
+        both = {key: [{"name": "T", "data_type": "TYPE_FP32", "dims": [1]}] for key in ("input", "output")}
+        del both[missing]
+        fault = fault_of(model("python", "pre", config=both))
+        refused(fault, f"spec.models[0].config.{missing}", f"{missing}: [{{name, data_type, dims}}]", "autoComplete: Server")
+
+    def test_must_state_types_and_shapes(self) -> None:
+        stated = {"input": [{"name": "T", "dims": [1]}], "output": [{"name": "O", "data_type": "TYPE_FP32"}]}
+        refused(fault_of(model("python", "p", config=stated)), "spec.models[0].config.input[0].data_type", "state it")
+        stated["input"][0]["data_type"] = "TYPE_FP32"
+        refused(fault_of(model("python", "p", config=stated)), "spec.models[0].config.output[0].dims", "state it")
+
+    def test_finds_its_environment(self) -> None:
+        entry = python("p", [tensor("I", "FP32", 1)], [tensor("O", "FP32", 1)], part={"environment": SOURCE})
+        parameter = config_of(entry).parameters["EXECUTION_ENV_PATH"]
+        assert parameter.string_value == "$$TRITON_MODEL_DIRECTORY/environment.tar.gz"
+
+    def test_never_says_decoupled_false(self) -> None:
+        entry = python(
+            "p", [tensor("I", "FP32", 1)], [tensor("O", "FP32", 1)],
+            config={"model_transaction_policy": {"decoupled": False}},
+        )  # fmt: skip
+        assert "decoupled" not in built(entry).configs["p"]
+        assert "decoupled" not in built(self.PRE).configs["pre"]
+
+    def test_left_to_the_server_publishes_only_what_is_stated(self) -> None:
+        repository = built(model("python", "p", autoComplete="Server", maxBatchSize=2))
+        assert repository.configs["p"] == 'name: "p"\nbackend: "python"\nmax_batch_size: 2\n'
+        assert "--disable-auto-complete-config" not in repository.server.args
+
+    def test_left_to_the_server_without_a_word_gets_no_config(self) -> None:
+        repository = built(model("python", "p", autoComplete="Server"))
+        assert "p" not in repository.configs
+        assert repository.parsed["p"].backend == "python"
+
+
+class TestStatedTensors:
+    """What is stated and contradicts the model is an error that says what the model has."""
+
+    @pytest.mark.parametrize(
+        ("key", "entry", "path", "parts"),
+        [
+            ("input", {"name": "inptu"}, "input[0].name", ["no tensor inptu", "input FP32[3,224,224]", "did you mean input?"]),
+            ("output", {"name": "input"}, "output[0].name", ["no tensor input", "logits FP32[1000]"]),
+            ("input", {"name": "input", "data_type": "TYPE_FP16"}, "input[0].data_type", ["FP32[3,224,224]", "TYPE_FP16 is stated"]),
+            ("input", {"name": "input", "dims": [3, 256, 256]}, "input[0].dims", ["FP32[3,224,224]", "[3, 256, 256]"]),
+            ("input", {"name": "input", "dims": [-1, 3, 224, 224]}, "input[0].dims", ["leave the batch axis out"]),
+            ("input", {"name": "input", "dims": [3, -1, -1]}, "input[0].dims", ["FP32[3,224,224]"]),
+            ("input", {"name": "input", "reshape": {"shape": [1, 3, 224, 224]}}, "input[0].reshape.shape", ["FP32[3,224,224]"]),
+            ("input", {"dims": [3]}, "input[0]", ["state the tensor's name"]),
+        ],
+    )  # fmt: skip
+    def test_contradictions(self, key: str, entry: dict[str, Any], path: str, parts: list[str]) -> None:
+        refused(fault_of(classifier(config={key: [entry]})), f"spec.models[0].config.{path}", *parts)
+
+    def test_a_name_twice(self) -> None:
+        fault = fault_of(classifier(config={"input": [{"name": "input"}, {"name": "input"}]}))
+        refused(fault, "spec.models[0].config.input[1].name", "twice")
+
+    def test_merges_by_name_and_keeps_the_models_order(self) -> None:
+        tensors = io([tensor("a", "FP32", 1), tensor("b", "FP32", 2)], CLASSIFIER.outputs)
+        config = config_of(classifier(tensors=tensors, config={"input": [{"name": "b", "optional": True}]}))
+        assert [(i.name, i.optional, list(i.dims)) for i in config.input] == [("a", False, [1]), ("b", True, [2])]
+
+    def test_a_size_may_be_pinned(self) -> None:
+        free = io([tensor("x", "FP32", 3, -1, -1)], CLASSIFIER.outputs)
+        config = config_of(classifier(tensors=free, config={"input": [{"name": "x", "dims": [3, 32, 32]}]}))
+        assert list(config.input[0].dims) == [3, 32, 32]
+
+    def test_reshape_lets_clients_see_another_shape(self) -> None:
+        entry = {"name": "input", "dims": [150528], "reshape": {"shape": [3, 224, 224]}}
+        config = config_of(classifier(config={"input": [entry]}))
+        assert list(config.input[0].dims) == [150528]
+
+    def test_reshape_must_keep_the_number_of_elements(self) -> None:
+        entry = {"name": "input", "dims": [5], "reshape": {"shape": [3, 224, 224]}}
+        refused(fault_of(classifier(config={"input": [entry]})), "spec.models[0].config.input[0].reshape", "different")
+
+    def test_sequence_controls_and_state_are_no_inputs(self) -> None:
+        tensors = io(
+            [tensor("x", "FP32", 4), tensor("START", "FP32", 1), tensor("s_in", "FP32", 2)],
+            [tensor("y", "FP32", 4), tensor("s_out", "FP32", 2)],
+        )
+        start = {"name": "START", "control": [{"kind": "CONTROL_SEQUENCE_START", "fp32_false_true": [0, 1]}]}
+        state = {"input_name": "s_in", "output_name": "s_out", "data_type": "TYPE_FP32", "dims": [2]}
+        config = config_of(
+            classifier(tensors=tensors, config={"sequence_batching": {"control_input": [start], "state": [state]}})
+        )
+        assert [tensor.name for tensor in (*config.input, *config.output)] == ["x", "y"]
+
+    def test_batch_inputs_are_no_inputs_and_ragged_dims_are_not_compared(self) -> None:
+        tensors = io([tensor("ids", "INT64"), tensor("lengths", "FP32")], [tensor("y", "FP32", 2)])
+        stated = {
+            "input": [{"name": "ids", "dims": [-1], "allow_ragged_batch": True, "reshape": None}],
+            "batch_input": [
+                {"kind": "BATCH_ELEMENT_COUNT", "target_name": ["lengths"], "data_type": "TYPE_FP32", "source_input": ["ids"]}
+            ],
+        }  # fmt: skip
+        config = config_of(classifier(tensors=tensors, maxBatchSize=8, config=stated))
+        assert [(i.name, list(i.dims)) for i in config.input] == [("ids", [-1])]
+
+
+class TestBatchSize:
+    def test_needs_a_free_first_axis(self) -> None:
+        fault = fault_of(classifier(tensors=FIXED, maxBatchSize=8))
+        refused(fault, "spec.models[0].maxBatchSize", "re-export with a dynamic first axis")
+
+    def test_stated_in_the_config(self) -> None:
+        assert config_of(classifier(config={"max_batch_size": 2})).max_batch_size == 2
+        fault = fault_of(classifier(tensors=FIXED, config={"max_batch_size": 8}))
+        refused(fault, "spec.models[0].config.max_batch_size", "dynamic first axis")
+
+    def test_stated_twice(self) -> None:
+        assert config_of(classifier(maxBatchSize=2, config={"max_batch_size": 2})).max_batch_size == 2
+        fault = fault_of(classifier(maxBatchSize=2, config={"max_batch_size": 4}))
+        refused(fault, "spec.models[0].config.max_batch_size", "is 4", "is 2", "remove one")
+
+
+class TestMerging:
+    def test_messages_are_merged_by_field_and_maps_by_key(self) -> None:
+        config = config_of(
+            decoder(
+                config={
+                    "dynamic_batching": {"preferred_batch_size": [16]},
+                    "parameters": {"mine": {"string_value": "x"}},
+                    "optimization": {"cuda": {"graphs": True}},
+                }
+            )
+        )
+        assert list(config.dynamic_batching.preferred_batch_size) == [16]
+        assert {key: value.string_value for key, value in config.parameters.items()} == {"num_threads": "4", "mine": "x"}
+        assert config.optimization.cuda.graphs
+
+    def test_the_name_is_the_models(self) -> None:
+        assert config_of(classifier(config={"name": "classifier"})).name == "classifier"
+        refused(fault_of(classifier(config={"name": "other"})), "spec.models[0].config.name", "classifier", "remove it")
+
+    def test_the_backend_is_the_kinds(self) -> None:
+        refused(
+            fault_of(classifier(config={"backend": "python"})), "spec.models[0].config.backend", "has backend onnxruntime"
+        )
+        refused(fault_of(decoder(config={"platform": "x"})), "spec.models[0].config.platform", "has platform none")
+
+    def test_only_ensembles_have_steps(self) -> None:
+        fault = fault_of(classifier(config={"ensemble_scheduling": {"step": []}}))
+        refused(fault, "spec.models[0].config.ensemble_scheduling", "models of their own")
+
+    def test_labels(self) -> None:
+        config = config_of(classifier(more={"label_files": {"logits": "labels.txt"}}))
+        assert config.output[0].label_filename == "labels.txt"
+        fault = fault_of(classifier(more={"label_files": {"logit": "labels.txt"}}))
+        refused(fault, "spec.models[0].labels[0].output", "no output logit", "did you mean logits?")
+        stated = {"output": [{"name": "logits", "label_filename": "mine.txt"}]}
+        fault = fault_of(classifier(config=stated, more={"label_files": {"logits": "labels.txt"}}))
+        refused(fault, "spec.models[0].labels[0].output", "mine.txt")
+
+
+class TestFiles:
+    TEXT = 'backend: "fil"\ninput { name: "x" data_type: TYPE_FP32 dims: 4 }\noutput { name: "y" data_type: TYPE_FP32 dims: 1 }\n'
+
+    def test_the_given_config_counts(self) -> None:
+        config = config_of(model("files", "trees", more={"given_config": self.TEXT}, maxBatchSize=16))
+        assert (config.backend, config.max_batch_size, config.name) == ("fil", 16, "trees")
+        assert config.input[0].data_type == DataType.Value("TYPE_FP32")
+
+    def test_the_specs_config_is_laid_over_it(self) -> None:
+        config = config_of(
+            model("files", "t", more={"given_config": self.TEXT}, config={"output": [{"name": "y", "dims": [3]}]})
+        )
+        assert (list(config.output[0].dims), list(config.input[0].dims)) == ([3], [4])
+
+    @pytest.mark.parametrize(
+        ("file", "backend", "platform"),
+        [
+            ("model.onnx", "onnxruntime", "onnxruntime_onnx"),
+            ("model.plan", "tensorrt", "tensorrt_plan"),
+            ("model.pt", "pytorch", "pytorch_libtorch"),
+            ("model.py", "python", ""),
+            ("model.xml", "openvino", ""),
+        ],
+    )
+    def test_the_backend_may_follow_from_a_file(self, file: str, backend: str, platform: str) -> None:
+        text = self.TEXT.replace('backend: "fil"\n', "")
+        config = config_of(model("files", "m", more={"given_config": text, "file_names": (file,)}))
+        assert (config.backend, config.platform) == (backend, platform)
+        named = f'{text}default_model_filename: "{file}"\n'
+        assert config_of(model("files", "m", more={"given_config": named})).backend == backend
+
+    def test_otherwise_it_must_be_stated(self) -> None:
+        text = self.TEXT.replace('backend: "fil"\n', "")
+        refused(fault_of(model("files", "m", more={"given_config": text})), "spec.models[0].config.backend", "state it")
+
+    def test_an_unreadable_config(self) -> None:
+        fault = fault_of(model("files", "m", more={"given_config": "backend: fil"}))
+        refused(fault, "spec.models[0]", "config.pbtxt of m cannot be read", "1:")
+
+    def test_a_config_of_another_model(self) -> None:
+        fault = fault_of(model("files", "m", more={"given_config": f'name: "n"\n{self.TEXT}'}))
+        refused(fault, "spec.models[0]", "names the model n", "folder is m")
+
+    def test_tensors_must_be_known(self) -> None:
+        fault = fault_of(model("files", "m", config={"backend": "fil"}))
+        refused(fault, "spec.models[0].config.input", "kind files", "autoComplete: Server")
+
+
+@pytest.mark.parametrize(
+    ("stated", "path", "part"),
+    [
+        ({"input": [{"name": "input", "dims": [3, 0, 224]}]}, "input[0].dims", "[3, 0, 224] is stated"),
+        ({"dynamic_batching": {"preferred_batch_size": [5]}}, "dynamic_batching.preferred_batch_size", "max_batch_size (4)"),
+        ({"dynamic_batching": {"priority_levels": 2}}, "dynamic_batching.default_priority_level", "1 to priority_levels (2)"),
+        ({"max_batch_size": -1}, "max_batch_size", "0 (no batching) or more"),
+        ({"instance_group": [{"kind": "KIND_CPU", "gpus": [0]}]}, "instance_group[0].gpus", "KIND_CPU"),
+        ({"instance_group": [{"profile": ["0"]}]}, "instance_group[0].profile", "TensorRT"),
+        ({"sequence_batching": {}, "response_cache": {"enable": True}}, "response_cache", "sequence batching"),
+        ({"input": [{"name": "input", "is_shape_tensor": True}]}, "input[0].is_shape_tensor", "TensorRT"),
+        ({"output": [{"name": "logits", "is_non_linear_format_io": True}]}, "output[0].is_non_linear_format_io", "TensorRT"),
+        ({"batch_output": [{"source_input": ["nix"]}]}, "batch_output[0].source_input", "no input nix"),
+    ],
+)  # fmt: skip
+def test_what_the_server_would_refuse(stated: dict[str, Any], path: str, part: str) -> None:
+    refused(fault_of(classifier(config=stated)), f"spec.models[0].config.{path}", part)
+
+
+def test_sizes_of_zero_in_a_model() -> None:
+    fault = fault_of(classifier(tensors=io([tensor("x", "FP32", 0, 3)], CLASSIFIER.outputs)))
+    refused(fault, "spec.models[0].config.input[0].dims", "x has a size of 0")
