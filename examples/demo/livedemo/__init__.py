@@ -1,0 +1,1 @@
+"""The demo: every step a module, all of them real."""
