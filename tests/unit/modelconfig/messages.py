@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from hypothesis import strategies as st
 
@@ -27,9 +27,10 @@ SCALARS: dict[int, st.SearchStrategy[Any]] = {
 @st.composite
 def messages(draw: st.DrawFn, message: Message, depth: int = 4) -> Message:
     """Fills some fields of a message, and some of theirs."""
-    descriptor: Descriptor = message.DESCRIPTOR
-    usable = [field for field in descriptor.fields if depth or field.message_type is None]
-    for field in draw(st.lists(st.sampled_from(usable), max_size=4, unique_by=lambda f: f.name)) if usable else []:
+    usable = [field for field in message.DESCRIPTOR.fields if depth or field.message_type is None]
+    for field in (
+        draw(st.lists(st.sampled_from(usable), max_size=4, unique_by=lambda f: f.name)) if usable else []
+    ):
         _fill(draw, message, field, depth)
     return message
 

@@ -21,7 +21,9 @@ def tensor(name: str, data_type: str, *shape: int, optional: bool = False) -> Te
     return Tensor(name=name, data_type=f"TYPE_{data_type}", shape=shape, optional=optional)
 
 
-def io(inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, batchable: bool = True, **more: Any) -> ModelIO:
+def io(
+    inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, batchable: bool = True, **more: Any
+) -> ModelIO:
     return ModelIO(batchable=batchable, inputs=tuple(inputs), outputs=tuple(outputs), **more)
 
 
@@ -67,7 +69,9 @@ def chain(name: str, *names: str, more: Mapping[str, Any] | None = None, **docum
     return Entry({"name": name, "ensemble": {"chain": list(names)}, **document}, more=more)
 
 
-def steps(name: str, *items: Mapping[str, Any], more: Mapping[str, Any] | None = None, **document: Any) -> Entry:
+def steps(
+    name: str, *items: Mapping[str, Any], more: Mapping[str, Any] | None = None, **document: Any
+) -> Entry:
     return Entry({"name": name, "ensemble": {"steps": list(items)}, **document}, more=more)
 
 
@@ -100,9 +104,7 @@ def fault_of(*entries: Entry, entrypoint: str | None = None, partial: bool = Fal
     return caught.value.fault
 
 
-def refused(
-    fault: Fault, field: str, *parts: str, code: Reason = Reason.INVALID_CONFIG
-) -> None:
+def refused(fault: Fault, field: str, *parts: str, code: Reason = Reason.INVALID_CONFIG) -> None:
     """The fault has this code and field, and its message holds these parts."""
     assert (fault.code, fault.field) == (code, field), fault
     missing = [part for part in parts if part not in fault.message]
@@ -123,5 +125,5 @@ def classifier(name: str = "classifier", tensors: ModelIO = CLASSIFIER, **docume
     return model("onnxruntime", name, tensors, **document)
 
 
-def decoder(name: str = "preprocess", tensors: ModelIO = DECODER, **document: Any) -> Entry:
+def decoder(name: str = "preprocess", tensors: ModelIO | None = DECODER, **document: Any) -> Entry:
     return model("dali", name, tensors, **{"maxBatchSize": 64, **document})

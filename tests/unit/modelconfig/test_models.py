@@ -35,7 +35,11 @@ def config_of(*entries: Entry) -> ModelConfig:
 class TestOnnxRuntime:
     def test_concludes_what_the_server_would(self) -> None:
         config = config_of(classifier())
-        assert (config.backend, config.platform, config.max_batch_size) == ("onnxruntime", "onnxruntime_onnx", 4)
+        assert (config.backend, config.platform, config.max_batch_size) == (
+            "onnxruntime",
+            "onnxruntime_onnx",
+            4,
+        )
         assert config.HasField("dynamic_batching")
         assert list(config.input[0].dims) == [3, 224, 224]
         assert not config.input[0].allow_ragged_batch
@@ -72,7 +76,9 @@ class TestOnnxRuntime:
         assert list(config.input[0].reshape.shape) == []
 
     def test_scalars_of_a_model_that_does_not_batch_are_not(self) -> None:
-        config = config_of(classifier(tensors=io([tensor("x", "INT64")], [tensor("y", "FP32", 2)], batchable=False)))
+        config = config_of(
+            classifier(tensors=io([tensor("x", "INT64")], [tensor("y", "FP32", 2)], batchable=False))
+        )
         assert list(config.input[0].dims) == [1]
         assert not config.input[0].HasField("reshape")
 
@@ -102,14 +108,22 @@ class TestDali:
         assert "\nmax_batch_size: 0\n" in repository.configs["preprocess"]
 
     def test_outputs_are_renamed_by_order(self) -> None:
-        tensors = io(DECODER.inputs, [tensor("DALI_OUTPUT_0", "FP32", 3, 8, 8), tensor("DALI_OUTPUT_1", "INT64", 2)])
+        tensors = io(
+            DECODER.inputs, [tensor("DALI_OUTPUT_0", "FP32", 3, 8, 8), tensor("DALI_OUTPUT_1", "INT64", 2)]
+        )
         config = config_of(decoder(tensors=tensors, config={"output": [{"name": "IMAGE"}]}))
         assert [output.name for output in config.output] == ["IMAGE", "DALI_OUTPUT_1"]
         assert list(config.output[0].dims) == [3, 8, 8]
 
     def test_more_outputs_than_the_pipeline_returns(self) -> None:
         fault = fault_of(decoder(config={"output": [{"name": "a"}, {"name": "b"}]}))
-        refused(fault, "spec.models[0].config.output[1].name", "returns only 1 output(s)", "DALI_OUTPUT_0", "remove b")
+        refused(
+            fault,
+            "spec.models[0].config.output[1].name",
+            "returns only 1 output(s)",
+            "DALI_OUTPUT_0",
+            "remove b",
+        )
 
     def test_the_pipelines_own_batch_size_is_the_default_but_no_limit(self) -> None:
         tensors = DECODER.model_copy(update={"max_batch_size": 8})
@@ -144,12 +158,15 @@ class TestTensorRT:
         groups = [{"count": 2}, {"profile": ["1"]}]
         plan = PLAN.model_copy(update={"profiles": ("0", "1")})
         config = config_of(model("tensorrt", "net", plan, config={"instance_group": groups}))
-        assert [(group.count, list(group.profile)) for group in config.instance_group] == [(2, ["0", "1"]), (0, ["1"])]
+        assert [(group.count, list(group.profile)) for group in config.instance_group] == [
+            (2, ["0", "1"]),
+            (0, ["1"]),
+        ]
 
     def test_engine_of_batch_one_gets_no_scheduler(self) -> None:
-        assert not config_of(model("tensorrt", "net", PLAN.model_copy(update={"max_batch_size": 1}))).HasField(
-            "dynamic_batching"
-        )
+        assert not config_of(
+            model("tensorrt", "net", PLAN.model_copy(update={"max_batch_size": 1}))
+        ).HasField("dynamic_batching")
 
     def test_needs_a_gpu(self) -> None:
         assert built(model("tensorrt", "net", PLAN)).server.gpu
@@ -178,13 +195,27 @@ class TestPython:
         both = {key: [{"name": "T", "data_type": "TYPE_FP32", "dims": [1]}] for key in ("input", "output")}
         del both[missing]
         fault = fault_of(model("python", "pre", config=both))
-        refused(fault, f"spec.models[0].config.{missing}", f"{missing}: [{{name, data_type, dims}}]", "autoComplete: Server")
+        refused(
+            fault,
+            f"spec.models[0].config.{missing}",
+            f"{missing}: [{{name, data_type, dims}}]",
+            "autoComplete: Server",
+        )
 
     def test_must_state_types_and_shapes(self) -> None:
-        stated = {"input": [{"name": "T", "dims": [1]}], "output": [{"name": "O", "data_type": "TYPE_FP32"}]}
-        refused(fault_of(model("python", "p", config=stated)), "spec.models[0].config.input[0].data_type", "state it")
+        stated: dict[str, Any] = {
+            "input": [{"name": "T", "dims": [1]}],
+            "output": [{"name": "O", "data_type": "TYPE_FP32"}],
+        }
+        refused(
+            fault_of(model("python", "p", config=stated)),
+            "spec.models[0].config.input[0].data_type",
+            "state it",
+        )
         stated["input"][0]["data_type"] = "TYPE_FP32"
-        refused(fault_of(model("python", "p", config=stated)), "spec.models[0].config.output[0].dims", "state it")
+        refused(
+            fault_of(model("python", "p", config=stated)), "spec.models[0].config.output[0].dims", "state it"
+        )
 
     def test_finds_its_environment(self) -> None:
         entry = python("p", [tensor("I", "FP32", 1)], [tensor("O", "FP32", 1)], part={"environment": SOURCE})
@@ -193,9 +224,11 @@ class TestPython:
 
     def test_never_says_decoupled_false(self) -> None:
         entry = python(
-            "p", [tensor("I", "FP32", 1)], [tensor("O", "FP32", 1)],
+            "p",
+            [tensor("I", "FP32", 1)],
+            [tensor("O", "FP32", 1)],
             config={"model_transaction_policy": {"decoupled": False}},
-        )  # fmt: skip
+        )
         assert "decoupled" not in built(entry).configs["p"]
         assert "decoupled" not in built(self.PRE).configs["pre"]
 
@@ -216,16 +249,41 @@ class TestStatedTensors:
     @pytest.mark.parametrize(
         ("key", "entry", "path", "parts"),
         [
-            ("input", {"name": "inptu"}, "input[0].name", ["no tensor inptu", "input FP32[3,224,224]", "did you mean input?"]),
+            (
+                "input",
+                {"name": "inptu"},
+                "input[0].name",
+                ["no tensor inptu", "input FP32[3,224,224]", "did you mean input?"],
+            ),
             ("output", {"name": "input"}, "output[0].name", ["no tensor input", "logits FP32[1000]"]),
-            ("input", {"name": "input", "data_type": "TYPE_FP16"}, "input[0].data_type", ["FP32[3,224,224]", "TYPE_FP16 is stated"]),
-            ("input", {"name": "input", "dims": [3, 256, 256]}, "input[0].dims", ["FP32[3,224,224]", "[3, 256, 256]"]),
-            ("input", {"name": "input", "dims": [-1, 3, 224, 224]}, "input[0].dims", ["leave the batch axis out"]),
+            (
+                "input",
+                {"name": "input", "data_type": "TYPE_FP16"},
+                "input[0].data_type",
+                ["FP32[3,224,224]", "TYPE_FP16 is stated"],
+            ),
+            (
+                "input",
+                {"name": "input", "dims": [3, 256, 256]},
+                "input[0].dims",
+                ["FP32[3,224,224]", "[3, 256, 256]"],
+            ),
+            (
+                "input",
+                {"name": "input", "dims": [-1, 3, 224, 224]},
+                "input[0].dims",
+                ["leave the batch axis out"],
+            ),
             ("input", {"name": "input", "dims": [3, -1, -1]}, "input[0].dims", ["FP32[3,224,224]"]),
-            ("input", {"name": "input", "reshape": {"shape": [1, 3, 224, 224]}}, "input[0].reshape.shape", ["FP32[3,224,224]"]),
+            (
+                "input",
+                {"name": "input", "reshape": {"shape": [1, 3, 224, 224]}},
+                "input[0].reshape.shape",
+                ["FP32[3,224,224]"],
+            ),
             ("input", {"dims": [3]}, "input[0]", ["state the tensor's name"]),
         ],
-    )  # fmt: skip
+    )
     def test_contradictions(self, key: str, entry: dict[str, Any], path: str, parts: list[str]) -> None:
         refused(fault_of(classifier(config={key: [entry]})), f"spec.models[0].config.{path}", *parts)
 
@@ -236,7 +294,10 @@ class TestStatedTensors:
     def test_merges_by_name_and_keeps_the_models_order(self) -> None:
         tensors = io([tensor("a", "FP32", 1), tensor("b", "FP32", 2)], CLASSIFIER.outputs)
         config = config_of(classifier(tensors=tensors, config={"input": [{"name": "b", "optional": True}]}))
-        assert [(i.name, i.optional, list(i.dims)) for i in config.input] == [("a", False, [1]), ("b", True, [2])]
+        assert [(i.name, i.optional, list(i.dims)) for i in config.input] == [
+            ("a", False, [1]),
+            ("b", True, [2]),
+        ]
 
     def test_a_size_may_be_pinned(self) -> None:
         free = io([tensor("x", "FP32", 3, -1, -1)], CLASSIFIER.outputs)
@@ -250,7 +311,11 @@ class TestStatedTensors:
 
     def test_reshape_must_keep_the_number_of_elements(self) -> None:
         entry = {"name": "input", "dims": [5], "reshape": {"shape": [3, 224, 224]}}
-        refused(fault_of(classifier(config={"input": [entry]})), "spec.models[0].config.input[0].reshape", "different")
+        refused(
+            fault_of(classifier(config={"input": [entry]})),
+            "spec.models[0].config.input[0].reshape",
+            "different",
+        )
 
     def test_sequence_controls_and_state_are_no_inputs(self) -> None:
         tensors = io(
@@ -260,7 +325,9 @@ class TestStatedTensors:
         start = {"name": "START", "control": [{"kind": "CONTROL_SEQUENCE_START", "fp32_false_true": [0, 1]}]}
         state = {"input_name": "s_in", "output_name": "s_out", "data_type": "TYPE_FP32", "dims": [2]}
         config = config_of(
-            classifier(tensors=tensors, config={"sequence_batching": {"control_input": [start], "state": [state]}})
+            classifier(
+                tensors=tensors, config={"sequence_batching": {"control_input": [start], "state": [state]}}
+            )
         )
         assert [tensor.name for tensor in (*config.input, *config.output)] == ["x", "y"]
 
@@ -269,9 +336,14 @@ class TestStatedTensors:
         stated = {
             "input": [{"name": "ids", "dims": [-1], "allow_ragged_batch": True, "reshape": None}],
             "batch_input": [
-                {"kind": "BATCH_ELEMENT_COUNT", "target_name": ["lengths"], "data_type": "TYPE_FP32", "source_input": ["ids"]}
+                {
+                    "kind": "BATCH_ELEMENT_COUNT",
+                    "target_name": ["lengths"],
+                    "data_type": "TYPE_FP32",
+                    "source_input": ["ids"],
+                }
             ],
-        }  # fmt: skip
+        }
         config = config_of(classifier(tensors=tensors, maxBatchSize=8, config=stated))
         assert [(i.name, list(i.dims)) for i in config.input] == [("ids", [-1])]
 
@@ -304,18 +376,30 @@ class TestMerging:
             )
         )
         assert list(config.dynamic_batching.preferred_batch_size) == [16]
-        assert {key: value.string_value for key, value in config.parameters.items()} == {"num_threads": "4", "mine": "x"}
+        assert {key: value.string_value for key, value in config.parameters.items()} == {
+            "num_threads": "4",
+            "mine": "x",
+        }
         assert config.optimization.cuda.graphs
 
     def test_the_name_is_the_models(self) -> None:
         assert config_of(classifier(config={"name": "classifier"})).name == "classifier"
-        refused(fault_of(classifier(config={"name": "other"})), "spec.models[0].config.name", "classifier", "remove it")
+        refused(
+            fault_of(classifier(config={"name": "other"})),
+            "spec.models[0].config.name",
+            "classifier",
+            "remove it",
+        )
 
     def test_the_backend_is_the_kinds(self) -> None:
         refused(
-            fault_of(classifier(config={"backend": "python"})), "spec.models[0].config.backend", "has backend onnxruntime"
+            fault_of(classifier(config={"backend": "python"})),
+            "spec.models[0].config.backend",
+            "has backend onnxruntime",
         )
-        refused(fault_of(decoder(config={"platform": "x"})), "spec.models[0].config.platform", "has platform none")
+        refused(
+            fault_of(decoder(config={"platform": "x"})), "spec.models[0].config.platform", "has platform none"
+        )
 
     def test_only_ensembles_have_steps(self) -> None:
         fault = fault_of(classifier(config={"ensemble_scheduling": {"step": []}}))
@@ -332,7 +416,10 @@ class TestMerging:
 
 
 class TestFiles:
-    TEXT = 'backend: "fil"\ninput { name: "x" data_type: TYPE_FP32 dims: 4 }\noutput { name: "y" data_type: TYPE_FP32 dims: 1 }\n'
+    TEXT = """backend: "fil"
+input { name: "x" data_type: TYPE_FP32 dims: 4 }
+output { name: "y" data_type: TYPE_FP32 dims: 1 }
+"""
 
     def test_the_given_config_counts(self) -> None:
         config = config_of(model("files", "trees", more={"given_config": self.TEXT}, maxBatchSize=16))
@@ -341,7 +428,12 @@ class TestFiles:
 
     def test_the_specs_config_is_laid_over_it(self) -> None:
         config = config_of(
-            model("files", "t", more={"given_config": self.TEXT}, config={"output": [{"name": "y", "dims": [3]}]})
+            model(
+                "files",
+                "t",
+                more={"given_config": self.TEXT},
+                config={"output": [{"name": "y", "dims": [3]}]},
+            )
         )
         assert (list(config.output[0].dims), list(config.input[0].dims)) == ([3], [4])
 
@@ -364,7 +456,11 @@ class TestFiles:
 
     def test_otherwise_it_must_be_stated(self) -> None:
         text = self.TEXT.replace('backend: "fil"\n', "")
-        refused(fault_of(model("files", "m", more={"given_config": text})), "spec.models[0].config.backend", "state it")
+        refused(
+            fault_of(model("files", "m", more={"given_config": text})),
+            "spec.models[0].config.backend",
+            "state it",
+        )
 
     def test_an_unreadable_config(self) -> None:
         fault = fault_of(model("files", "m", more={"given_config": "backend: fil"}))
@@ -383,17 +479,33 @@ class TestFiles:
     ("stated", "path", "part"),
     [
         ({"input": [{"name": "input", "dims": [3, 0, 224]}]}, "input[0].dims", "[3, 0, 224] is stated"),
-        ({"dynamic_batching": {"preferred_batch_size": [5]}}, "dynamic_batching.preferred_batch_size", "max_batch_size (4)"),
-        ({"dynamic_batching": {"priority_levels": 2}}, "dynamic_batching.default_priority_level", "1 to priority_levels (2)"),
+        (
+            {"dynamic_batching": {"preferred_batch_size": [5]}},
+            "dynamic_batching.preferred_batch_size",
+            "max_batch_size (4)",
+        ),
+        (
+            {"dynamic_batching": {"priority_levels": 2}},
+            "dynamic_batching.default_priority_level",
+            "1 to priority_levels (2)",
+        ),
         ({"max_batch_size": -1}, "max_batch_size", "0 (no batching) or more"),
         ({"instance_group": [{"kind": "KIND_CPU", "gpus": [0]}]}, "instance_group[0].gpus", "KIND_CPU"),
         ({"instance_group": [{"profile": ["0"]}]}, "instance_group[0].profile", "TensorRT"),
-        ({"sequence_batching": {}, "response_cache": {"enable": True}}, "response_cache", "sequence batching"),
+        (
+            {"sequence_batching": {}, "response_cache": {"enable": True}},
+            "response_cache",
+            "sequence batching",
+        ),
         ({"input": [{"name": "input", "is_shape_tensor": True}]}, "input[0].is_shape_tensor", "TensorRT"),
-        ({"output": [{"name": "logits", "is_non_linear_format_io": True}]}, "output[0].is_non_linear_format_io", "TensorRT"),
+        (
+            {"output": [{"name": "logits", "is_non_linear_format_io": True}]},
+            "output[0].is_non_linear_format_io",
+            "TensorRT",
+        ),
         ({"batch_output": [{"source_input": ["nix"]}]}, "batch_output[0].source_input", "no input nix"),
     ],
-)  # fmt: skip
+)
 def test_what_the_server_would_refuse(stated: dict[str, Any], path: str, part: str) -> None:
     refused(fault_of(classifier(config=stated)), f"spec.models[0].config.{path}", part)
 

@@ -55,8 +55,16 @@ def test_order_is_that_of_reading() -> None:
     config.dynamic_batching.SetInParent()
     heads = re.findall(r"^(\w+)", print_config(config), flags=re.MULTILINE)
     assert heads == [
-        "name", "platform", "backend", "max_batch_size", "input", "output", "dynamic_batching", "parameters", "parameters",
-    ]  # fmt: skip
+        "name",
+        "platform",
+        "backend",
+        "max_batch_size",
+        "input",
+        "output",
+        "dynamic_batching",
+        "parameters",
+        "parameters",
+    ]
     assert print_config(config).index('key: "a"') < print_config(config).index('key: "b"')
 
 

@@ -14,7 +14,9 @@ FIELD = "spec.models[2].config"
 
 MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
     "a misspelt field": (
-        {"dynamic_batchin": {}}, "dynamic_batchin", "ModelConfig has no field dynamic_batchin; did you mean dynamic_batching?"
+        {"dynamic_batchin": {}},
+        "dynamic_batchin",
+        "ModelConfig has no field dynamic_batchin; did you mean dynamic_batching?",
     ),
     "a field nobody could guess": ({"zzz": 1}, "zzz", "fields: name, platform"),
     "camelCase": ({"dynamicBatching": {}}, "dynamicBatching", "write dynamic_batching"),
@@ -24,10 +26,14 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
         "write max_queue_delay_microseconds",
     ),
     "a misspelt field in a list": (
-        {"instance_group": [{"count": 1}, {"cuont": 2}]}, "instance_group[1].cuont", "did you mean count?"
+        {"instance_group": [{"count": 1}, {"cuont": 2}]},
+        "instance_group[1].cuont",
+        "did you mean count?",
     ),
     "a misspelt field in a map": (
-        {"parameters": {"a": {"string_valu": "x"}}}, "parameters.a.string_valu", "did you mean string_value?"
+        {"parameters": {"a": {"string_valu": "x"}}},
+        "parameters.a.string_valu",
+        "did you mean string_value?",
     ),
     "a number above 2^53": (
         {"dynamic_batching": {"max_queue_delay_microseconds": 2**53 + 1}},
@@ -42,9 +48,15 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
     "an int32 too large": ({"max_batch_size": 2**31}, "max_batch_size", "outside of"),
     "half a number": ({"max_batch_size": 1.5}, "max_batch_size", "whole number"),
     "a truth as a number": ({"max_batch_size": True}, "max_batch_size", "whole number, found true"),
-    "a number as a truth": ({"response_cache": {"enable": 1}}, "response_cache.enable", "true or false, found 1"),
+    "a number as a truth": (
+        {"response_cache": {"enable": 1}},
+        "response_cache.enable",
+        "true or false, found 1",
+    ),
     "a number as a text": (
-        {"parameters": {"num_threads": {"string_value": 4}}}, "parameters.num_threads.string_value", "quote it"
+        {"parameters": {"num_threads": {"string_value": 4}}},
+        "parameters.num_threads.string_value",
+        "quote it",
     ),
     "a text as a float": (
         {"sequence_batching": {"direct": {"minimum_slot_utilization": "much"}}},
@@ -52,12 +64,20 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
         'expected a number, found "much"',
     ),
     "a type without its prefix": (
-        {"input": [{"name": "x", "data_type": "FP32"}]}, "input[0].data_type", "did you mean TYPE_FP32?"
+        {"input": [{"name": "x", "data_type": "FP32"}]},
+        "input[0].data_type",
+        "did you mean TYPE_FP32?",
     ),
     "a kind without its prefix": (
-        {"instance_group": [{"kind": "gpu"}]}, "instance_group[0].kind", "did you mean KIND_GPU?"
+        {"instance_group": [{"kind": "gpu"}]},
+        "instance_group[0].kind",
+        "did you mean KIND_GPU?",
     ),
-    "an enum by number": ({"input": [{"data_type": 11}]}, "input[0].data_type", "a name of DataType, found 11"),
+    "an enum by number": (
+        {"input": [{"data_type": 11}]},
+        "input[0].data_type",
+        "a name of DataType, found 11",
+    ),
     "a scalar for a list": ({"input": [{"dims": 3}]}, "input[0].dims", "put it in brackets"),
     "a scalar for an object": ({"dynamic_batching": True}, "dynamic_batching", "an object with fields of"),
     "a list for a map": ({"parameters": [{"key": "a"}]}, "parameters", "names and values, found a list"),
@@ -67,9 +87,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
         "whole number",
     ),
     "two schedulers": (
-        {"dynamic_batching": {}, "sequence_batching": {}}, "sequence_batching", "dynamic_batching is stated as well"
+        {"dynamic_batching": {}, "sequence_batching": {}},
+        "sequence_batching",
+        "dynamic_batching is stated as well",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("stated", "path", "part"), MISTAKES.values(), ids=MISTAKES)
@@ -95,7 +117,8 @@ def test_64_bit_numbers_in_any_notation(number: object) -> None:
 
 def test_quoted_numbers_above_2_to_the_53_keep_all_digits() -> None:
     config = parse_stated(
-        {"dynamic_batching": {"default_queue_policy": {"default_timeout_microseconds": str(2**64 - 1)}}}, FIELD
+        {"dynamic_batching": {"default_queue_policy": {"default_timeout_microseconds": str(2**64 - 1)}}},
+        FIELD,
     )
     assert config.dynamic_batching.default_queue_policy.default_timeout_microseconds == 2**64 - 1
 

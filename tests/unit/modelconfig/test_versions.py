@@ -7,6 +7,7 @@ from typing import Any
 from ensemble_builder.modelconfig import MemberVersion
 from ensemble_builder.modelconfig.members import VersionKind
 from ensembles_api.contract import ModelIO
+from ensembles_api.reasons import Reason
 from tests.unit.modelconfig.repository import (
     CLASSIFIER,
     SOURCE,
@@ -20,7 +21,6 @@ from tests.unit.modelconfig.repository import (
     steps,
     tensor,
 )
-from ensembles_api.reasons import Reason
 
 OTHER = io(CLASSIFIER.inputs, [tensor("logits", "FP32", 10)])
 
@@ -35,7 +35,7 @@ def versioned(
     )
 
 
-ALL = {"version_policy": {"all": {}}}
+ALL: dict[str, Any] = {"version_policy": {"all": {}}}
 
 
 def test_equal_tensors_make_one_config() -> None:
@@ -56,9 +56,13 @@ def test_older_versions_without_a_policy_are_warned_of() -> None:
 def test_different_tensors() -> None:
     entry = versioned((1, "onnxruntime", OTHER), (3, "onnxruntime", CLASSIFIER), config=ALL)
     refused(
-        fault_of(entry), "spec.models[0].versions", "versions 1 and 3", "output logits is FP32[10] in the one",
-        "FP32[1000] in the other", "separate models",
-    )  # fmt: skip
+        fault_of(entry),
+        "spec.models[0].versions",
+        "versions 1 and 3",
+        "output logits is FP32[10] in the one",
+        "FP32[1000] in the other",
+        "separate models",
+    )
 
 
 def test_only_one_batches() -> None:
@@ -79,7 +83,9 @@ def test_different_kinds() -> None:
 
 
 def test_a_policy_that_serves_nothing() -> None:
-    entry = versioned((1, "onnxruntime", CLASSIFIER), config={"version_policy": {"specific": {"versions": [2]}}})
+    entry = versioned(
+        (1, "onnxruntime", CLASSIFIER), config={"version_policy": {"specific": {"versions": [2]}}}
+    )
     refused(fault_of(entry), "spec.models[0].config.version_policy", "none of the model's versions 1")
 
 
@@ -88,7 +94,12 @@ def test_a_step_may_only_call_a_served_version() -> None:
     links = ({"input": "x"}, {"logits": "y"})
     built(entry, steps("e", step("m", *links, version=3)))
     fault = fault_of(entry, steps("e", step("m", *links, version=1)))
-    miswired(fault, "spec.models[1].ensemble.steps[0].version", "version 1 of m is not served, only 3", "version_policy")
+    miswired(
+        fault,
+        "spec.models[1].ensemble.steps[0].version",
+        "version 1 of m is not served, only 3",
+        "version_policy",
+    )
 
 
 def test_two_versions_in_one_ensemble() -> None:

@@ -40,7 +40,10 @@ def wired(*items: dict[str, Any], models: tuple[Entry, ...] = TWO, **document: A
 class TestGraph:
     def test_inputs_and_outputs_follow_from_the_steps(self) -> None:
         config = built(*wired(*GOOD)).parsed["e"]
-        assert [(t.name, list(t.dims)) for t in (*config.input, *config.output)] == [("INPUT", [-1]), ("OUTPUT", [1000])]
+        assert [(t.name, list(t.dims)) for t in (*config.input, *config.output)] == [
+            ("INPUT", [-1]),
+            ("OUTPUT", [1000]),
+        ]
         assert config.max_batch_size == 4
         assert config.platform == "ensemble"
         assert not config.backend
@@ -73,18 +76,28 @@ class TestGraph:
         assert [(t.name, list(t.dims)) for t in config.input] == [("x", [4])]
 
     def test_any_tensor_name(self) -> None:
-        odd = python("m", [tensor("y", "FP32", 1), tensor("on/off:0", "FP32", 1)], [tensor('q"\\ü', "FP32", 1)])
-        text = built(odd, steps("e", step("m", {"y": "n", "on/off:0": "a b"}, {'q"\\ü': "true"}))).configs["e"]
+        odd = python(
+            "m", [tensor("y", "FP32", 1), tensor("on/off:0", "FP32", 1)], [tensor('q"\\ü', "FP32", 1)]
+        )
+        text = built(odd, steps("e", step("m", {"y": "n", "on/off:0": "a b"}, {'q"\\ü': "true"}))).configs[
+            "e"
+        ]
         assert r'key: "q\"\\ü"' in text
 
     def test_unneeded_outputs_of_other_models_are_left_out(self) -> None:
         two = io(CLASSIFIER.inputs, [*CLASSIFIER.outputs, tensor("features", "FP32", 512)])
-        config = built(classifier(tensors=two), steps("e", step("classifier", {"input": "x"}, {"logits": "y"}))).parsed["e"]
+        config = built(
+            classifier(tensors=two), steps("e", step("classifier", {"input": "x"}, {"logits": "y"}))
+        ).parsed["e"]
         assert [t.name for t in config.output] == ["y"]
 
     def test_optional_inputs_may_be_left_out_or_become_optional_inputs(self) -> None:
-        post = python("p", [tensor("x", "FP32", 4), tensor("k", "INT32", 1, optional=True)], [tensor("y", "FP32", 1)])
-        assert [t.name for t in built(post, steps("e", step("p", {"x": "a"}, {"y": "b"}))).parsed["e"].input] == ["a"]
+        post = python(
+            "p", [tensor("x", "FP32", 4), tensor("k", "INT32", 1, optional=True)], [tensor("y", "FP32", 1)]
+        )
+        assert [
+            t.name for t in built(post, steps("e", step("p", {"x": "a"}, {"y": "b"}))).parsed["e"].input
+        ] == ["a"]
         config = built(post, steps("e", step("p", {"x": "a", "k": "top"}, {"y": "b"}))).parsed["e"]
         assert [(t.name, t.optional) for t in config.input] == [("a", False), ("top", True)]
 
@@ -109,9 +122,13 @@ class TestMistakes:
     def test_unknown_input(self) -> None:
         fault = fault_of(*wired(GOOD[0], step("classifier", {"inptu": "image"}, {"logits": "o"})))
         miswired(
-            fault, f"{E}.steps[1].inputs[0]", "steps[1] (classifier)", "classifier has no input inptu",
-            "input FP32[3,224,224]", "did you mean input?",
-        )  # fmt: skip
+            fault,
+            f"{E}.steps[1].inputs[0]",
+            "steps[1] (classifier)",
+            "classifier has no input inptu",
+            "input FP32[3,224,224]",
+            "did you mean input?",
+        )
 
     def test_unknown_output(self) -> None:
         fault = fault_of(*wired(GOOD[0], step("classifier", {"input": "image"}, {"logit": "o"})))
@@ -120,29 +137,41 @@ class TestMistakes:
     def test_required_input_left_out(self) -> None:
         two = io([*CLASSIFIER.inputs, tensor("mask", "INT64", 128)], CLASSIFIER.outputs)
         fault = fault_of(*wired(*GOOD, models=(decoder(), classifier(tensors=two))))
-        miswired(fault, f"{E}.steps[1].inputs", "input mask INT64[128] of classifier is not fed", '{name: "mask", from: <tensor>}')
+        miswired(
+            fault,
+            f"{E}.steps[1].inputs",
+            "input mask INT64[128] of classifier is not fed",
+            '{name: "mask", from: <tensor>}',
+        )
 
     @pytest.mark.parametrize("side", ["inputs", "outputs"])
     def test_mapped_twice(self, side: str) -> None:
         second = step("classifier", {"input": "image"}, {"logits": "OUTPUT"})
         key = "from" if side == "inputs" else "to"
         second[side] = [second[side][0], {**second[side][0], key: "another"}]
-        miswired(fault_of(*wired(GOOD[0], second)), f"{E}.steps[1].{side}[1]", f"{side[:-1]} ", "mapped twice")
+        miswired(
+            fault_of(*wired(GOOD[0], second)), f"{E}.steps[1].{side}[1]", f"{side[:-1]} ", "mapped twice"
+        )
 
     def test_written_twice(self) -> None:
         fault = fault_of(*wired(GOOD[0], GOOD[0]))
         miswired(
-            fault, f"{E}.steps[1].outputs[0]", "tensor image is written by steps[0] (preprocess) from its output "
+            fault,
+            f"{E}.steps[1].outputs[0]",
+            "tensor image is written by steps[0] (preprocess) from its output "
             "DALI_OUTPUT_0 and again by steps[1]",
-        )  # fmt: skip
+        )
 
     def test_types_differ(self) -> None:
         half = io([tensor("input", "FP16", 3, 224, 224)], CLASSIFIER.outputs)
         fault = fault_of(*wired(*GOOD, models=(decoder(), classifier(tensors=half))))
         miswired(
-            fault, f"{E}.steps[1].inputs[0]", "tensor image", "steps[1] (classifier) expects FP16[3,224,224] as input input",
+            fault,
+            f"{E}.steps[1].inputs[0]",
+            "tensor image",
+            "steps[1] (classifier) expects FP16[3,224,224] as input input",
             "steps[0] (preprocess) gives FP32[3,224,224] as output DALI_OUTPUT_0",
-        )  # fmt: skip
+        )
 
     def test_shapes_differ(self) -> None:
         small = io([tensor("input", "FP32", 3, 112, 112)], CLASSIFIER.outputs)
@@ -161,33 +190,54 @@ class TestMistakes:
     def test_readers_of_an_input_disagree(self) -> None:
         other = python("other", [tensor("z", "INT8", 3)], [tensor("w", "FP32", 1)])
         fault = fault_of(
-            classifier(), other,
-            steps("e", step("classifier", {"input": "a"}, {"logits": "b"}), step("other", {"z": "a"}, {"w": "c"})),
-        )  # fmt: skip
+            classifier(),
+            other,
+            steps(
+                "e",
+                step("classifier", {"input": "a"}, {"logits": "b"}),
+                step("other", {"z": "a"}, {"w": "c"}),
+            ),
+        )
         miswired(
-            fault, f"{E}.steps[1].inputs[0]", "tensor a is an input of the ensemble", "expects INT8[3] as input z",
-            "steps[0] (classifier) expects FP32[", "as input input", "feed them from two tensors",
-        )  # fmt: skip
+            fault,
+            f"{E}.steps[1].inputs[0]",
+            "tensor a is an input of the ensemble",
+            "expects INT8[3] as input z",
+            "steps[0] (classifier) expects FP32[",
+            "as input input",
+            "feed them from two tensors",
+        )
 
     def test_circle(self) -> None:
         loop = python("loop", [tensor("a", "FP32", 1), tensor("b", "FP32", 1)], [tensor("c", "FP32", 1)])
         fault = fault_of(
-            loop, steps("e", step("loop", {"a": "x", "b": "z"}, {"c": "y"}), step("loop", {"a": "x", "b": "y"}, {"c": "z"}))
+            loop,
+            steps(
+                "e",
+                step("loop", {"a": "x", "b": "z"}, {"c": "y"}),
+                step("loop", {"a": "x", "b": "y"}, {"c": "z"}),
+            ),
         )
         miswired(
-            fault, "spec.models[1].ensemble.steps[0].inputs[1]", "in a circle", "steps[0] (loop) reads z of steps[1] (loop)",
+            fault,
+            "spec.models[1].ensemble.steps[0].inputs[1]",
+            "in a circle",
+            "steps[0] (loop) reads z of steps[1] (loop)",
             "steps[1] (loop) reads y of steps[0] (loop)",
-        )  # fmt: skip
+        )
 
     def test_circle_of_one(self) -> None:
         loop = python("loop", [tensor("a", "FP32", 1)], [tensor("c", "FP32", 1)])
         fault = fault_of(loop, steps("e", step("loop", {"a": "x"}, {"c": "x"})))
-        miswired(fault, "spec.models[1].ensemble.steps[0].inputs[0]", "steps[0] (loop) reads x of steps[0] (loop)")
+        miswired(
+            fault, "spec.models[1].ensemble.steps[0].inputs[0]", "steps[0] (loop) reads x of steps[0] (loop)"
+        )
 
     def test_a_slip_of_the_pen_is_warned_of(self) -> None:
         repository = built(*wired(GOOD[0], step("classifier", {"input": "imgae"}, {"logits": "OUTPUT"})))
         assert any(
-            "steps[1].inputs[0]: no step writes imgae FP32[3,224,224]" in note and "did you mean image?" in note
+            "steps[1].inputs[0]: no step writes imgae FP32[3,224,224]" in note
+            and "did you mean image?" in note
             for note in repository.warnings
         )
 
@@ -200,7 +250,9 @@ class TestDali:
         config = repository.parsed["e"]
         assert [t.name for t in config.output] == ["SHAPE", "OUTPUT"]
         assert config.ensemble_scheduling.step[0].output_map["SHAPE"] == "SHAPE"
-        assert any("SHAPE of the DALI model preprocess has no consumer" in note for note in repository.warnings)
+        assert any(
+            "SHAPE of the DALI model preprocess has no consumer" in note for note in repository.warnings
+        )
 
     def test_under_another_name_where_its_own_is_taken(self) -> None:
         taken = (GOOD[0], step("classifier", {"input": "image"}, {"logits": "SHAPE"}))
@@ -210,28 +262,47 @@ class TestDali:
     def test_is_an_error_where_outputs_are_stated(self) -> None:
         stated = {"output": [{"name": "OUTPUT"}]}
         fault = fault_of(*wired(*GOOD, models=(decoder(tensors=self.BOTH), classifier()), config=stated))
-        miswired(fault, f"{E}.steps[0].outputs", "output SHAPE of the DALI pipeline", "drop it from the pipeline's return")
+        miswired(
+            fault,
+            f"{E}.steps[0].outputs",
+            "output SHAPE of the DALI pipeline",
+            "drop it from the pipeline's return",
+        )
 
     def test_unless_they_name_it(self) -> None:
         stated = {"output": [{"name": "OUTPUT"}, {"name": "SHAPE"}]}
-        config = built(*wired(*GOOD, models=(decoder(tensors=self.BOTH), classifier()), config=stated)).parsed["e"]
+        config = built(
+            *wired(*GOOD, models=(decoder(tensors=self.BOTH), classifier()), config=stated)
+        ).parsed["e"]
         assert [t.name for t in config.output] == ["OUTPUT", "SHAPE"]
 
 
 class TestOwnConfig:
     def test_intermediate_tensors_may_be_outputs_too(self) -> None:
         config = built(*wired(*GOOD, config={"output": [{"name": "image"}, {"name": "OUTPUT"}]})).parsed["e"]
-        assert [(t.name, list(t.dims)) for t in config.output] == [("image", [3, 224, 224]), ("OUTPUT", [1000])]
+        assert [(t.name, list(t.dims)) for t in config.output] == [
+            ("image", [3, 224, 224]),
+            ("OUTPUT", [1000]),
+        ]
 
     def test_a_tensor_neither_read_nor_stated_is_unused(self) -> None:
         two = io(CLASSIFIER.inputs, [*CLASSIFIER.outputs, tensor("features", "FP32", 512)])
         items = (GOOD[0], step("classifier", {"input": "image"}, {"logits": "OUTPUT", "features": "f"}))
         fault = fault_of(
-            *wired(*items, models=(decoder(), classifier(tensors=two)), config={"output": [{"name": "OUTPUT"}]})
+            *wired(
+                *items, models=(decoder(), classifier(tensors=two)), config={"output": [{"name": "OUTPUT"}]}
+            )
         )
-        miswired(fault, f"{E}.steps[1].outputs[1]", "tensor f, output features of steps[1] (classifier)", "drop this mapping")
+        miswired(
+            fault,
+            f"{E}.steps[1].outputs[1]",
+            "tensor f, output features of steps[1] (classifier)",
+            "drop this mapping",
+        )
 
-    @pytest.mark.parametrize(("key", "problem"), [("input", "no step reads it"), ("output", "no step writes it")])
+    @pytest.mark.parametrize(
+        ("key", "problem"), [("input", "no step reads it"), ("output", "no step writes it")]
+    )
     def test_tensors_must_exist(self, key: str, problem: str) -> None:
         fault = fault_of(*wired(*GOOD, config={key: [{"name": "OTUPUT" if key == "output" else "INPTU"}]}))
         miswired(fault, f"spec.models[2].config.{key}[0].name", problem, "did you mean")
@@ -239,8 +310,18 @@ class TestOwnConfig:
     def test_stated_types_and_shapes_must_fit(self) -> None:
         stated = {"input": [{"name": "INPUT", "data_type": "TYPE_FP32"}]}
         fault = fault_of(*wired(*GOOD, config=stated))
-        refused(fault, "spec.models[2].config.input[0]", "INPUT is stated as FP32[-1]", "steps[0] (preprocess) has UINT8[-1]")
-        built(*wired(*GOOD, config={"output": [{"name": "OUTPUT", "dims": [10, 100], "reshape": {"shape": [1000]}}]}))
+        refused(
+            fault,
+            "spec.models[2].config.input[0]",
+            "INPUT is stated as FP32[-1]",
+            "steps[0] (preprocess) has UINT8[-1]",
+        )
+        built(
+            *wired(
+                *GOOD,
+                config={"output": [{"name": "OUTPUT", "dims": [10, 100], "reshape": {"shape": [1000]}}]},
+            )
+        )
         fault = fault_of(*wired(*GOOD, config={"output": [{"name": "OUTPUT", "dims": [10]}]}))
         refused(fault, "spec.models[2].config.output[0]", "FP32[10]", "FP32[1000]")
 
@@ -254,7 +335,9 @@ class TestOwnConfig:
         refused(fault, "spec.models[2].config.ensemble_scheduling.step", "ensemble.steps")
 
     def test_other_scheduling_fields_are(self) -> None:
-        config = built(*wired(*GOOD, config={"ensemble_scheduling": {"max_inflight_requests": 3}})).parsed["e"]
+        config = built(*wired(*GOOD, config={"ensemble_scheduling": {"max_inflight_requests": 3}})).parsed[
+            "e"
+        ]
         assert config.ensemble_scheduling.max_inflight_requests == 3
         assert len(config.ensemble_scheduling.step) == 2
 
@@ -282,9 +365,11 @@ class TestOwnConfig:
 
 class TestDecoupled:
     MANY = python(
-        "many", [tensor("x", "FP32", 1)], [tensor("y", "FP32", 1)],
+        "many",
+        [tensor("x", "FP32", 1)],
+        [tensor("y", "FP32", 1)],
         config={"model_transaction_policy": {"decoupled": True}},
-    )  # fmt: skip
+    )
     PAIR = python("pair", [tensor("a", "FP32", 1), tensor("b", "FP32", 1)], [tensor("c", "FP32", 1)])
 
     def test_is_not_printed_because_the_server_concludes_it(self) -> None:
@@ -295,7 +380,10 @@ class TestDecoupled:
         items = (step("many", {"x": "i"}, {"y": "m"}), step("pair", {"a": "m", "b": "j"}, {"c": "o"}))
         fault = fault_of(self.MANY, self.PAIR, steps("e", *items))
         miswired(
-            fault, f"{E}.steps[1].inputs[1]", "m comes through a decoupled model", "j comes straight from a request"
+            fault,
+            f"{E}.steps[1].inputs[1]",
+            "m comes through a decoupled model",
+            "j comes straight from a request",
         )
 
     def test_nor_through_a_nested_ensemble(self) -> None:
@@ -303,8 +391,9 @@ class TestDecoupled:
         items = (step("inner", {"i": "i"}, {"o": "m"}), step("pair", {"a": "m", "b": "j"}, {"c": "o"}))
         miswired(
             fault_of(self.MANY, self.PAIR, inner, steps("e", *items)),
-            "spec.models[3].ensemble.steps[1].inputs[1]", "decoupled",
-        )  # fmt: skip
+            "spec.models[3].ensemble.steps[1].inputs[1]",
+            "decoupled",
+        )
 
 
 class TestNested:
@@ -312,19 +401,27 @@ class TestNested:
 
     def test_an_ensemble_is_a_model(self) -> None:
         post = python("post", [tensor("x", "FP32", 1000)], [tensor("label", "STRING", 1)], maxBatchSize=16)
-        outer = steps("outer", step("inner", {"INPUT": "jpeg"}, {"OUTPUT": "l"}), step("post", {"x": "l"}, {"label": "label"}))
+        outer = steps(
+            "outer",
+            step("inner", {"INPUT": "jpeg"}, {"OUTPUT": "l"}),
+            step("post", {"x": "l"}, {"label": "label"}),
+        )
         repository = built(outer, self.INNER, post, *TWO)
         config = repository.parsed["outer"]
         assert config.max_batch_size == 4
-        assert [(t.name, list(t.dims)) for t in (*config.input, *config.output)] == [("jpeg", [-1]), ("label", [1])]
+        assert [(t.name, list(t.dims)) for t in (*config.input, *config.output)] == [
+            ("jpeg", [-1]),
+            ("label", [1]),
+        ]
         assert repository.entrypoint == "inner"
         assert list(repository.configs) == ["outer", "inner", "post", "preprocess", "classifier"]
 
     def test_circle_of_ensembles(self) -> None:
         fault = fault_of(
-            steps("a", step("b", {"x": "i"}, {"y": "o"})), steps("b", step("c", {"x": "i"}, {"y": "o"})),
+            steps("a", step("b", {"x": "i"}, {"y": "o"})),
+            steps("b", step("c", {"x": "i"}, {"y": "o"})),
             steps("c", step("a", {"x": "i"}, {"y": "o"})),
-        )  # fmt: skip
+        )
         miswired(fault, "spec.models[0].ensemble", "a -> b -> c -> a")
 
     def test_chain_of_ensembles(self) -> None:
@@ -333,7 +430,7 @@ class TestNested:
 
 
 class TestUnknownTensors:
-    """What tritonserver completes itself cannot be checked; the ends of an ensemble must be known all the same."""
+    """What tritonserver completes cannot be checked; the ends of an ensemble must be known all the same."""
 
     LEFT = model("python", "left", autoComplete="Server")
     ITEMS = (step("left", {"x": "a"}, {"y": "b"}),)
@@ -354,8 +451,10 @@ class TestUnknownTensors:
         post = python("post", [tensor("x", "FP32", 1000)], [tensor("label", "STRING", 1)])
         pre = python("pre", [tensor("x", "FP32", 1000)], [tensor("y", "FP32", 3)])
         items = (
-            step("pre", {"x": "i"}, {"y": "p"}), step("left", {"x": "p"}, {"y": "q"}), step("post", {"x": "q"}, {"label": "o"})
-        )  # fmt: skip
+            step("pre", {"x": "i"}, {"y": "p"}),
+            step("left", {"x": "p"}, {"y": "q"}),
+            step("post", {"x": "q"}, {"label": "o"}),
+        )
         config = built(pre, self.LEFT, post, steps("e", *items, maxBatchSize=0)).parsed["e"]
         assert [t.name for t in (*config.input, *config.output)] == ["i", "o"]
 
@@ -378,7 +477,11 @@ class TestPartial:
 
     def test_names_of_models_and_of_known_tensors_are_checked(self) -> None:
         items = (GOOD[0], step("classifier", {"inptu": "image"}, {"logits": "o"}))
-        miswired(fault_of(self.EARLY, classifier(), steps("e", *items), partial=True), f"{E}.steps[1].inputs[0]", "inptu")
+        miswired(
+            fault_of(self.EARLY, classifier(), steps("e", *items), partial=True),
+            f"{E}.steps[1].inputs[0]",
+            "inptu",
+        )
         fault = fault_of(self.EARLY, classifier(), chain("e", "preprocess", "clasifier"), partial=True)
         miswired(fault, f"{E}.chain[1]", "clasifier")
 

@@ -17,17 +17,17 @@ CHOOSE = "CHOOSE"
 
 
 def wiring_of_chain(
-    ensemble: str, field: str, chain: Sequence[str], signatures: Mapping[str, Signature]
+    ensemble: str, field: str, chain: Sequence[str], signatures: Mapping[str, Signature], *, partial: bool
 ) -> Wiring | None:
     """The graph of a chain.
 
     An input takes the output of the same name of the nearest model before it; then, if one required input
     and one unused output of the model directly before are left, these two are joined. The ensemble's inputs
     and outputs are those of the first and the last model, under their own names; tensors between are named
-    `<model>/<output>`.
+    `<model>/<output>` (`<model>:<position>/<output>` from a model's second place on).
 
     Returns:
-        None while the tensors of a member are unknown.
+        None while the tensors of a member are unknown and `partial` allows that.
 
     Raises:
         FaultError: InvalidWiring with `steps` to paste, where names do not decide.
@@ -36,8 +36,16 @@ def wiring_of_chain(
         find_model(_bare(field, number, name), signatures, Wiring(ensemble, field, ()))
         for number, name in enumerate(chain)
     ]
-    if not all(signature.inputs_known and signature.outputs_known for signature in called):
-        return None
+    for number, signature in enumerate(called):
+        if signature.inputs_known and signature.outputs_known:
+            continue
+        if partial:
+            return None
+        raise invalid_wiring(
+            f"{field}.ensemble.chain[{number}]",
+            f"the tensors of {signature.name} are left to the server, so that names cannot join a chain: "
+            "write steps, or state the model's input and output in its config",
+        )
     return _Chain(ensemble, field, called).wiring()
 
 
@@ -94,7 +102,11 @@ class _Chain:
         return [tensor for tensor in self.called[number].config.output if tensor.name not in used]
 
     def _tensor(self, number: int, output: str) -> str:
-        return output if number == len(self.called) - 1 else f"{self.called[number].name}/{output}"
+        if number == len(self.called) - 1:
+            return output
+        name = self.called[number].name
+        again = any(signature.name == name for signature in self.called[:number])
+        return f"{name}:{number}/{output}" if again else f"{name}/{output}"
 
     def _step(self, number: int) -> StepLinks:
         step = _bare(self.field, number, self.called[number].name)

@@ -45,7 +45,7 @@ def build_ensemble(member: Member, signatures: Mapping[str, Signature], *, parti
     """
     stated: Mapping[str, Any] = member.model.config or {}
     _check_stated(member, stated)
-    wiring = _wiring(member, signatures)
+    wiring = _wiring(member, signatures, partial=partial)
     if wiring is None:
         return _unknown(member)
     wiring, notes = _expose_dali_outputs(wiring, signatures, stated, member)
@@ -101,12 +101,12 @@ def _check_stated(member: Member, stated: Mapping[str, Any]) -> None:
             )
 
 
-def _wiring(member: Member, signatures: Mapping[str, Signature]) -> Wiring | None:
+def _wiring(member: Member, signatures: Mapping[str, Signature], *, partial: bool) -> Wiring | None:
     ensemble = member.model.ensemble
     if ensemble is None:
         raise ValueError(f"{member.name} is not an ensemble")
     if ensemble.chain:
-        return wiring_of_chain(member.name, member.field, ensemble.chain, signatures)
+        return wiring_of_chain(member.name, member.field, ensemble.chain, signatures, partial=partial)
     return wiring_of_steps(member.name, member.field, ensemble.steps or [])
 
 
