@@ -44,6 +44,11 @@ def digests(settings: Settings) -> dict[str, str]:
     return {row[0]: row[2] for row in rows if not row[0].startswith("sha256:") and "@" not in row[0]}
 
 
+def blobs(settings: Settings) -> frozenset[str]:
+    """Digests of the manifests and layers that containerd holds."""
+    return frozenset(_ctr(settings, "content", "ls", "-q").split())
+
+
 def answers(settings: Settings) -> bool:
     """Tell whether containerd serves requests."""
     try:

@@ -68,9 +68,9 @@ def build(
         raise ClusterError(f"{reference} does not build (above: buildah's output)")
 
 
-def save(cache: Path, reference: str, archive: Path) -> None:
-    """Write an image as an uncompressed OCI archive: it goes no further than this machine."""
-    target = f"oci-archive:{archive}:{reference}"
+def save(cache: Path, reference: str, folder: Path) -> None:
+    """Write an image's manifest.json, and its blobs under their digests, without spending time on gzip."""
+    target = f"dir:{folder}"
     subprocess.run(_command(cache, "push", "-q", "--disable-compression", reference, target), check=True)
 
 

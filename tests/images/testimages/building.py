@@ -10,7 +10,7 @@ from localcluster import build as programs
 from localcluster import images, parts, staticimages
 from localcluster.settings import Settings
 
-from testimages import buildah, inputs, rootfs
+from testimages import buildah, inputs, partial, rootfs
 from testimages.catalog import Image, ProgramImage, by_name
 
 
@@ -56,7 +56,9 @@ def load(settings: Settings, image: Image | ProgramImage, digest: str) -> None:
             machine = buildah.machine()
             staticimages.write_archive(archive, static, binaries=settings.binaries, machine=machine)
         else:
-            buildah.save(settings.cache, image.reference, archive)
+            folder = Path(scratch) / "image"
+            buildah.save(settings.cache, image.reference, folder)
+            partial.write(archive, folder, image.reference, present=images.blobs(settings))
         images.load(settings, archive)
     _note(settings).write_text(json.dumps({**loaded, image.reference: digest}, indent=2) + "\n")
     print(f"loaded {image.reference}: {time.monotonic() - started:.0f} s", flush=True)

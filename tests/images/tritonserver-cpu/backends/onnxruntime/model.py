@@ -30,6 +30,8 @@ _TYPES = {
     "tensor(double)": "TYPE_FP64",
     "tensor(string)": "TYPE_STRING",
 }
+_Feed = Mapping[str, np.ndarray[Any, Any]]
+
 _DEFAULT_BATCH_SIZE = 4  # of the backend's auto-complete
 
 
@@ -74,16 +76,14 @@ class TritonPythonModel:
             return self._run_joined(requests, feeds)
         return [self._run(request, feed) for request, feed in zip(requests, feeds, strict=True)]
 
-    def _run(self, request: Any, feed: Mapping[str, np.ndarray[Any, Any]]) -> Any:
+    def _run(self, request: Any, feed: _Feed) -> Any:
         names = list(dict.fromkeys(request.requested_output_names()))
         try:
             return _response(names, self._session.run(names, dict(feed)))
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base
             return _failure(error)
 
-    def _run_joined(
-        self, requests: Sequence[Any], feeds: Sequence[Mapping[str, np.ndarray[Any, Any]]]
-    ) -> list[Any]:
+    def _run_joined(self, requests: Sequence[Any], feeds: Sequence[_Feed]) -> list[Any]:
         names = [node.name for node in self._session.get_outputs()]
         joined = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
         sizes = [next(iter(feed.values())).shape[0] for feed in feeds]
@@ -151,7 +151,7 @@ def _feed(request: Any) -> dict[str, np.ndarray[Any, Any]]:
     return {tensor.name(): _from_triton(tensor.as_numpy()) for tensor in request.inputs()}
 
 
-def _joinable(feeds: Sequence[Mapping[str, np.ndarray[Any, Any]]]) -> bool:
+def _joinable(feeds: Sequence[_Feed]) -> bool:
     shapes = [{name: value.shape[1:] for name, value in feed.items()} for feed in feeds]
     return all(shape == shapes[0] for shape in shapes)
 
