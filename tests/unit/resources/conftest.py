@@ -269,13 +269,19 @@ CASES: dict[str, Case] = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`case`: every golden file; `manifest`: every object; `workload`: those with a pod; `job`: Jobs."""
+    """`case`: every golden file; `manifest`: every object in them; others: those of some kinds."""
     if "case" in metafunc.fixturenames:
         metafunc.parametrize("case", CASES)
     rendered = {
         f"{case}-{n}": manifest for case, build in CASES.items() for n, manifest in enumerate(build())
     }
-    kinds = {"manifest": None, "workload": {"Job", "Deployment"}, "job": {"Job"}}
+    kinds = {
+        "manifest": None,
+        "workload": {"Job", "Deployment"},
+        "job": {"Job"},
+        "deployment": {"Deployment"},
+        "revision": {"ControllerRevision"},
+    }
     for fixture in kinds.keys() & metafunc.fixturenames:
         wanted = kinds[fixture]
         chosen = {name: m for name, m in rendered.items() if wanted is None or m["kind"] in wanted}

@@ -71,7 +71,7 @@ def test_sees_every_removed_value(manifest: dict[str, Any]) -> None:
         live = copy.deepcopy(manifest)
         value = parent_of(live, path).pop(path[-1])
         defaulted = isinstance(path[-1], str) and KEY_DEFAULTS.get(path[-1]) == value and "ports" in path
-        empty = value in ("", 0, False, [], {}) and path[-1] != "emptyDir"
+        empty = value in ("", [], {}) and path[-1] != "emptyDir"
         if not empty and not defaulted and covers(live, manifest):
             unseen.append(path)
     assert not unseen
@@ -143,9 +143,13 @@ def test_a_volume_that_became_another_kind_is_seen() -> None:
 
 
 def test_what_the_api_server_leaves_out_when_empty_is_no_drift() -> None:
-    assert covers(
-        {}, {"minReadySeconds": 0, "nodeSelector": {}, "tolerations": [], "paused": False, "a": None}
-    )
+    assert covers({}, {"nodeSelector": {}, "tolerations": [], "value": "", "affinity": None})
+
+
+def test_absence_is_neither_false_nor_zero() -> None:
+    """An absent automountServiceAccountToken means true."""
+    assert not covers({}, {"automountServiceAccountToken": False})
+    assert not covers({}, {"terminationGracePeriodSeconds": 0})
 
 
 def test_ports_differ_by_protocol() -> None:

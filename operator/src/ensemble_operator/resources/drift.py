@@ -26,6 +26,7 @@ LIST_KEYS: Mapping[str, tuple[str, ...]] = {
 
 KEY_DEFAULTS = {"protocol": "TCP"}
 QUANTITY_FIELDS = frozenset({"requests", "limits", "sizeLimit"})
+EMPTY: tuple[Any, ...] = (None, "", [], {})
 PRESENCE_FIELDS = frozenset({"emptyDir"})
 """Fields that say something by being there, empty or not."""
 
@@ -45,8 +46,8 @@ def _mapping(
         if here in ignore:
             continue
         if field not in live:
-            # The API server leaves empty values out.
-            if value not in (None, "", 0, False, [], {}) or field in PRESENCE_FIELDS:
+            # The API server leaves these out; 0 and false it keeps where absence means something else.
+            if value not in EMPTY or field in PRESENCE_FIELDS:
                 return False
             continue
         is_quantity = quantity or field in QUANTITY_FIELDS

@@ -25,12 +25,14 @@ def prune_job(
     owner = context.owner
     access = storage_access(context.storage)
     what = ["--all"] if remove is None else ["--remove", ",".join(sorted(remove))]
+    # The uid guards what another resource of the same name, in another cluster, has in the same storage.
+    of_ensemble = ["--ensemble", f"{owner.namespace}/{owner.name}", "--uid", owner.uid]
     main = pods.container(
         "prune",
         image=context.config.tools_image,
         pull_policy=context.config.image_pull_policy,
         command=[pods.BUILDER],
-        args=["prune", "--storage", access.location, "--ensemble", f"{owner.namespace}/{owner.name}", *what],
+        args=["prune", "--storage", access.location, *of_ensemble, *what],
         resources=requirements(defaults=TOOLS_REQUESTS),
         env=access.env,
         mounts=access.mounts,
