@@ -1,96 +1,33 @@
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from ensemble_builder.storage.retry import Patience
 from ensemble_builder.storage.store import Store
 from ensembles_api.contract import StorageLocation
 
-ACCESS_KEY, SECRET_KEY = "test-access", "test-secret"
-KEYS = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
-QUICK = Patience(budget=3.0, connect=1.0, read=1.0, first_pause=0.05, longest_pause=0.2)
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
-
-@dataclass(frozen=True)
-class Server:
-    """A running versitygw; `folder` holds its buckets as folders."""
-
-    port: int
-    folder: Path
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def object(self, bucket: str, key: str) -> Path:
-        return self.folder / bucket / key
-
-
-def find_versitygw() -> Path:
-    """The real S3 server: from the environment, PATH, or the cache of tests/cluster."""
-    if given := os.environ.get("ENSEMBLES_VERSITYGW"):
-        return Path(given)
-    if found := shutil.which("versitygw"):
-        return Path(found)
-    cache = Path(os.environ.get("ENSEMBLES_CACHE", Path.home() / ".cache/ensembles-cluster"))
-    if built := sorted(cache.glob("**/versitygw")):
-        return next(path for path in built if os.access(path, os.X_OK) and path.is_file())
-    pytest.fail(
-        "these tests need the real S3 server versitygw: run `python3 tests/cluster/cluster.py build`, put it on "
-        "PATH, or name it in ENSEMBLES_VERSITYGW"
-    )
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            pytest.fail(f"the server ended at once:\n{log.read_text()}")
-        with socket.socket() as probe:
-            probe.settimeout(0.5)
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    pytest.fail(f"the server opened no port:\n{log.read_text()}")
+from s3server import KEYS, QUICK, Server, versitygw
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     base = tmp_path_factory.mktemp("s3")
-    folder = base / "buckets"
-    (folder / "models").mkdir(parents=True)
-    (folder / "other").mkdir()
-    port, log = free_port(), base / "log"
-    arguments = [str(find_versitygw()), "--port", f"127.0.0.1:{port}", "--access", ACCESS_KEY, "--secret", SECRET_KEY]
-    with log.open("wb") as output:
-        process = subprocess.Popen([*arguments, "posix", str(folder)], stdout=output, stderr=output)
-    try:
-        wait_for_port(port, process, log)
-        yield Server(port, folder)
-    finally:
-        process.terminate()
-        process.wait(10)
+    for bucket in ("models", "other"):
+        (base / "buckets" / bucket).mkdir(parents=True)
+    with versitygw(base / "buckets", base / "log") as running:
+        yield running
 
 
 @pytest.fixture
 def location(server: Server, request: pytest.FixtureRequest) -> StorageLocation:
     """A root of its own for every test."""
-    name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[:80]
+    name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[:60]
     return StorageLocation(uri=f"s3://models/{name}-{time.monotonic_ns()}", endpoint=server.endpoint)
 
 

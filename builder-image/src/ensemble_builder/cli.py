@@ -1,7 +1,7 @@
 """`ensemble-builder <command>`: what the operator's Jobs run.
 
-assemble, fetch, upload, verify and prune end with a Result, as JSON in the termination message (or --result FILE);
-the exit status is 0, or 1 where the Result holds a fault. compile ends with out/result.json.
+assemble, fetch, upload, verify and prune end with a Result, as JSON in the termination message (or --result
+FILE); the exit status is 0, or 1 where the Result holds a fault. compile ends with out/result.json.
 """
 
 # ruff: noqa: PLC0415 - compile runs in images without boto3, the other commands in images without DALI
@@ -67,11 +67,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ensemble-builder", description=__doc__.split("\n", 1)[0])
     commands = parser.add_subparsers(dest="command", required=True)
 
-    assemble = _command(commands, "assemble", _assemble, "pin sources, order builds, publish when all are there")
+    assemble = _command(
+        commands, "assemble", _assemble, "pin sources, order builds, publish when all are there"
+    )
     assemble.add_argument("--request", type=Path, required=True, help="request.json")
-    assemble.add_argument("--configmaps", type=Path, default=Path("/configmaps"), help="folder of <name>/<key>")
+    assemble.add_argument(
+        "--configmaps", type=Path, default=Path("/configmaps"), help="folder of <name>/<key>"
+    )
     assemble.add_argument("--lock", default="", help="digest of an earlier round's lock")
-    assemble.add_argument("--built", nargs="*", default=[], metavar="KEY", help="artifact keys built in this chain")
+    assemble.add_argument(
+        "--built", nargs="*", default=[], metavar="KEY", help="artifact keys built in this chain"
+    )
 
     fetch = commands.add_parser("fetch", help="bring a build's inputs or a revision to disk")
     what = fetch.add_subparsers(dest="what", required=True)
@@ -89,7 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     prune = _command(commands, "prune", _prune, "remove old revisions")
     _ensemble_option(prune)
     which = prune.add_mutually_exclusive_group(required=True)
-    which.add_argument("--keep", type=_digests, help="digests, separated by commas")
+    which.add_argument("--remove", type=_digests, help="digests to remove, separated by commas")
+    which.add_argument("--keep", type=_digests, help="digests to keep: all others are removed")
     which.add_argument("--all", action="store_true", help="remove every revision and the owner record")
     prune.add_argument("--uid", default="", help="metadata.uid of the resource")
 
@@ -119,7 +126,9 @@ def _command(
     parser.add_argument("--result", type=Path, help="file for the Result instead of the termination message")
     if storage:
         parser.add_argument("--storage", type=_location, required=True, help="StorageLocation as JSON")
-        parser.add_argument("--patience", type=float, default=90.0, help="seconds to wait for a silent storage")
+        parser.add_argument(
+            "--patience", type=float, default=90.0, help="seconds to wait for a silent storage"
+        )
     return parser
 
 
@@ -217,6 +226,7 @@ def _prune(options: argparse.Namespace) -> Result:
         namespace=namespace,
         name=name,
         keep=frozenset() if options.all else options.keep,
+        remove=options.remove,
         uid=options.uid,
     )
 
@@ -237,7 +247,7 @@ def _verify(options: argparse.Namespace) -> Result:
 def _compile(work: Path) -> int:
     from ensemble_builder.commands import compile as compiling
 
-    return compiling.run(work)
+    return 1 if compiling.run(work).fault else 0
 
 
 if __name__ == "__main__":

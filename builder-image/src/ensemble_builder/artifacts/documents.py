@@ -42,7 +42,9 @@ class OnnxFacts(Document):
 
 
 class Owner(Document):
-    """owner.json: whose revisions lie here. `uid` is the resource's that published last; empty where unknown."""
+    """owner.json: whose revisions lie here. `uid` is the resource's that published last; empty where
+    unknown.
+    """
 
     contract: Literal[1] = CONTRACT
     namespace: str

@@ -1,7 +1,7 @@
 """Artifact keys: a digest over everything that can change an artifact's bytes.
 
-A key says "good enough": tactics are chosen by timing, so one key may give different bytes. A blob's digest says
-"these bytes".
+A key says "good enough": tactics are chosen by timing, so one key may give different bytes. A blob's digest
+says "these bytes".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Paths below spec.storage.uri.
 
-    blobs/<sha256>                                       bytes by digest: inline texts, ConfigMaps, built artifacts
-    artifacts/<kind>/<key>.json                          ArtifactRecord, written after its blobs
+    blobs/<sha256>                                       bytes by digest: inline texts, ConfigMaps, built
+    artifacts artifacts/<kind>/<key>.json                          ArtifactRecord, written after its blobs
     locks/<sha256>.json                                  Lock
     pins/<sha256>.json                                   Pin: the digest of a source as the server named it
     facts/onnx/<sha256>-<revision>.json                  OnnxFacts of a file

@@ -37,7 +37,9 @@ class Revision:
 
 
 def model_files(models: tuple[Placed, ...], configs: Mapping[str, str]) -> dict[str, LockedFile | bytes]:
-    """Files of all models by path below the target's folder; a given config stands where none was generated."""
+    """Files of all models by path below the target's folder; a given config stands where none was
+    generated.
+    """
     files: dict[str, LockedFile | bytes] = {}
     for placed in models:
         name = placed.member.model.name
@@ -53,8 +55,8 @@ def model_files(models: tuple[Placed, ...], configs: Mapping[str, str]) -> dict[
 def make_revision(lock: Lock, targets: Mapping[str, TargetFiles], server: ServerRequirements) -> Revision:
     """The manifest over all targets.
 
-    The lock is not part of it: two locks that give the same files give the same revision, so that pinning again
-    what has not changed restarts no server.
+    The lock is not part of it: two locks that give the same files give the same revision, so that pinning
+    again what has not changed restarts no server.
 
     Raises:
         FaultError: InvalidModel where one file would be the folder of another.

@@ -41,7 +41,8 @@ class Placed:
 def placed_models(lock: Lock, known: Knowledge, *, target: str) -> tuple[Placed, ...]:
     """All models of a target with their files.
 
-    Artifacts that are not built yet have no tensors and no files: good enough to check the wiring, not to publish.
+    Artifacts that are not built yet have no tensors and no files: good enough to check the wiring, not to
+    publish.
 
     Raises:
         FaultError: InvalidModel or InvalidSpec naming the source that does not fit.

@@ -30,9 +30,7 @@ def orders(request: Request, locked: Locked, revisions: Revisions) -> tuple[Buil
     return tuple(found)
 
 
-def _dali_order(
-    request: Request, version: Version, dali: Dali, locked: Locked, revision: int
-) -> BuildOrder:
+def _dali_order(request: Request, version: Version, dali: Dali, locked: Locked, revision: int) -> BuildOrder:
     pipeline = locked[version.source_field].files[0].model_copy(update={"path": "pipeline.py"})
     inputs = [pipeline]
     samples: list[dict[str, Any]] = []
@@ -106,4 +104,3 @@ def order_of(orders: tuple[BuildOrder, ...], version: Version, target: str) -> B
         if (order.field, order.target or target) == (version.field, target):
             return order
     return None
-

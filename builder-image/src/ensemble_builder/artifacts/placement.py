@@ -1,7 +1,7 @@
 """Which files stand where in a model's folder.
 
-Triton reads <model>/config.pbtxt, <model>/<version>/... and files beside the version folders that configs name
-(docs/user_guide/model_repository.md of the server).
+Triton reads <model>/config.pbtxt, <model>/<version>/... and files beside the version folders that configs
+name (docs/user_guide/model_repository.md of the server).
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class ModelFolder:
 
     def version_files(self) -> tuple[str, ...]:
         """Names in the version folders."""
-        return tuple(sorted({rest for head, slash, rest in map(_split, self.files) if slash and _is_version(head)}))
+        return tuple(
+            sorted({rest for head, slash, rest in map(_split, self.files) if slash and _is_version(head)})
+        )
 
     def version_numbers(self) -> tuple[int, ...]:
         return tuple(
@@ -74,8 +76,8 @@ def onnx_main(version: Version, source: LockedSource) -> LockedFile:
     raise _fault(
         Reason.INVALID_MODEL,
         version.source_field,
-        f"{version.source.uri} must hold one .onnx file, and holds {len(found)} ({listed}): name the file, or "
-        "keep one in the folder",
+        f"{version.source.uri} must hold one .onnx file, and holds {len(found)} ({listed}): name the file, "
+        "or keep one in the folder",
     )
 
 
@@ -225,7 +227,9 @@ def _as_is(
 
 
 def _named_files(config: str) -> frozenset[str]:
-    """Files beside the version folders that a config names: labels, and paths from $$TRITON_MODEL_DIRECTORY."""
+    """Files beside the version folders that a config names: labels, and paths from
+    $$TRITON_MODEL_DIRECTORY.
+    """
     labels = re.findall(r'label_filename\s*:\s*"([^"]+)"', config)
     others = re.findall(r'"\$\$TRITON_MODEL_DIRECTORY/([^"]+)"', config)
     return frozenset([*labels, *others])

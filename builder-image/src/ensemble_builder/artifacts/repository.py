@@ -31,7 +31,9 @@ def repository_models(source: LockedSource, *, taken: Iterable[str]) -> Mapping[
         if slash:
             folders.setdefault(model, {})[path] = file
     if not folders:
-        raise _fault("the prefix holds no model folder: its folders must be models, as in <uri>/my_model/1/model.onnx")
+        raise _fault(
+            "the prefix holds no model folder: its folders must be models, as in <uri>/my_model/1/model.onnx"
+        )
     if all(name.isdigit() for name in folders):
         raise _fault("the prefix is a model, not a repository: give the folder above, or use models[].files")
     for name in folders:

@@ -89,7 +89,9 @@ def sources(request: Request) -> Iterator[SourceRef]:
         yield SourceRef(field, source, Extent.EITHER if FOLDER_KINDS.search(field) else Extent.FILE)
     if request.repository:
         uri = request.repository.uri
-        folder = Source(uri=uri if uri.endswith("/") else f"{uri}/", secret_name=request.repository.secret_name)
+        folder = Source(
+            uri=uri if uri.endswith("/") else f"{uri}/", secret_name=request.repository.secret_name
+        )
         yield SourceRef(REPOSITORY, folder, Extent.FOLDER)
 
 

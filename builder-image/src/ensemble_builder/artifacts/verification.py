@@ -1,7 +1,7 @@
 """Requests that a revision must answer before it serves.
 
-Samples come from builds. Where there are none, `verify` sends zeros; whether a model takes zeros is certain only
-where its shapes are fixed and its code is not the user's, so that other cases are marked as guesses.
+Samples come from builds. Where there are none, `verify` sends zeros; whether a model takes zeros is certain
+only where its shapes are fixed and its code is not the user's, so that other cases are marked as guesses.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 from ensemble_builder.artifacts.layout import CASES, VERIFICATION
-from ensembles_api.contract import ArtifactRecord, Lock, LockedFile, SampleTensor, VerificationCase, VerificationPlan
+from ensembles_api.contract import (
+    ArtifactRecord,
+    Lock,
+    LockedFile,
+    SampleTensor,
+    VerificationCase,
+    VerificationPlan,
+)
 
 MOST_CASES = 4
 """Cases per model."""
@@ -38,7 +45,9 @@ class Verification:
         return {**self.files, CASES: self.plan.canonical()}
 
 
-def verification(lock: Lock, records: Mapping[str, ArtifactRecord], configs: Mapping[str, ModelConfig]) -> Verification:
+def verification(
+    lock: Lock, records: Mapping[str, ArtifactRecord], configs: Mapping[str, ModelConfig]
+) -> Verification:
     """The cases of one target.
 
     Args:
@@ -56,7 +65,9 @@ def verification(lock: Lock, records: Mapping[str, ArtifactRecord], configs: Map
     cases = [case for name in names for case in _cases(name, configs, samples)]
     plan = VerificationPlan(cases=tuple(cases))
     used = {tensor.file for case in cases for tensor in case.inputs}
-    return Verification(plan, {path: file for path, file in files.items() if path.removeprefix(f"{VERIFICATION}/") in used})
+    return Verification(
+        plan, {path: file for path, file in files.items() if path.removeprefix(f"{VERIFICATION}/") in used}
+    )
 
 
 def _stored(record: ArtifactRecord, files: dict[str, LockedFile]) -> tuple[tuple[SampleTensor, ...], ...]:
@@ -69,7 +80,9 @@ def _stored(record: ArtifactRecord, files: dict[str, LockedFile]) -> tuple[tuple
         files[f"{VERIFICATION}/{path}"] = file
         return tensor.model_copy(update={"file": path})
 
-    return tuple(tuple(stored(tensor) for tensor in request.inputs) for request in record.samples[:MOST_CASES])
+    return tuple(
+        tuple(stored(tensor) for tensor in request.inputs) for request in record.samples[:MOST_CASES]
+    )
 
 
 def _cases(
@@ -107,7 +120,12 @@ def _ensemble_samples(
     for step in config.ensemble_scheduling.step:
         inner = samples.get(step.model_name)
         child = configs.get(step.model_name)
-        if inner is None and child is not None and child.HasField("ensemble_scheduling") and depth < len(configs):
+        if (
+            inner is None
+            and child is not None
+            and child.HasField("ensemble_scheduling")
+            and depth < len(configs)
+        ):
             inner = _ensemble_samples(child, configs, samples, depth + 1)
         if inner is None:
             continue
@@ -149,5 +167,8 @@ def _is_certain(config: ModelConfig) -> bool:
 
 
 def _is_fixed(config: ModelConfig) -> bool:
-    """Every input has numbers of a known shape."""
-    return all(tensor.data_type != STRING and all(dim > 0 for dim in tensor.dims) for tensor in config.input)
+    """Every input has numbers of a known shape (the values of a shape tensor are shapes: zeros do not do)."""
+    return all(
+        tensor.data_type != STRING and not tensor.is_shape_tensor and all(dim > 0 for dim in tensor.dims)
+        for tensor in config.input
+    )

@@ -116,7 +116,8 @@ def _ask_for(lock: Lock, lacking: Collection[BuildOrder], *, cached: int) -> Res
     pipelines = [order for order in lacking if order.kind == "dali"]
     now = pipelines or list(lacking)
     for order in now:
-        say(f"to build: {order.kind} {order.model!r} {order.key}{f' on {order.target}' if order.target else ''}")
+        on = f" on {order.target}" if order.target else ""
+        say(f"to build: {order.kind} {order.model!r} {order.key}{on}")
     return Result(
         lock=lock.digest(),
         cached=cached,

@@ -61,7 +61,8 @@ def fetch_revision(
         only: "models" or "verification" for one of the two folders.
 
     Raises:
-        FaultError: StorageCorrupt where bytes are not those of the manifest; ArtifactVanished without a manifest.
+        FaultError: StorageCorrupt where bytes are not those of the manifest; ArtifactVanished without a
+        manifest.
     """
     manifest = load_manifest(store, namespace, name, digest)
     if target not in manifest.targets:

@@ -15,7 +15,7 @@ from ensemble_builder.commands.log import step
 from ensemble_builder.commands.origins import Fields, download_of, fields_of
 from ensemble_builder.compilers.onnx_graph import inspect
 from ensemble_builder.faults import FaultError
-from ensemble_builder.storage.download import download
+from ensemble_builder.storage.download import Download, download
 from ensemble_builder.storage.store import Store
 from ensembles_api.contract import ArtifactRecord, BuildOrder, Fault, Lock, LockedFile, LockedSource, Request
 from ensembles_api.reasons import Reason
@@ -58,18 +58,21 @@ def config_texts(store: Store, sources: tuple[LockedSource, ...]) -> dict[str, s
     """
     fields = fields_of(sources)
     files = {file.sha256: file for file in given_configs(sources)}
-    texts = {}
     with tempfile.TemporaryDirectory() as folder:
-        items = {digest: download_of(store, file, Path(folder, digest), fields) for digest, file in files.items()}
+        items = {
+            digest: download_of(store, file, Path(folder, digest), fields) for digest, file in files.items()
+        }
         download(list(items.values()), scratch=Path(folder, "scratch"))
-        for digest, item in items.items():
-            try:
-                texts[digest] = item.target.read_text()
-            except UnicodeDecodeError:
-                message = f"{item.bucket.access.uri(item.key)} is no text: Triton reads protobuf text there"
-                fault = Fault(code=Reason.INVALID_CONFIG, field=item.bucket.access.uri_field, message=message)
-                raise FaultError(fault) from None
-    return texts
+        return {digest: _text(item) for digest, item in items.items()}
+
+
+def _text(item: Download) -> str:
+    try:
+        return item.target.read_text()
+    except UnicodeDecodeError:
+        message = f"{item.bucket.access.uri(item.key)} is no text: Triton reads protobuf text there"
+        fault = Fault(code=Reason.INVALID_CONFIG, field=item.bucket.access.uri_field, message=message)
+        raise FaultError(fault) from None
 
 
 def artifact_records(store: Store, orders: Iterable[BuildOrder]) -> dict[str, ArtifactRecord]:

@@ -1,6 +1,7 @@
 """Opens what compile left behind without trusting it: user code ran there.
 
-Only names that the result states are opened, below out/, never through a symbolic link, and only regular files.
+Only names that the result states are opened, below out/, never through a symbolic link, and only regular
+files.
 """
 
 from __future__ import annotations

@@ -73,17 +73,24 @@ class _Pinning:
         check_extent(ref)
         source = ref.source
         if source.uri is None:
-            return [_config_map(self.config_maps, source.config_map, ref.field) if source.config_map else
-                    (source.inline or "").encode()]
+            return [
+                _config_map(self.config_maps, source.config_map, ref.field)
+                if source.config_map
+                else (source.inline or "").encode()
+            ]
         bucket_name, key = split_uri(source.uri, uri_field=f"{ref.field}.uri")
         bucket = self.store.source_bucket(bucket_name, secret_name=source.secret_name, source_field=ref.field)
         if is_folder(source):
             return _folder(bucket, key, ref.field)
         if not key:
-            raise _fault(Reason.INVALID_SPEC, f"{ref.field}.uri", f"{source.uri} names a bucket; name a file in it")
+            raise _fault(
+                Reason.INVALID_SPEC, f"{ref.field}.uri", f"{source.uri} names a bucket; name a file in it"
+            )
         info = bucket.head(key)
         if info is None:
-            message = f"{source.uri} does not exist at {bucket.access.endpoint}: upload it, or correct the uri"
+            message = (
+                f"{source.uri} does not exist at {bucket.access.endpoint}: upload it, or correct the uri"
+            )
             raise _fault(Reason.SOURCE_MISSING, f"{ref.field}.uri", message)
         return [_Object(bucket, info, key.rpartition("/")[2])]
 
@@ -91,7 +98,7 @@ class _Pinning:
         file = self._text(ref, found) if isinstance(found, bytes) else self._object(ref, found)
         stated = ref.source.sha256
         if stated and stated != file.sha256:
-            message = f"the source has sha256 {file.sha256}, and {stated} is stated: restore the file, or state its digest"
+            message = f"the source has sha256 {file.sha256}: restore the file, or state this digest"
             raise _fault(Reason.DIGEST_MISMATCH, f"{ref.field}.sha256", message)
         return file
 
@@ -168,10 +175,13 @@ def _folder(bucket: Bucket, prefix: str, field: str) -> list[_Object]:
             raise _fault(Reason.INVALID_MODEL, f"{field}.uri", message)
         found.append(_Object(bucket, info, path))
         if len(found) > MOST_FILES:
-            message = f"{bucket.access.uri(prefix)} holds more than {MOST_FILES} files: name a folder further down"
+            message = (
+                f"{bucket.access.uri(prefix)} holds more than {MOST_FILES} files: name a folder further down"
+            )
             raise _fault(Reason.INVALID_SPEC, f"{field}.uri", message)
     if not found:
-        message = f"nothing lies below {bucket.access.uri(prefix)} at {bucket.access.endpoint}: upload it, or correct the uri"
+        at = f"{bucket.access.uri(prefix)} at {bucket.access.endpoint}"
+        message = f"nothing lies below {at}: upload it, or correct the uri"
         raise _fault(Reason.SOURCE_MISSING, f"{field}.uri", message)
     return found
 
@@ -180,7 +190,7 @@ def _config_map(folder: Path, wanted: ConfigMapKey, field: str) -> bytes:
     try:
         return (folder / wanted.name / wanted.key).read_bytes()
     except FileNotFoundError:
-        message = f"ConfigMap {wanted.name!r} with key {wanted.key!r} does not exist: create it in the same namespace"
+        message = f"ConfigMap {wanted.name!r} has no key {wanted.key!r}, or does not exist: create it"
         raise _fault(Reason.CONFIG_MAP_MISSING, f"{field}.configMap", message) from None
 
 

@@ -16,10 +16,24 @@ from ensembles_api.reasons import Reason
 WORKERS = 16
 
 
-def run(*, store: Store, namespace: str, name: str, keep: Collection[str], uid: str = "") -> Result:
-    """Remove every revision that is not in `keep`; with nothing to keep, owner.json as well.
+def run(
+    *,
+    store: Store,
+    namespace: str,
+    name: str,
+    keep: Collection[str] | None = None,
+    remove: Collection[str] | None = None,
+    uid: str = "",
+) -> Result:
+    """Remove revisions. Blobs, artifacts and locks stay: other ensembles share them.
 
-    Blobs, artifacts and locks stay: other ensembles share them.
+    Args:
+        store: storage.
+        namespace: of the ensemble.
+        name: of the ensemble.
+        keep: digests that stay, all others go; empty removes owner.json as well. Give this or `remove`.
+        remove: digests that go.
+        uid: the resource's, compared with the one that published last; empty does not compare.
 
     Raises:
         FaultError: ObjectNotOwned where owner.json names another resource; nothing is deleted then.
@@ -33,9 +47,9 @@ def run(*, store: Store, namespace: str, name: str, keep: Collection[str], uid: 
         digest, _, _ = info.key[len(base) :].partition("/")
         revisions.setdefault(digest, []).append(info.key)
     for digest, keys in revisions.items():
-        if digest not in keep:
+        if digest not in keep if keep is not None else digest in (remove or ()):
             _remove(store, store.key(layout.manifest(namespace, name, digest)), digest, keys)
-    if not keep:
+    if keep is not None and not keep:
         store.root.delete(store.key(layout.owner(namespace, name)))
     return Result()
 
@@ -48,9 +62,10 @@ def _is_ours(store: Store, namespace: str, name: str, uid: str) -> bool:
     owner = parse(Owner, data)
     if owner and (owner.namespace, owner.name) == (namespace, name) and (not uid or owner.uid in {"", uid}):
         return True
+    whose = f" (uid {owner.uid})" if owner else ""
     message = (
-        f"{store.root.access.uri(key)} says that these revisions belong to another resource"
-        f"{f' (uid {owner.uid})' if owner else ''}: nothing was deleted; give each cluster its own spec.storage.uri"
+        f"{store.root.access.uri(key)} says that these revisions belong to another resource{whose}: nothing "
+        "was deleted; give each cluster its own spec.storage.uri"
     )
     raise FaultError(Fault(code=Reason.OBJECT_NOT_OWNED, field="spec.storage.uri", message=message))
 

@@ -45,7 +45,9 @@ def plan_revision(lock: Lock, known: Knowledge) -> Planned:
         checks = verification(lock, records, generated.parsed)
         targets[target.name] = {**model_files(models, generated.configs), **checks.target_files()}
         on_gpu = any(record.provenance.get("gpu_operators") for record in records.values())
-        requirements[target.name] = generated.server.model_copy(update={"gpu": generated.server.gpu or on_gpu})
+        requirements[target.name] = generated.server.model_copy(
+            update={"gpu": generated.server.gpu or on_gpu}
+        )
         warnings.update(dict.fromkeys(generated.warnings))
     return Planned(make_revision(lock, targets, merged(requirements)), tuple(warnings))
 
@@ -53,8 +55,8 @@ def plan_revision(lock: Lock, known: Knowledge) -> Planned:
 def publish(store: Store, lock: Lock, revision: Revision) -> None:
     """Write a revision; one that is there already is left as it is.
 
-    May be killed at any point and run again, or run by several at once: every object has the same bytes whoever
-    writes it, and a revision exists only when its manifest does.
+    May be killed at any point and run again, or run by several at once: every object has the same bytes
+    whoever writes it, and a revision exists only when its manifest does.
     """
     request = lock.request
     root = store.root
@@ -74,7 +76,7 @@ def publish(store: Store, lock: Lock, revision: Revision) -> None:
     ]
     fields = fields_of(lock.sources)
     with step(f"copied {len(jobs)} files"), ThreadPoolExecutor(WORKERS) as pool:
-        for _ in pool.map(lambda job: _write(store, *job, fields), jobs):
+        for _ in pool.map(lambda job: _write(store, job[0], job[1], fields), jobs):
             pass
     with step(f"published revision {digest}"):
         artifacts = sorted({layout.artifact(order.kind, order.key) for order in lock.builds})

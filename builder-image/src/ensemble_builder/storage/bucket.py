@@ -17,6 +17,7 @@ from ensemble_builder.storage.errors import (
     is_absent,
     is_changed,
     is_unsupported,
+    replaced,
     status_of,
 )
 from ensemble_builder.storage.retry import Attempts, Patience, persistently
@@ -42,7 +43,9 @@ class ObjectInfo:
 
 @dataclass(frozen=True)
 class Bucket:
-    """Requests on one bucket. Every method raises FaultError, with `access.uri_field` or `access.keys_field`."""
+    """Requests on one bucket. Every method raises FaultError, with `access.uri_field` or
+    `access.keys_field`.
+    """
 
     client: S3Client
     name: str
@@ -86,19 +89,22 @@ class Bucket:
 
     def get(self, key: str, *, limit: int = DOCUMENT_LIMIT) -> bytes | None:
         """A small object's bytes, None where it does not exist."""
-        attempts = Attempts(self.patience)
-        while True:
+
+        def ask() -> bytes | None:
             try:
                 found = self.client.get_object(Bucket=self.name, Key=key)
-                if found["ContentLength"] > limit:
-                    message = f"{self.access.uri(key)} has {found['ContentLength']} bytes, more than {limit}"
-                    raise FaultError(Fault(code=Reason.INVALID_SPEC, field=self.access.uri_field, message=message))
-                return found["Body"].read()
-            except StorageError as error:
+            except ClientError as error:
                 if is_absent(error) and not self._bucket_is_missing():
                     return None
-                if not attempts.again(error):
-                    raise self.fault(error, key=key, doing="reading") from error
+                raise
+            if found["ContentLength"] > limit:
+                message = f"{self.access.uri(key)} has {found['ContentLength']} bytes, more than {limit}"
+                raise FaultError(
+                    Fault(code=Reason.INVALID_SPEC, field=self.access.uri_field, message=message)
+                )
+            return found["Body"].read()
+
+        return self.request(ask, key=key, doing="reading")
 
     def stream(
         self, key: str, *, start: int = 0, end: int, etag: str = "", version_id: str = ""
@@ -128,7 +134,7 @@ class Bucket:
                     raise _short(self.access, key, at, end)
             except StorageError as error:
                 if is_changed(error):
-                    raise _replaced(self.access, key) from error
+                    raise replaced(self.access, key) from error
                 if code_of(error) == "InvalidRange":
                     raise _short(self.access, key, at, end) from error
                 if not attempts.again(error):
@@ -142,8 +148,8 @@ class Bucket:
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write unless the key exists; True where this call wrote it.
 
-        Servers without conditional writes are asked first and then written: two writers at one instant may then
-        both win, which content-addressed blobs and equal records bear.
+        Servers without conditional writes are asked first and then written: two writers at one instant may
+        then both win, which content-addressed blobs and equal records bear.
         """
 
         def write() -> bool:
@@ -180,9 +186,7 @@ class Bucket:
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is gone already is fine."""
-        self.request(
-            lambda: self.client.delete_object(Bucket=self.name, Key=key), key=key, doing="deleting"
-        )
+        self.request(lambda: self.client.delete_object(Bucket=self.name, Key=key), key=key, doing="deleting")
 
 
 def _version(version_id: str | None) -> str:
@@ -193,11 +197,3 @@ def _version(version_id: str | None) -> str:
 def _short(access: Access, key: str, at: int, end: int) -> FaultError:
     message = f"{access.uri(key)} ends at byte {at} instead of {end}"
     return FaultError(Fault(code=Reason.STORAGE_CORRUPT, field=access.uri_field, message=message))
-
-
-def _replaced(access: Access, key: str) -> FaultError:
-    message = (
-        f"{access.uri(key)} was replaced after it had been pinned: restore the file, or annotate the resource "
-        "with ensembles.dev/requestedAt to pin the new one"
-    )
-    return FaultError(Fault(code=Reason.DIGEST_MISMATCH, field=access.uri_field, message=message))

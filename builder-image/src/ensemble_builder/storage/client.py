@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import boto3
@@ -43,27 +44,37 @@ def make_client(
         FaultError: SecretMissing where the environment holds neither keys nor an identity.
     """
     keys = _keys(secret_name, keys_field, environ)
-    return boto3.session.Session().client(
+    client: S3Client = boto3.session.Session().client(
         "s3",
         endpoint_url=location.endpoint or None,
         region_name=location.region or None,
         config=_config(location, patience),
-        **keys,
+        aws_access_key_id=keys.access_key_id,
+        aws_secret_access_key=keys.secret_access_key,
+        aws_session_token=keys.session_token,
     )
+    return client
 
 
-def _keys(secret_name: str | None, keys_field: str, environ: Mapping[str, str]) -> dict[str, str]:
+@dataclass(frozen=True)
+class _Keys:
+    """Keys for boto3; all None where it finds an identity by itself."""
+
+    access_key_id: str | None = None
+    secret_access_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
+def _keys(secret_name: str | None, keys_field: str, environ: Mapping[str, str]) -> _Keys:
     prefix = credentials_prefix(secret_name)
     if access_key := environ.get(prefix + SECRET_ACCESS_KEY_ID):
-        keys = {
-            "aws_access_key_id": access_key,
-            "aws_secret_access_key": environ.get(prefix + SECRET_SECRET_ACCESS_KEY, ""),
-        }
-        if token := environ.get(prefix + SECRET_SESSION_TOKEN):
-            keys["aws_session_token"] = token
-        return keys
+        return _Keys(
+            access_key,
+            environ.get(prefix + SECRET_SECRET_ACCESS_KEY, ""),
+            environ.get(prefix + SECRET_SESSION_TOKEN) or None,
+        )
     if not prefix and any(environ.get(name) for name in IDENTITY_VARIABLES):
-        return {}
+        return _Keys()
     where = f"Secret {secret_name!r}" if secret_name else "the storage's Secret or identity"
     raise FaultError(
         Fault(

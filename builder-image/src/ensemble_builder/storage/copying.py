@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.bucket import Bucket
-from ensemble_builder.storage.errors import StorageError, is_absent, is_changed, is_unsupported
+from ensemble_builder.storage.errors import StorageError, is_absent, is_changed, is_unsupported, replaced
 from ensemble_builder.storage.retry import persistently
 from ensemble_builder.storage.upload import PART_SIZE, MultiPart, in_parts, part_length, put_part
 from ensembles_api.contract import Fault
@@ -36,8 +36,8 @@ def copy(origin: Origin, bucket: Bucket, key: str, *, limit: int = COPY_LIMIT, p
     """Copy an object to `key` without its bytes passing here, where both buckets take the same keys.
 
     Raises:
-        FaultError: DigestMismatch where the origin is another object than was pinned, SourceMissing where it is
-            gone; else as Bucket.
+        FaultError: DigestMismatch where the origin is another object than was pinned, SourceMissing where it
+            is gone; else as Bucket.
     """
     if origin.bucket.client is not bucket.client:
         _through(origin, bucket, key)
@@ -46,7 +46,7 @@ def copy(origin: Origin, bucket: Bucket, key: str, *, limit: int = COPY_LIMIT, p
         _inside(origin, bucket, key, limit=limit, part=part)
     except StorageError as error:
         if is_changed(error):
-            raise _replaced(origin) from error
+            raise replaced(origin.bucket.access, origin.key) from error
         if is_unsupported(error):
             _through(origin, bucket, key)
             return
@@ -126,11 +126,3 @@ def _check(origin: Origin, found: str) -> None:
         raise FaultError(
             Fault(code=Reason.STORAGE_CORRUPT, field=origin.bucket.access.uri_field, message=message)
         )
-
-
-def _replaced(origin: Origin) -> FaultError:
-    message = (
-        f"{origin.bucket.access.uri(origin.key)} was replaced after it had been pinned: restore the file, or "
-        "annotate the resource with ensembles.dev/requestedAt to pin the new one"
-    )
-    return FaultError(Fault(code=Reason.DIGEST_MISMATCH, field=origin.bucket.access.uri_field, message=message))

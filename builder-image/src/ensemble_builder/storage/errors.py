@@ -126,7 +126,9 @@ def fault_of(error: BaseException, access: Access, *, key: str = "", doing: str)
     at = f"{doing} {access.uri(key)} at {access.endpoint}"
     detail = _detail(error)
     if code == "NoSuchBucket":
-        return _fault(Reason.BUCKET_MISSING, access.uri_field, f"{at}: bucket {access.bucket!r} does not exist")
+        return _fault(
+            Reason.BUCKET_MISSING, access.uri_field, f"{at}: bucket {access.bucket!r} does not exist"
+        )
     if code in ABSENT or status == 404:  # noqa: PLR2004
         return _fault(Reason.SOURCE_MISSING, access.uri_field, f"{at}: the object does not exist")
     if code in WRONG_REGION:
@@ -142,6 +144,19 @@ def fault_of(error: BaseException, access: Access, *, key: str = "", doing: str)
     return _fault(Reason.STORAGE_UNAVAILABLE, "spec.storage.endpoint", f"{at}: {detail}")
 
 
+CHECK_POLICY = ": check the keys and the bucket's policy"
+AMBIGUOUS = " (without s3:ListBucket a missing object looks the same)"
+
+
+def replaced(access: Access, key: str) -> FaultError:
+    """The fault for an object that is not the one that was pinned."""
+    message = (
+        f"{access.uri(key)} was replaced after it had been pinned: restore the file, or annotate the "
+        "resource with ensembles.dev/requestedAt to pin the new one"
+    )
+    return _fault(Reason.DIGEST_MISMATCH, access.uri_field, message)
+
+
 def _denied_hint(code: str, status: int) -> str:
     match code:
         case "SignatureDoesNotMatch":
@@ -153,7 +168,7 @@ def _denied_hint(code: str, status: int) -> str:
         case "ExpiredToken" | "ExpiredTokenException" | "InvalidToken":
             return ": the session token has expired; renew the Secret"
         case _ if status == 403:  # noqa: PLR2004
-            return ": check the keys and the bucket's policy (a missing object looks the same without s3:ListBucket)"
+            return f"{CHECK_POLICY}{AMBIGUOUS}"
         case _:
             return ""
 

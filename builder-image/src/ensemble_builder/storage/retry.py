@@ -17,9 +17,10 @@ T = TypeVar("T")
 class Patience:
     """Bounds of one storage operation, in seconds.
 
-    `budget` counts from the operation's beginning, or from the last byte that arrived: a long transfer may take
-    long as long as it moves. With a server that accepts and then says nothing, an operation ends after at most
-    budget + read.
+    `budget` counts from the operation's beginning, or from the last byte that arrived: a long transfer may
+    take
+    long as long as it moves. With a server that accepts and then says nothing, an operation ends after at
+    most budget + read.
     """
 
     budget: float = 90.0
@@ -67,6 +68,6 @@ def persistently(patience: Patience, action: Callable[[], T]) -> T:
     while True:
         try:
             return action()
-        except StorageError as error:
+        except StorageError as error:  # noqa: PERF203 - a loop of attempts
             if not attempts.again(error):
                 raise

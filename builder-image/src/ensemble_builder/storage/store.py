@@ -38,7 +38,9 @@ def split_uri(uri: str, *, uri_field: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Store:
-    """Storage as spec.storage describes it. Clients are made on first use, one per Secret, and are thread-safe."""
+    """Storage as spec.storage describes it. Clients are made on first use, one per Secret, and are
+    thread-safe.
+    """
 
     location: StorageLocation
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)

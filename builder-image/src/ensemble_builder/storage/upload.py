@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from typing_extensions import Self
+
 from ensemble_builder.storage.bucket import Bucket
 from ensemble_builder.storage.errors import StorageError
 
@@ -72,10 +74,12 @@ class MultiPart:
         self._complete = False
         self.id = ""
 
-    def __enter__(self) -> MultiPart:
+    def __enter__(self) -> Self:
         bucket, key = self._bucket, self._key
         answer = bucket.request(
-            lambda: bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key), key=key, doing="writing"
+            lambda: bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key),
+            key=key,
+            doing="writing",
         )
         self.id = answer["UploadId"]
         return self

@@ -1,0 +1,5 @@
+"""verify: asks every new server for real inferences before clients reach it."""
+
+from ensemble_builder.commands.verify.run import run
+
+__all__ = ["run"]

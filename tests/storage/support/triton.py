@@ -1,0 +1,110 @@
+"""A real tritonserver for tests: the CPU build in the nvidia-pytriton wheel, with its Python backend."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from s3server import free_port
+from tritonclient.grpc import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+WHEEL = "nvidia-pytriton==0.7.0"
+NUMPY = "numpy==1.26.4"
+"""What the wheel's Python stub was built for: with NumPy 2 it sends empty tensors."""
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+def installed() -> Path:
+    """The server's files, installed into the cache once."""
+    cache = Path(os.environ.get("ENSEMBLES_CACHE", Path.home() / ".cache/ensembles-cluster"))
+    folder = cache / WHEEL.replace("==", "-")
+    if not (folder / "server").exists():
+        _install(folder)
+    return folder
+
+
+def _install(folder: Path) -> None:
+    _uv("venv", "--clear", "--python", sys.executable, str(folder / "venv"))
+    _uv("pip", "install", "--no-deps", "--python", str(folder / "venv/bin/python3"), NUMPY)
+    draft = folder / "draft"
+    _uv("pip", "install", "--no-deps", "--target", str(draft), WHEEL)
+    server = draft / "pytriton/tritonserver"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = server / "python_backend_stubs" / version / "triton_python_backend_stub"
+    shutil.copy(stub, server / "backends/python/triton_python_backend_stub")
+    draft.rename(folder / "server")
+
+
+def _uv(*arguments: str) -> None:
+    done = subprocess.run(["uv", *arguments], check=False, capture_output=True, text=True)
+    if done.returncode:
+        pytest.fail(f"these tests need a real tritonserver; `uv {' '.join(arguments)}` said:\n{done.stderr}")
+
+
+@contextmanager
+def tritonserver(repository: Path, log: Path) -> Iterator[RunningServer]:
+    """Serve a model repository on 127.0.0.1; ready when entered."""
+    base = installed()
+    server = base / "server/pytriton/tritonserver"
+    ports = {name: free_port() for name in ("http", "grpc", "metrics")}
+    arguments = [
+        str(server / "bin/tritonserver"),
+        f"--model-repository={repository}",
+        f"--backend-directory={server / 'backends'}",
+        *(f"--{name}-port={port}" for name, port in ports.items()),
+        "--model-control-mode=explicit",
+        "--load-model=*",
+        "--disable-auto-complete-config",
+        "--exit-on-error=false",
+        "--exit-timeout-secs=5",
+    ]
+    libraries = [str(base / "server/nvidia_pytriton.libs"), str(sysconfig.get_config_var("LIBDIR"))]
+    environment = {
+        **os.environ,
+        "LD_LIBRARY_PATH": ":".join(libraries),
+        # The stub ignores PYTHONPATH: it looks for python3 on PATH.
+        "PATH": f"{base / 'venv/bin'}:{os.environ['PATH']}",
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(arguments, env=environment, stdout=output, stderr=output)
+    try:
+        _wait_until_live(ports["grpc"], process, log)
+        yield RunningServer(ports["grpc"], process, log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_live(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            pytest.fail(f"tritonserver ended:\n{log.read_text()[-4000:]}")
+        with InferenceServerClient(f"127.0.0.1:{port}") as client:
+            try:
+                if client.is_server_live(client_timeout=1):
+                    return
+            except InferenceServerException:
+                pass
+        time.sleep(0.2)
+    pytest.fail(f"tritonserver did not come up:\n{log.read_text()[-4000:]}")
