@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ensemble_operator.resources.drift import KEY_DEFAULTS, LIST_KEYS, covers
 
 Path = tuple[str | int, ...]
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""Generating documents takes its time on a busy machine."""
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
 fields = st.sampled_from([*LIST_KEYS, "requests", "limits", "emptyDir", "args", "name", "spec", "replicas"])
@@ -94,11 +97,13 @@ def test_others_may_add_fields_and_items(manifest: dict[str, Any]) -> None:
     assert covers(live, manifest)
 
 
+@unhurried
 @given(documents)
 def test_any_document_covers_itself(document: dict[str, Any]) -> None:
     assert covers(copy.deepcopy(document), document)
 
 
+@unhurried
 @given(documents, st.dictionaries(st.text(min_size=20, max_size=25), scalars))
 def test_any_further_field_is_somebody_elses(document: dict[str, Any], more: dict[str, Any]) -> None:
     assert covers({**document, **more}, document)
