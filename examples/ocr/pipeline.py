@@ -5,6 +5,6 @@ from nvidia.dali.data_node import DataNode
 
 
 @pipeline_def(output_dtype=types.UINT8, output_ndim=3)
-def decoding() -> DataNode:
+def decoding(device: str = "mixed") -> DataNode:
     encoded = fn.external_source(name="encoded", dtype=types.UINT8, ndim=1)
-    return fn.decoders.image(encoded, device="mixed", output_type=types.BGR)
+    return fn.decoders.image(encoded, device=device, output_type=types.BGR)

@@ -5,8 +5,8 @@ from nvidia.dali.data_node import DataNode
 
 
 @pipeline_def(output_dtype=types.UINT8, output_ndim=4)
-def sequences(frames: int = 8, height: int = 112, width: int = 112) -> DataNode:
+def sequences(device: str = "mixed", frames: int = 8, height: int = 112, width: int = 112) -> DataNode:
     video = fn.experimental.inputs.video(
-        name="video", sequence_length=frames, device="mixed", last_sequence_policy="partial"
+        name="video", sequence_length=frames, device=device, last_sequence_policy="partial"
     )
     return fn.resize(video, size=(height, width))

@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
             "--cluster",
             choices=("local", "kind", "existing"),
             default=default,
-            help="local: on this machine, no Docker needed; kind; existing: of KUBECONFIG (also where it is set)",
+            help="local: on this machine; kind: in Docker; existing: of KUBECONFIG, also where that is set",
         )
     command.add_argument("--keep-cluster", action="store_true", help="remove only what lies in the cluster")
     return parser

@@ -46,18 +46,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def pipeline(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[str, str], Pipeline]:
-    """Builds an example's pipeline for the CPU, as a server without a GPU has to run it."""
+def pipeline() -> Callable[[str, str], Pipeline]:
+    """Builds an example's pipeline for the CPU, as its ensemble.yaml has it."""
 
     def build(example: str, function: str) -> Pipeline:
-        on_the_cpu = tmp_path_factory.mktemp("cpu") / "pipeline.py"
-        source = (EXAMPLES / example / "pipeline.py").read_text()
-        assert 'device="mixed"' in source
-        on_the_cpu.write_text(source.replace('device="mixed"', 'device="cpu"'))
-        make = runpy.run_path(str(on_the_cpu))[function]
-        built: Pipeline = make(batch_size=1, num_threads=1, device_id=None, prefetch_queue_depth=1)
+        make = runpy.run_path(str(EXAMPLES / example / "pipeline.py"))[function]
+        built: Pipeline = make(
+            device="cpu", batch_size=1, num_threads=1, device_id=None, prefetch_queue_depth=1
+        )
         built.build()
         return built
 
