@@ -216,6 +216,12 @@ def test_the_grace_period_holds_the_sleep_and_the_whole_drain(drain: int) -> Non
     assert f"--exit-timeout-secs={drain}" in tritonserver.arguments(drain_seconds=drain, derived=(), extra=())
 
 
+def test_grpc_clients_have_reconnected_before_the_server_is_told_to_end() -> None:
+    latest = tritonserver.CONNECTION_AGE_MILLISECONDS / 1000 * 1.1
+    for_proxies = 3
+    assert for_proxies + latest < tritonserver.PROPAGATION_SECONDS
+
+
 @given(st.integers(10, 86400))
 def test_the_startup_probe_allows_all_of_startup_seconds(seconds: int) -> None:
     probe = tritonserver.probes(startup_seconds=seconds)["startupProbe"]

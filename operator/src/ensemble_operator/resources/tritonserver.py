@@ -15,13 +15,14 @@ FILES = "/models-volume"
 
 PORTS = {"http": HTTP_PORT, "grpc": GRPC_PORT, "metrics": METRICS_PORT}
 
-PROPAGATION_SECONDS = 10
-"""From a pod's deletion until no proxy sends it new connections."""
+PROPAGATION_SECONDS = 15
+"""From a pod's deletion until nothing sends to it: proxies have heard of it, and gRPC connections made just
+before have come of age."""
 UNLOAD_SECONDS = 10
 """For unloading the models and ending backend processes, after the last request."""
-CONNECTION_AGE_MILLISECONDS = 30_000
-"""A gRPC client keeps its connection, and so its pod, for as long as it may: this moves it to the new servers
-while the old ones are still there to finish what it has asked."""
+CONNECTION_AGE_MILLISECONDS = 10_000
+"""A gRPC client stays with one connection, and so with one pod, until the server asks it to reconnect (gRPC
+varies the age by 10 %). Servers before 25.05 end gRPC without draining: by then, clients must have moved on."""
 STARTUP_PERIOD_SECONDS = 2
 
 
