@@ -175,7 +175,7 @@ class KubernetesApi:
         try:
             request = self._client.param_serialize(
                 method, path, query_params=query_params, header_params=headers, auth_settings=["BearerToken"],
-                body=body,
+                body=None if body is None else _encode(body),
             )  # fmt: skip
             response = self._client.call_api(*request, _request_timeout=(CONNECT_SECONDS, READ_SECONDS))
             content = cast("bytes", response.read())
@@ -189,6 +189,18 @@ class KubernetesApi:
                 retry_after=response.headers.get("Retry-After"),
             )
         return cast("Object", json.loads(content))
+
+
+def _encode(body: Any) -> str:
+    """JSON as the API server itself writes it: sorted, compact, HTML characters escaped.
+
+    A ControllerRevision keeps its data as the bytes that were sent. A later patch of its annotations re-encodes
+    them, and the server takes any difference for a change of what must not change.
+    """
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
 
 
 def find_cluster(kubeconfig: Path | None = None) -> kubernetes_client.Configuration:
