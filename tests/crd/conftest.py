@@ -87,6 +87,8 @@ class Api:
 
     api: client.ApiClient
     namespace: str
+    user: str = ""
+    """Whom to act as; empty: the administrator that the kubeconfig names."""
     query: dict[str, str] = field(default_factory=lambda: {"fieldValidation": "Strict"})
 
     def create(self, document: dict[str, Any], *, dry_run: bool = False) -> Answer:
@@ -141,6 +143,7 @@ class Api:
                 "Accept": "application/json",
                 "Content-Type": content_type,  # JSON is YAML: one body for every type
                 **({"Authorization": token} if token else {}),
+                **({"Impersonate-User": self.user} if self.user else {}),
                 **(headers or {}),
             },
             body=None if body is None else json.dumps(body),

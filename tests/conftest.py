@@ -1,0 +1,21 @@
+"""Tools that several kinds of tests use."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+CACHE = Path(os.environ.get("ENSEMBLES_CACHE") or Path.home() / ".cache" / "ensembles-cluster")
+
+
+@pytest.fixture(scope="session")
+def helm() -> str:
+    """Path of helm: from PATH, else as built for the local cluster."""
+    places = os.pathsep.join([os.environ.get("PATH", ""), str(CACHE / "bin")])
+    found = shutil.which("helm", path=places)
+    if found is None:
+        pytest.fail("helm is missing: put it on PATH, or run `python3 tests/cluster/cluster.py build`")
+    return found
