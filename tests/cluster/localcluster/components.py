@@ -1,5 +1,6 @@
 """The components: their command lines, and starting and stopping them in the right order."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,13 @@ from localcluster.settings import (
 CONTROL_PLANE = ("etcd", "apiserver", "controllers")
 NODE = ("scheduler", "containerd", "kubelet", "proxy")
 
+# Files a component reads once, when it starts.
+_CONFIGURATION = {
+    "containerd": ("containerd.toml",),
+    "kubelet": ("kubelet.yaml", "resolv.conf"),
+    "proxy": ("kube-proxy.yaml",),
+}
+
 # The API server waits up to a minute for its watchers to leave, and they never do.
 _PATIENCE_SECONDS = {"apiserver": 2.0}
 
@@ -27,14 +35,16 @@ def names(settings: Settings) -> tuple[str, ...]:
 
 
 def start(settings: Settings, name: str) -> bool:
-    """Start a component unless the same command already runs. Return whether it was started."""
+    """Start a component unless it already runs as it should. Return whether it was started."""
     argv = _argv(settings, name)
+    purpose = _purpose(settings, name, argv)
     record = processes.running(name, run=settings.run)
     if record is not None:
-        if record.argv == tuple(argv):
+        if record.purpose == purpose:
             return False
         stop(settings, name)
-    processes.start(name, argv, run=settings.run, logs=settings.logs, env=_environment(settings))
+    environment = _environment(settings)
+    processes.start(name, argv, purpose=purpose, run=settings.run, logs=settings.logs, env=environment)
     return True
 
 
@@ -68,6 +78,13 @@ def _argv(settings: Settings, name: str) -> list[str]:
     # The versioned path, so that a new build of a component is seen as another command.
     link = settings.binaries / program
     return [str(link.readlink() if link.is_symlink() else link), *arguments]
+
+
+def _purpose(settings: Settings, name: str, argv: list[str]) -> str:
+    digest = hashlib.sha256("\0".join(argv).encode())
+    for file in _CONFIGURATION.get(name, ()):
+        digest.update((settings.config / file).read_bytes())
+    return digest.hexdigest()
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -27,14 +27,14 @@ def write_node(settings: Settings) -> None:
     """Write what containerd, the CNI plugins, the kubelet and kube-proxy read."""
     (settings.config / "cni").mkdir(parents=True, exist_ok=True)
     servers = name_servers()
-    (settings.config / "resolv.conf").write_text("".join(f"nameserver {server}\n" for server in servers))
+    _write_changed(settings.config / "resolv.conf", "".join(f"nameserver {server}\n" for server in servers))
     for template, target in (
         ("containerd.toml", "containerd.toml"),
         ("cni.conflist", "cni/10-ensembles.conflist"),
         ("kubelet.yaml", "kubelet.yaml"),
         ("kube-proxy.yaml", "kube-proxy.yaml"),
     ):
-        (settings.config / target).write_text(_fill(template, settings))
+        _write_changed(settings.config / target, _fill(template, settings))
 
 
 def coredns(settings: Settings) -> str:
@@ -61,6 +61,7 @@ def _fill(template: str, settings: Settings) -> str:
         socket=settings.containerd_socket,
         pause_image=staticimages.PAUSE,
         image=staticimages.COREDNS,
+        cgroup=settings.cgroup,
         bridge=BRIDGE,
         pods=POD_RANGE,
         node=NODE_NAME,
@@ -82,6 +83,12 @@ def _kubeconfig(settings: Settings, identity: str) -> str:
         certificate=encoded(f"{identity}.crt"),
         key=encoded(f"{identity}.key"),
     )
+
+
+def _write_changed(path: Path, text: str) -> None:
+    """Write unless it is there already: kube-proxy ends whenever its file is touched."""
+    if not path.is_file() or path.read_text() != text:
+        path.write_text(text)
 
 
 def _write_private(path: Path, text: str) -> None:

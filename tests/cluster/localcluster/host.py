@@ -2,13 +2,14 @@
 
 import json
 import os
+import socket
 import stat
 import subprocess
 from pathlib import Path
 
-from localcluster import toolchain
+from localcluster import cgroups, toolchain
 from localcluster.errors import ClusterError
-from localcluster.settings import BRIDGE, NODE_ADDRESS, POD_RANGE, Settings
+from localcluster.settings import BRIDGE, NODE_ADDRESS, POD_RANGE, SERVICE_RANGE, Settings
 
 SYSCTLS = (
     Path("/proc/sys/net/ipv4/ip_forward"),
@@ -27,6 +28,7 @@ def prepare(settings: Settings) -> None:
     if os.geteuid() != 0:
         raise ClusterError("a node needs root; without it use `up --control-plane-only`")
     toolchain.install_packages(with_node=True)
+    cgroups.create(settings.cgroup)
     note = _read_note(settings)
     if not KERNEL_MESSAGES.exists():  # the kubelet reads out-of-memory kills there
         os.mknod(KERNEL_MESSAGES, 0o600 | stat.S_IFCHR, os.makedev(1, 11))
@@ -38,16 +40,18 @@ def prepare(settings: Settings) -> None:
     for path in SYSCTLS:
         if path.exists() and path.read_text().strip() != "1":
             path.write_text("1")
-    if not Path(f"/sys/class/net/{BRIDGE}").exists():
+    if not has_link(BRIDGE):
         ip("link", "add", BRIDGE, "type", "bridge")
     length = POD_RANGE.partition("/")[2]
     ip("address", "replace", f"{NODE_ADDRESS}/{length}", "dev", BRIDGE)
     ip("link", "set", BRIDGE, "up")
+    # Services can then be reached from the node itself even where there is no default route.
+    ip("route", "replace", SERVICE_RANGE, "dev", BRIDGE, "src", NODE_ADDRESS)
 
 
 def restore(settings: Settings) -> None:
     """Take back what ``prepare`` changed."""
-    if Path(f"/sys/class/net/{BRIDGE}").exists():
+    if has_link(BRIDGE):
         ip("link", "delete", BRIDGE)
     note = _read_note(settings)
     if note.pop("made_kmsg", ""):
@@ -55,6 +59,11 @@ def restore(settings: Settings) -> None:
     for path, value in note.items():
         if Path(path).exists():
             Path(path).write_text(value)
+
+
+def has_link(name: str) -> bool:
+    """Tell whether this network namespace has a link of that name; /sys may show another namespace's."""
+    return name in {interface for _, interface in socket.if_nameindex()}
 
 
 def ip(*arguments: str) -> None:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from localcluster.errors import ClusterError
@@ -14,14 +14,20 @@ from localcluster.errors import ClusterError
 
 @dataclass(frozen=True)
 class Record:
-    """A started process. ``born`` is its start time in clock ticks since boot: a reused pid differs in it."""
+    """A started process.
+
+    ``born`` is its start time in clock ticks since boot: a reused pid differs in it. ``purpose`` is a digest
+    of what it was started from; another one calls for a restart.
+    """
 
     pid: int
     born: int
-    argv: tuple[str, ...]
+    purpose: str
 
 
-def start(name: str, argv: Sequence[str], *, run: Path, logs: Path, env: Mapping[str, str]) -> Record:
+def start(
+    name: str, argv: Sequence[str], *, purpose: str, run: Path, logs: Path, env: Mapping[str, str]
+) -> Record:
     """Start ``argv`` in a session of its own; its output is appended to ``logs/NAME.log``."""
     run.mkdir(parents=True, exist_ok=True)
     logs.mkdir(parents=True, exist_ok=True)
@@ -38,8 +44,8 @@ def start(name: str, argv: Sequence[str], *, run: Path, logs: Path, env: Mapping
     born = born_at(process.pid)
     if born is None:
         raise ClusterError(f"{name} ended at once; see {logs / name}.log")
-    record = Record(process.pid, born, tuple(argv))
-    _path(run, name).write_text(json.dumps({"pid": record.pid, "born": born, "argv": record.argv}))
+    record = Record(process.pid, born, purpose)
+    _path(run, name).write_text(json.dumps(asdict(record)))
     return record
 
 
@@ -49,7 +55,7 @@ def running(name: str, *, run: Path) -> Record | None:
         document = json.loads(_path(run, name).read_text())
     except FileNotFoundError:
         return None
-    record = Record(document["pid"], document["born"], tuple(document["argv"]))
+    record = Record(document["pid"], document["born"], document["purpose"])
     return record if born_at(record.pid) == record.born else None
 
 

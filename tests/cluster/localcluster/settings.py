@@ -5,6 +5,7 @@ only ``--state``.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import socket
@@ -88,6 +89,11 @@ class Settings:
     @property
     def kubeconfig(self) -> Path:
         return self.state / "kubeconfig"
+
+    @property
+    def cgroup(self) -> str:
+        """Name of the cgroup that holds this cluster's pods and nobody else's."""
+        return f"ensembles-{hashlib.sha256(str(self.state).encode()).hexdigest()[:8]}"
 
     @property
     def kubelet_root(self) -> Path:

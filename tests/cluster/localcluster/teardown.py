@@ -3,16 +3,13 @@
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
-from localcluster import components, host, processes, toolchain
+from localcluster import cgroups, components, host, processes, toolchain
 from localcluster.errors import ClusterError
 from localcluster.settings import Settings
 
-_CGROUPS = Path("/sys/fs/cgroup")
 _OUR_CHAIN = re.compile(r"^(KUBE-|CNI-)")
 _TABLES = ("filter", "nat", "mangle", "raw")
 
@@ -31,7 +28,7 @@ def down(settings: Settings) -> None:
         unmount(settings.state)
         host.restore(settings)
         remove_packet_rules()
-        remove_cgroups()
+        cgroups.remove(settings.cgroup)
     remove_state(settings)
 
 
@@ -99,19 +96,6 @@ def removal_script(table: str, listing: Iterable[str]) -> str:
     return "\n".join([f"*{table}", *emptied, *jumps, *(f"-X {chain}" for chain in chains), "COMMIT", ""])
 
 
-def remove_cgroups() -> None:
-    """Remove the pods' cgroups, in every hierarchy of cgroup v1 or in the one of v2."""
-    for root in cgroup_roots():
-        folders = sorted((path for path in root.rglob("*") if path.is_dir()), reverse=True)
-        for folder in (*folders, root):
-            _remove_cgroup(folder)
-
-
-def cgroup_roots() -> list[Path]:
-    """Return the kubepods folder of each hierarchy."""
-    return [root for root in (_CGROUPS / "kubepods", *_CGROUPS.glob("*/kubepods")) if root.is_dir()]
-
-
 def remove_state(settings: Settings) -> None:
     """Remove the state folder.
 
@@ -125,15 +109,6 @@ def remove_state(settings: Settings) -> None:
     shutil.rmtree(settings.state, ignore_errors=True)
     if settings.state.exists():  # a last process may have written while it was removed
         shutil.rmtree(settings.state)
-
-
-def _remove_cgroup(folder: Path) -> None:
-    deadline = time.monotonic() + 1.0  # the kernel takes a moment to forget a killed process
-    while folder.is_dir() and time.monotonic() < deadline:
-        with suppress(OSError):
-            folder.rmdir()
-            return
-        time.sleep(0.05)
 
 
 def _descendants(pid: int) -> list[int]:

@@ -1,9 +1,12 @@
 """Builds an image and those below it, and hands it to the cluster; what has not changed is left alone."""
 
+import fcntl
 import json
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from localcluster import build as programs
@@ -12,6 +15,15 @@ from localcluster.settings import Settings
 
 from testimages import buildah, inputs, partial, rootfs
 from testimages.catalog import Image, ProgramImage, by_name
+
+
+@contextmanager
+def alone(cache: Path) -> Iterator[None]:
+    """One build of images at a time per cache: a second one waits and then finds most of it done."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / ".images.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def build(cache: Path, image: Image | ProgramImage) -> str:

@@ -30,10 +30,11 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ClusterError("building images needs root")
     buildah.require()
     target = None if arguments.no_load else cluster_settings.load(arguments.state)
-    for image in chosen:
-        digest = building.build(arguments.cache, image)
-        if target:
-            building.load(target, image, digest)
+    with building.alone(arguments.cache):
+        for image in chosen:
+            digest = building.build(arguments.cache, image)
+            if target:
+                building.load(target, image, digest)
     print(f"up to date: {', '.join(image.reference for image in chosen)}")
 
 

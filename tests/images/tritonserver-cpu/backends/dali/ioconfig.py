@@ -70,11 +70,13 @@ def completed_inputs(
     """Inputs to add to a configuration that leaves them out."""
     stated = {entry["name"] for entry in config.get("input", [])}
     _refuse_unknown_inputs(stated, tensors)
-    return [
-        {**_completed(tensor, tensor.name, batched=batched), "allow_ragged_batch": True}
-        for tensor in tensors
-        if tensor.name not in stated
-    ]
+    return [_completed(tensor, batched=batched) for tensor in tensors if tensor.name not in stated]
+
+
+def allow_ragged(config: Mapping[str, Any]) -> None:
+    """Let inputs that do not say otherwise differ in shape within a batch."""
+    for entry in config.get("input", []):
+        entry.setdefault("allow_ragged_batch", True)
 
 
 def completed_outputs(
@@ -84,14 +86,14 @@ def completed_outputs(
     stated = len(config.get("output", []))
     if stated > len(tensors):
         raise ConfigError(_output_counts(stated, len(tensors)))
-    return [_completed(tensor, tensor.name, batched=batched) for tensor in tensors[stated:]]
+    return [_completed(tensor, batched=batched) for tensor in tensors[stated:]]
 
 
-def _completed(tensor: Tensor, name: str, *, batched: bool) -> dict[str, Any]:
+def _completed(tensor: Tensor, *, batched: bool) -> dict[str, Any]:
     if tensor.dtype is None or tensor.ndim is None:
-        raise ConfigError(f'Missing data_type config for "{name}"')
+        raise ConfigError(f'Missing data_type config for "{tensor.name}"')
     return {
-        "name": name,
+        "name": tensor.name,
         "data_type": TRITON_TYPES[tensor.dtype],
         "dims": [-1] * (tensor.ndim + (0 if batched else 1)),
     }

@@ -10,7 +10,8 @@ and follows triton-inference-server/dali_backend in what a model repository can 
   once per iteration until its video input is used up;
 - ``parameters.num_threads`` and ``split_along_outer_axis``, ``--backend-config=dali,plugin_libs=a:b``.
 
-Images decoded or resized on the CPU differ by a few units from those of a GPU.
+Images decoded or resized on the CPU differ by a few units from those of a GPU. DALI's CPU decoders take no
+H.264 or HEVC; VP8, VP9 and Motion JPEG work.
 """
 
 import itertools
@@ -51,6 +52,8 @@ class TritonPythonModel:
         try:
             for entry in ioconfig.completed_inputs(config, pipeline.inputs, batched=batched):
                 auto_complete_model_config.add_input(entry)
+            # add_input takes no such key, the document behind it does.
+            ioconfig.allow_ragged(auto_complete_model_config.as_dict())
             for entry in ioconfig.completed_outputs(config, pipeline.outputs, batched=batched):
                 auto_complete_model_config.add_output(entry)
         finally:
