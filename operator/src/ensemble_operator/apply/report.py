@@ -11,11 +11,10 @@ from typing import Any
 
 from ensemble_operator.apply.executor import Recorder, Target
 from ensemble_operator.cluster.client import KubernetesApi
-from ensemble_operator.cluster.errors import AlreadyExistsError, ApiError, ConflictError, NotFoundError
+from ensemble_operator.cluster.errors import AlreadyExistsError, ApiError, InvalidError, NotFoundError
 from ensemble_operator.cluster.kinds import ENSEMBLE, EVENT
 from ensemble_operator.plan.actions import Event
 from ensembles_api.names import API_VERSION, GROUP, KIND
-from ensembles_api.status import InferenceEnsembleStatus
 
 Object = Mapping[str, Any]
 
@@ -58,15 +57,30 @@ class Reporter:
         """
         if status == before:
             return False
-        # A merge patch keeps what it does not name, so every field that may be there is named.
-        fields = {info.alias or name for name, info in InferenceEnsembleStatus.model_fields.items()}
-        whole = {**dict.fromkeys(fields | set(before)), **status}
-        patch = {"metadata": {"uid": target.uid}, "status": whole}
+        # The status subresource ignores metadata.uid as a precondition, so the patch itself tests it.
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": target.uid},
+            {"op": "add", "path": "/status", "value": status},
+        ]
         try:
-            written = self._api.patch(ENSEMBLE, target.namespace, target.name, patch, subresource="status")
-        except (NotFoundError, ConflictError):
+            written = self._api.patch(
+                ENSEMBLE, target.namespace, target.name, patch, patch_type="json", subresource="status"
+            )
+        except NotFoundError:
             return False
+        except InvalidError:
+            if self._is_another(target):
+                return False
+            raise
         return self._recorder.store(written)
+
+    def _is_another(self, target: Target) -> bool:
+        """Whether the name belongs to a resource created since."""
+        try:
+            live = self._api.get(ENSEMBLE, target.namespace, target.name)
+        except NotFoundError:
+            return True
+        return bool(live["metadata"]["uid"] != target.uid)
 
     def post(self, target: Target, event: Event) -> None:
         """Post an Event on the resource. Failures are only logged: an Event is not worth a retry."""

@@ -16,7 +16,6 @@ from typing import Any, Literal, cast
 import urllib3
 from kubernetes import client as kubernetes_client
 from kubernetes import config as kubernetes_config
-from kubernetes.client.exceptions import ApiException
 from urllib3.util import Retry
 
 from ensemble_operator.cluster.errors import ExpiredError, UnavailableError, error_from
@@ -172,14 +171,20 @@ class KubernetesApi:
             headers["Content-Type"] = content_type
         query_params = [(name, value) for name, value in (query or {}).items() if value]
         line = f"{method} {path}"
+        _, url, sent_headers, _, _ = self._client.param_serialize(
+            method, path, query_params=query_params, header_params=headers, auth_settings=["BearerToken"]
+        )
         try:
-            request = self._client.param_serialize(
-                method, path, query_params=query_params, header_params=headers, auth_settings=["BearerToken"],
+            # Not through the client's own request(): it would encode the body once more, in its own way.
+            response = self._client.rest_client.pool_manager.request(
+                method,
+                url,
                 body=None if body is None else _encode(body),
-            )  # fmt: skip
-            response = self._client.call_api(*request, _request_timeout=(CONNECT_SECONDS, READ_SECONDS))
-            content = cast("bytes", response.read())
-        except (urllib3.exceptions.HTTPError, ApiException, OSError) as error:
+                headers=sent_headers,
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+            )
+            content = cast("bytes", response.data)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UnavailableError(f"no answer: {error}", request=line) from error
         if response.status >= 400:  # noqa: PLR2004
             raise error_from(
@@ -191,16 +196,16 @@ class KubernetesApi:
         return cast("Object", json.loads(content))
 
 
-def _encode(body: Any) -> str:
+def _encode(body: Any) -> bytes:
     """JSON as the API server itself writes it: sorted, compact, HTML characters escaped.
 
-    A ControllerRevision keeps its data as the bytes that were sent. A later patch of its annotations re-encodes
-    them, and the server takes any difference for a change of what must not change.
+    A ControllerRevision keeps its data as the bytes that were sent. A later patch of its annotations encodes
+    them anew, and the server takes any difference for a change of what must not change.
     """
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
+    return text.encode()
 
 
 def find_cluster(kubeconfig: Path | None = None) -> kubernetes_client.Configuration:
