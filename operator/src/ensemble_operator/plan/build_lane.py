@@ -93,6 +93,7 @@ def job_context(observation: Observation, desired: Desired, config: OperatorConf
         builder_image=desired.images.builder,
         source_secrets=desired.source_secrets,
         config_maps=desired.config_maps,
+        runtime_class_name=desired.spec.serving.runtime_class_name,
     )
 
 

@@ -22,7 +22,7 @@ UNLOAD_SECONDS = 10
 """For unloading the models and ending backend processes, after the last request."""
 CONNECTION_AGE_MILLISECONDS = 10_000
 """A gRPC client stays with one connection, and so with one pod, until the server asks it to reconnect (gRPC
-varies the age by 10 %). Servers before 25.05 end gRPC without draining: by then, clients must have moved on."""
+varies the age by 10 %). Servers before 25.05 end gRPC without draining: clients must be gone by then."""
 STARTUP_PERIOD_SECONDS = 2
 
 
