@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import traceback
 from pathlib import Path
 
 from ensemble_builder.compilers.dali.compiler import compile_pipeline
@@ -24,6 +25,10 @@ def run(work: Path) -> CompileResult:
         result = _compile(order, work)
     except FaultError as error:
         result = CompileResult(fault=error.fault)
+    except Exception as error:  # noqa: BLE001 - a second run would end in the same way
+        traceback.print_exc()
+        message = f"the compiler failed: {type(error).__name__}: {error}"
+        result = CompileResult(fault=Fault(code=Reason.COMPILE_FAILED, field=order.field, message=message))
     draft = out / "result.json.tmp"
     draft.write_bytes(result.canonical())
     draft.replace(out / "result.json")

@@ -24,6 +24,10 @@ class Ended:
     tail: str
 
     @property
+    def killed(self) -> bool:
+        return self.code == -signal.SIGKILL
+
+    @property
     def how(self) -> str:
         if self.code is None:
             return "ran out of time"
@@ -76,7 +80,8 @@ def run(module: str, argument: Path, *, scratch: Path, timeout: float | None = N
 
 
 def _copy(stream: IO[str], tail: deque[str]) -> None:
-    for line in stream:
-        tail.append(line)
-        sys.stdout.write(f"| {line}" if line.endswith("\n") else f"| {line}\n")
-        sys.stdout.flush()
+    with stream:
+        for line in stream:
+            tail.append(line)
+            sys.stdout.write(f"| {line}" if line.endswith("\n") else f"| {line}\n")
+            sys.stdout.flush()

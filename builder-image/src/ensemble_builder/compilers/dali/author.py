@@ -12,6 +12,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import inspect
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -19,13 +20,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ensemble_builder.compilers.dali.serialized import SOURCE_NAME
+from ensemble_builder.compilers.dali.serialized import SOURCE_NAME, parse
 from ensemble_builder.faults import FaultError
 from ensembles_api.contract import Document, Fault
 from ensembles_api.reasons import Reason
 
 DEFAULT_BATCH_SIZE = 64
 """Where neither the resource nor the file states one: DALI allocates for batches seen, not for the limit."""
+DECOUPLED_BATCH_SIZE = 1
+"""For fn.inputs operators, whose batch is the number of sequences in a response; several may be unequal."""
 MODULE = "pipeline"
 _OWN_PARAMETERS = ("batch_size", "num_threads", "device_id")
 
@@ -44,12 +47,11 @@ class Job(Document):
 
 
 class Report(Document):
-    """`own_batch_size`, `own_device`: what the file states for its pipeline; None where it does not."""
+    """`own_device`: the GPU that the file itself asks for, if any."""
 
     fault: Fault | None = None
     function: str = ""
     dali_version: str = ""
-    own_batch_size: int | None = None
     own_device: int | None = None
 
 
@@ -71,20 +73,36 @@ def _author(job: Job) -> tuple[Report, bytes]:
     name, function = _pipeline_function(module, job)
     arguments = _arguments(function, job)
     with _UserCode(job.field):
-        own = function(**arguments, device_id=None, num_threads=job.threads)
-    own_batch_size = _positive(own._max_batch_size)  # noqa: SLF001 - the property raises where none is set
-    batch_size = job.max_batch_size or own_batch_size or DEFAULT_BATCH_SIZE
-    with _UserCode(job.field):
-        pipeline = function(**arguments, device_id=None, num_threads=job.threads, batch_size=batch_size)
-        serialized = pipeline.serialize()
-    device = function(**arguments)._device_id  # noqa: SLF001 - the property is missing in older releases
-    return (
-        Report(function=name, dali_version=version, own_batch_size=own_batch_size, own_device=device),
-        bytes(serialized),
+        # With Autoserialize the server calls the function as it is; only its device cannot be had here.
+        own = function(**arguments)
+        settings = {} if job.autoserialize else {"num_threads": job.threads}
+        stated = job.max_batch_size or _batch_size(own)
+        if not job.autoserialize:
+            settings["batch_size"] = stated or DEFAULT_BATCH_SIZE
+        elif not _batch_size(own):
+            raise _invalid(
+                f"{job.field}.source",
+                f"the server calls {name} as it is: give @pipeline_def a batch_size, or use mode Serialized",
+            )
+        serialized = _serialize(function, arguments, settings)
+        if not stated and not job.autoserialize and parse(serialized).decoupled:
+            settings["batch_size"] = DECOUPLED_BATCH_SIZE
+            serialized = _serialize(function, arguments, settings)
+    report = Report(
+        function=name,
+        dali_version=version,
+        own_device=own._device_id,  # noqa: SLF001 - the property is missing in older releases
     )
+    return report, serialized
 
 
-def _positive(number: int | None) -> int | None:
+def _serialize(function: Callable[..., Any], arguments: dict[str, Any], settings: dict[str, int]) -> bytes:
+    return bytes(function(**arguments, **settings, device_id=None).serialize())
+
+
+def _batch_size(pipeline: Any) -> int | None:
+    """What the file states; None where it does not."""
+    number: int | None = pipeline._max_batch_size  # noqa: SLF001 - the property raises where none is set
     return number if number and number > 0 else None
 
 
@@ -155,8 +173,7 @@ class _UserCode:
         if error is None or isinstance(error, FaultError):
             return
         traceback.print_exception(error)
-        what = f"{type(error).__name__}: {_short(str(error))}"
-        raise _invalid(self._field, f"{_where(error)}{what}") from error
+        raise _invalid(f"{self._field}.source", f"{_where(error)}{_what(error)}") from error
 
 
 def _short(text: str, limit: int = 600) -> str:
@@ -164,10 +181,26 @@ def _short(text: str, limit: int = 600) -> str:
     return text if len(text) <= limit else text[:limit].rstrip() + "…"
 
 
+_CONVERTED = re.compile(rf'File "{re.escape(SOURCE_NAME)}", line (\d+), in \S+ .*\n\s+(.+)')
+"""A user's line in the errors of enable_conditionals, where DALI runs a rewritten copy of the function."""
+_NOT_SERIALIZABLE = re.compile(r"Could not serialize the operator: `([^`]+)`")
+
+
+def _what(error: BaseException) -> str:
+    text = str(error)
+    if operator := _NOT_SERIALIZABLE.search(text):
+        return f"{operator[1]} cannot be served: use DALI's operators, or a model of kind python beside it"
+    if _CONVERTED.search(text):
+        return text.strip().rsplit("\n", 1)[-1].strip()
+    return f"{type(error).__name__}: {_short(text)}"
+
+
 def _where(error: BaseException) -> str:
     """`line 12 `x = ...`: `, or nothing where the error lies elsewhere."""
     if isinstance(error, SyntaxError) and error.filename == SOURCE_NAME:
         return f"line {error.lineno} `{(error.text or '').strip()}`: "
+    if converted := _CONVERTED.findall(str(error)):
+        return f"line {converted[-1][0]} `{converted[-1][1].strip()}`: "
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == SOURCE_NAME]
     return f"line {frames[-1].lineno} `{_short(frames[-1].line or '', 200)}`: " if frames else ""
 

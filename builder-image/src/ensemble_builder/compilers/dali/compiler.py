@@ -72,11 +72,11 @@ def _parameters(order: BuildOrder) -> DaliParameters:
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """Samples that ran on the CPU and what came out of each."""
+class _Tried:
+    """A sample, and what came out of it; no outputs where the CPU could not run it."""
 
-    values: tuple[samples.Values, ...]
-    finding: Finding
+    values: samples.Values
+    outputs: tuple[twin.Observed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,25 +104,24 @@ class _Compilation:
         source = (self.work / "in" / SOURCE_FILE).read_bytes()
         report, data = self._author(source)
         pipeline = parse(data)
-        decoupled = any(not entry.is_external_source for entry in pipeline.inputs)
-        limit = self._max_batch_size(pipeline, decoupled=decoupled)
+        limit = self._max_batch_size(pipeline)
         inputs = read_inputs(pipeline, field=self.field, stated=self.parameters.inputs, batched=limit > 0)
-        trial = self._trial(data, inputs, decoupled=decoupled)
+        tried, finding = self._trial(pipeline, data, inputs)
         outputs = read_outputs(
             pipeline,
-            trial.finding,
+            finding,
             stated=self.parameters.outputs,
             config_field=self.config_field,
             batched=limit > 0,
         )
-        io = _model_io(pipeline, inputs, outputs, limit=limit, decoupled=decoupled)
+        io = _model_io(pipeline, inputs, outputs, limit=limit)
         name, content = ("dali.py", source) if self._autoserialize else ("model.dali", data)
         (self.work / "out" / name).write_bytes(content)
         return CompileResult(
             files=(name,),
             io=io,
-            samples=self._publish(trial, inputs, outputs),
-            provenance=self._provenance(report, pipeline, trial, size=len(content)),
+            samples=self._publish(tried, inputs, outputs),
+            provenance=self._provenance(report, pipeline, finding, size=len(content)),
         )
 
     @property
@@ -149,7 +148,7 @@ class _Compilation:
             report = author.Report.model_validate_json((folder / "report.json").read_bytes())
             data = b"" if report.fault else (folder / "pipeline.dali").read_bytes()
         except (OSError, ValidationError) as error:
-            raise self._invalid("source", f"the file's process {ended.how}: {ended.tail[-600:]}") from error
+            raise self._died(ended) from error
         if report.fault:
             raise FaultError(report.fault)
         try:
@@ -160,12 +159,23 @@ class _Compilation:
             ) from error
         return report, data
 
+    def _died(self, ended: child.Ended) -> FaultError:
+        if ended.killed:
+            return FaultError(
+                Fault(
+                    code=Reason.OUT_OF_MEMORY,
+                    field="spec.build.resources",
+                    message=f"running {self.field}.source was killed, probably for memory: raise the limit",
+                )
+            )
+        return self._invalid("source", f"the file's process {ended.how}. {ended.tail[-600:]}".strip())
+
     def _invalid(self, name: str, message: str) -> FaultError:
         return FaultError(Fault(code=Reason.INVALID_PIPELINE, field=f"{self.field}.{name}", message=message))
 
-    def _max_batch_size(self, pipeline: SerializedPipeline, *, decoupled: bool) -> int:
+    def _max_batch_size(self, pipeline: SerializedPipeline) -> int:
         stated = self.parameters.max_batch_size
-        if not decoupled:
+        if not pipeline.decoupled:
             return pipeline.batch_size if stated is None else stated
         if stated:
             raise FaultError(
@@ -173,51 +183,57 @@ class _Compilation:
                     code=Reason.INVALID_PIPELINE,
                     field=f"{self.config_field.removesuffix('.config')}.maxBatchSize",
                     message="fn.inputs operators answer one request with several responses, which the "
-                    "DALI backend does without batching only: set maxBatchSize to 0; batch_size of @pipeline_def "
-                    "is the number of sequences in a response",
+                    "DALI backend does without batching only: set maxBatchSize to 0; batch_size of "
+                    "@pipeline_def is the number of sequences in a response",
                 )
             )
         return 0
 
-    def _trial(self, data: bytes, inputs: Sequence[Input], *, decoupled: bool) -> _Trial:
-        """Run the user's samples and a generated pair; what cannot run is a finding, not a failure."""
-        (self.scratch / "twin.dali").write_bytes(cpu_twin(data))
-        own = tuple(self._given(inputs))
-        own_outcome = self._observe(own, decoupled=decoupled) if own else twin.Outcome()
-        if own_outcome.error:
-            return _Trial((), Finding(why_not=own_outcome.error))
-        ran = [
-            (values, outcome.outputs)
-            for values, outcome in zip(own, own_outcome.samples, strict=True)
-            if not outcome.error
-        ]
-        refused = next((outcome.error for outcome in own_outcome.samples if outcome.error), "")
-        if own and not ran:
-            return _Trial(own, Finding(why_not=f"on the CPU, the samples end with: {refused}"))
-        varied = len({_sizes(values) for values, _ in ran}) > 1
-        why_not = ""
-        if not varied:
-            pair, why_not = self._generated(inputs, decoupled=decoupled)
-            ran, varied = [*ran, *pair], varied or bool(pair)
-        return _Trial(
-            own or tuple(values for values, _ in ran),
-            Finding(samples=tuple(outputs for _, outputs in ran), varied=varied, why_not=why_not),
-        )
+    def _trial(
+        self, pipeline: SerializedPipeline, data: bytes, inputs: Sequence[Input]
+    ) -> tuple[tuple[_Tried, ...], Finding]:
+        """Run the user's samples and, where they do not tell all, a generated pair.
 
-    def _generated(
-        self, inputs: Sequence[Input], *, decoupled: bool
-    ) -> tuple[list[tuple[samples.Values, tuple[twin.Observed, ...]]], str]:
+        Returns the samples to publish (the user's, if there are any) and the finding. What cannot run on the
+        CPU is a finding, except where the whole pipeline is made for the CPU and refuses the user's sample.
+        """
+        (self.scratch / "twin.dali").write_bytes(cpu_twin(data))
+        given = self._given(inputs)
+        own, why_not = self._try(given, decoupled=pipeline.decoupled) if given else ((), "")
+        if why_not and not pipeline.gpu:
+            where = next(index for index, tried in enumerate((*own, _Tried({}))) if not tried.outputs)
+            raise self._invalid(f"samples[{where}]", f"the pipeline does not take it: {why_not}")
+        ran = [tried for tried in own if tried.outputs]
+        varied = len({_sizes(tried.values) for tried in ran}) > 1
+        pair: tuple[_Tried, ...] = ()
+        if not varied and not (why_not and not ran):
+            pair, why_not = self._try_generated(inputs, decoupled=pipeline.decoupled)
+        finding = Finding(
+            samples=tuple(tried.outputs for tried in (*ran, *pair)),
+            varied=varied or bool(pair),
+            why_not=why_not,
+        )
+        return own or pair, finding
+
+    def _try_generated(self, inputs: Sequence[Input], *, decoupled: bool) -> tuple[tuple[_Tried, ...], str]:
         why_not = ""
         for pair in samples.generated(inputs):
-            outcome = self._observe(pair, decoupled=decoupled)
-            if outcome.error:
-                return [], outcome.error
-            if not any(sample.error for sample in outcome.samples):
-                return [
-                    (values, sample.outputs) for values, sample in zip(pair, outcome.samples, strict=True)
-                ], ""
-            why_not = why_not or next(sample.error for sample in outcome.samples if sample.error)
-        return [], f"on the CPU, generated samples end with: {why_not}"
+            tried, refusal = self._try(pair, decoupled=decoupled)
+            if not refusal:
+                return tried, ""
+            why_not = why_not or refusal
+            if not tried:
+                break
+        return (), f"made-up samples do not run: {why_not}"
+
+    def _try(self, values: Sequence[samples.Values], *, decoupled: bool) -> tuple[tuple[_Tried, ...], str]:
+        """The samples with their outputs, none where the pipeline cannot be built; and the first error."""
+        outcome = self._observe(values, decoupled=decoupled)
+        tried = tuple(
+            _Tried(sample, seen.outputs) for sample, seen in zip(values, outcome.samples, strict=False)
+        )
+        refusals = (sample.error for sample in outcome.samples if sample.error)
+        return tried, outcome.error or next(refusals, "")
 
     def _given(self, inputs: Sequence[Input]) -> list[samples.Values]:
         files = [
@@ -250,24 +266,20 @@ class _Compilation:
             return twin.Outcome(error=f"the trial on the CPU {ended.how}")
 
     def _publish(
-        self, trial: _Trial, inputs: Sequence[Input], outputs: Sequence[Tensor]
+        self, tried: Sequence[_Tried], inputs: Sequence[Input], outputs: Sequence[Tensor]
     ) -> tuple[SampleRequest, ...]:
-        """Samples that are known to fit what is published, as requests with their files under out/samples."""
-        requests = []
-        for number, values in enumerate(trial.values):
-            seen = trial.finding.samples[number] if number < len(trial.finding.samples) else ()
-            size = sum(value.nbytes for value in values.values())
-            if size > PUBLISHED_SAMPLE_BYTES or not all(map(fits, seen, outputs)):
-                continue
-            requests.append(
-                SampleRequest(
-                    inputs=tuple(
-                        self._sample_tensor(values, entry, f"{number}-{index}.bin")
-                        for index, entry in enumerate(inputs)
-                    )
+        """Samples that fit what is published, as requests with their files under out/samples."""
+        return tuple(
+            SampleRequest(
+                inputs=tuple(
+                    self._sample_tensor(sample.values, entry, f"{number}-{index}.bin")
+                    for index, entry in enumerate(inputs)
                 )
             )
-        return tuple(requests)
+            for number, sample in enumerate(tried)
+            if sum(value.nbytes for value in sample.values.values()) <= PUBLISHED_SAMPLE_BYTES
+            and all(map(fits, sample.outputs, outputs))
+        )
 
     def _sample_tensor(self, values: samples.Values, entry: Input, file: str) -> SampleTensor:
         folder = self.work / "out" / "samples"
@@ -279,7 +291,7 @@ class _Compilation:
         )
 
     def _provenance(
-        self, report: author.Report, pipeline: SerializedPipeline, trial: _Trial, *, size: int
+        self, report: author.Report, pipeline: SerializedPipeline, finding: Finding, *, size: int
     ) -> dict[str, Any]:
         # With Autoserialize the server runs the file, and a file that names a device needs that device.
         device = report.own_device if self._autoserialize else None
@@ -291,7 +303,7 @@ class _Compilation:
             "size": size,
             "gpu_operators": pipeline.gpu or device is not None,
             "operators": [f"{operator.schema} {operator.device}" for operator in pipeline.operators],
-            "cpu_trial": trial.finding.why_not or f"{len(trial.finding.samples)} samples",
+            "cpu_trial": finding.why_not or f"{len(finding.samples)} samples",
         }
 
 
@@ -305,17 +317,17 @@ def _model_io(
     outputs: Sequence[Tensor],
     *,
     limit: int,
-    decoupled: bool,
 ) -> ModelIO:
-    """The backend's view: without batching the batch axis is part of every shape (dali_backend config_tools)."""
+    """The backend's view: without batching every shape begins with the batch axis (config_tools.cc)."""
     alone = {entry.name for entry in pipeline.inputs if not entry.is_external_source}
-    lead = {
-        name: () if limit else (1,) if name in alone else (-1,) for name in (entry.name for entry in inputs)
-    }
+
+    def lead(name: str) -> tuple[int, ...]:
+        return () if limit else (1,) if name in alone else (-1,)
+
     return ModelIO(
         batchable=limit > 0,
         inputs=tuple(
-            Tensor(name=entry.name, data_type=entry.data_type, shape=(*lead[entry.name], *entry.shape))
+            Tensor(name=entry.name, data_type=entry.data_type, shape=(*lead(entry.name), *entry.shape))
             for entry in inputs
         ),
         outputs=tuple(
@@ -323,5 +335,5 @@ def _model_io(
             for tensor in outputs
         ),
         max_batch_size=limit,
-        decoupled=decoupled,
+        decoupled=pipeline.decoupled,
     )

@@ -24,6 +24,7 @@ class Input:
     dims: tuple[int, ...] | None
     family: str = ""
     sequence_length: int | None = None
+    pads_last_sequence: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -110,5 +111,6 @@ def _input(
         ndim=ndim,
         dims=dims if dims and len(dims) == ndim else None,
         family=decoder.family if decoder and data_type == ENCODED and ndim == 1 else "",
-        sequence_length=decoder.sequence_length if decoder else None,
+        sequence_length=operator.sequence_length,
+        pads_last_sequence=operator.pads_last_sequence,
     )

@@ -78,8 +78,8 @@ def _names(outputs: Sequence[Output], entries: Sequence[Mapping[str, Any]]) -> l
 
 
 def fits(observed: Observed, tensor: Tensor) -> bool:
-    """Whether every shape seen agrees with the tensor's."""
-    return all(
+    """Whether every shape seen agrees with the tensor's, and Triton can pass the responses on."""
+    return not observed.uneven and all(
         len(shape) == len(tensor.shape)
         and all(size in (-1, seen) for size, seen in zip(tensor.shape, shape, strict=True))
         for shape in observed.shapes

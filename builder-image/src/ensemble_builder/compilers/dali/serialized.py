@@ -106,6 +106,11 @@ class SerializedPipeline:
     def inputs(self) -> tuple[Operator, ...]:
         return tuple(operator for operator in self.operators if operator.is_input)
 
+    @property
+    def decoupled(self) -> bool:
+        """One request has several responses: an operator of fn.inputs takes it apart."""
+        return any(not operator.is_external_source for operator in self.inputs)
+
     def decoder_of(self, tensor: str) -> Operator | None:
         """The decoder that `tensor` reaches unchanged, if one does."""
         for operator in self.operators:
@@ -163,7 +168,7 @@ def _operator(message: Any) -> Operator:
         schema=message.name,
         name=message.inst_name,
         device=_first(arguments, "device", "strings") or "cpu",
-        named=not message.inst_name.startswith("__") if kept is None else bool(kept),
+        named=kept is not False and not message.inst_name.startswith("__"),
         inputs=tuple(edge.name for edge in message.input),
         outputs=tuple(edge.name for edge in message.output),
         dtype=NO_TYPE if dtype is None else dtype,

@@ -8,12 +8,14 @@ operators are native code, and odd input may end the process.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ensemble_builder.compilers.dali.serialized import SOURCE_NAME
 from ensembles_api.contract import Document
 
 MAX_ROUNDS = 256
@@ -29,10 +31,14 @@ class Job(Document):
 
 
 class Observed(Document):
-    """One output of one sample: DALI's type number, and every shape seen (without batch axis)."""
+    """One output of one sample: DALI's type number, and every shape seen (without batch axis).
+
+    `uneven`: a response held different shapes, which Triton cannot pass on.
+    """
 
     dtype: int
     shapes: tuple[tuple[int, ...], ...]
+    uneven: bool = False
 
 
 class SampleOutcome(Document):
@@ -86,7 +92,11 @@ def _run(job: Job, files: dict[str, str]) -> SampleOutcome:
         rounds.append(outputs)
     return SampleOutcome(
         outputs=tuple(
-            Observed(dtype=int(outputs[0].dtype), shapes=tuple(sorted(_shapes(outputs))))
+            Observed(
+                dtype=int(outputs[0].dtype),
+                shapes=tuple(sorted(set().union(*map(_shapes, outputs)))),
+                uneven=any(len(_shapes(output)) > 1 for output in outputs),
+            )
             for outputs in zip(*rounds, strict=True)
         )
     )
@@ -100,12 +110,22 @@ def _next(pipeline: Any) -> Any:
         return None
 
 
-def _shapes(outputs: tuple[Any, ...]) -> set[tuple[int, ...]]:
-    return {tuple(int(size) for size in shape) for output in outputs for shape in output.shape()}
+def _shapes(output: Any) -> set[tuple[int, ...]]:
+    return {tuple(int(size) for size in shape) for shape in output.shape()}
+
+
+_OPERATOR = re.compile(r"Error in \w+ operator `([^`]+)`")
+_LINE = re.compile(rf'File "{re.escape(SOURCE_NAME)}", line (\d+), in \S+\s+(.+)')
+_GIST = re.compile(r"encountered:\s+(.*?)(?:\s+C\+\+ context:|\s+Current pipeline object|\Z)", re.DOTALL)
 
 
 def _text(error: Exception) -> str:
-    return " ".join(str(error).split())[:1500]
+    """DALI's error without its frame: `line 9 `…`: operator: what happened`."""
+    text = str(error)
+    lines, operator, gist = _LINE.findall(text), _OPERATOR.search(text), _GIST.search(text)
+    where = f"line {lines[-1][0]} `{lines[-1][1].strip()}`: " if lines else ""
+    who = f"{operator[1]}: " if operator else ""
+    return where + who + " ".join((gist[1] if gist else text).split())[:600]
 
 
 if __name__ == "__main__":
