@@ -249,7 +249,10 @@ class Runtime:
     async def _every(self, seconds: float, call: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(seconds)
-            await call()
+            try:
+                await call()
+            except Exception:  # a check that cannot be made must not end the work
+                _log.exception("background check crashed")
 
     async def _check_watches(self) -> None:
         newest = await asyncio.to_thread(self._watchdog.compare)

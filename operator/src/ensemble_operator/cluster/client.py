@@ -92,8 +92,9 @@ class KubernetesApi:
         items: list[Object] = []
         while True:
             answer = self._request("GET", kind.path(namespace), query=query, accept=accept)
-            # Items of a list come without their type.
-            items += [{**item, "apiVersion": kind.api_version, "kind": kind.name} for item in answer["items"]]
+            # Items of a list come without their type; an empty list of metadata comes as null.
+            found = answer["items"] or ()
+            items += [{**item, "apiVersion": kind.api_version, "kind": kind.name} for item in found]
             if not (following := answer["metadata"].get("continue")):
                 return Listing(tuple(items), answer["metadata"].get("resourceVersion", ""))
             query["continue"] = following
