@@ -98,9 +98,9 @@ def cluster(kubeconfig: str) -> Iterator[Cluster]:
             "PATCH", path, body=body, content_type="application/apply-patch+yaml",
             query={"fieldManager": "tests"},
         )  # fmt: skip
-    for path, body in CLUSTER_SCOPED.items():
+    for path, thing in CLUSTER_SCOPED.items():
         api._request(
-            "PATCH", f"{path}/{body['metadata']['name']}", body=body,
+            "PATCH", f"{path}/{thing['metadata']['name']}", body=thing,
             content_type="application/apply-patch+yaml", query={"fieldManager": "tests"},
         )  # fmt: skip
     yield Cluster(api, namespace, owner["metadata"]["uid"])
