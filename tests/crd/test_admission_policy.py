@@ -51,7 +51,9 @@ SECRETS: dict[str, dict[str, Any]] = {
     "models[].python.environment.secretName": with_model(python={"source": SOURCE, "environment": foreign()}),
     "models[].dali.samples[].inputs[].source.secretName": with_model(dali=in_dali_sample()),
     "models[].labels[].source.secretName": with_model(**ONNX, labels=[{"output": "o", "source": foreign()}]),
-    "models[].extraFiles[].source.secretName": with_model(**ONNX, extraFiles=[{"path": "f", "source": foreign()}]),
+    "models[].extraFiles[].source.secretName": with_model(
+        **ONNX, extraFiles=[{"path": "f", "source": foreign()}]
+    ),
     **{
         f"models[].versions[].{kind}.source.secretName": with_model(
             versions=[{"version": 1, kind: {"source": foreign()}}]
@@ -104,7 +106,7 @@ def policy(api: Any, helm: str) -> Iterator[None]:
         "--set", f"admissionPolicy.enabled=true,watchNamespaces={{{api.namespace}}}",
         "--show-only", "templates/admissionpolicy.yaml",
     ]  # fmt: skip
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     plurals = {
         "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
         "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
@@ -126,7 +128,9 @@ def policy(api: Any, helm: str) -> Iterator[None]:
 
 def _no_type_errors(api: Any, path: str) -> None:
     """The controller that checks types may not run; what it found must be nothing."""
-    warnings = api.call("GET", path).body.get("status", {}).get("typeChecking", {}).get("expressionWarnings", [])
+    warnings = (
+        api.call("GET", path).body.get("status", {}).get("typeChecking", {}).get("expressionWarnings", [])
+    )
     assert warnings == []
 
 
@@ -146,7 +150,9 @@ def _user_with(api: Any, name: str, *, secrets: list[str], accounts: list[str] |
     ]
     for resource, names in (("secrets", secrets), ("serviceaccounts", accounts or [])):
         if names:
-            rules.append({"apiGroups": [""], "resources": [resource], "resourceNames": names, "verbs": ["use"]})
+            rules.append(
+                {"apiGroups": [""], "resources": [resource], "resourceNames": names, "verbs": ["use"]}
+            )
     role = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
@@ -213,7 +219,9 @@ def test_the_verb_use_is_enough(trusted: Any, place: str) -> None:
 def many_secrets(count: int) -> dict[str, Any]:
     """An ensemble that names `count` Secrets, each of them twice, and two service accounts."""
     sources = [foreign(secretName=f"secret-{index}") for index in range(1, count)] * 2
-    models = [{"name": f"m{index}", "onnxruntime": {"source": source}} for index, source in enumerate(sources)]
+    models = [
+        {"name": f"m{index}", "onnxruntime": {"source": source}} for index, source in enumerate(sources)
+    ]
     return {
         "storage": {"uri": "s3://m/store", "secretName": "secret-0"},
         "models": models,
@@ -248,9 +256,9 @@ def test_an_update_is_asked_the_same(user: Any, trusted: Any) -> None:
     assert trusted.create(document(SECRETS["storage.secretName"])).code == 201
     try:
         assert user.merge("policed", {"spec": {"storage": {"endpoint": "http://mine"}}}).code == 403
-        annotated = user.merge("policed", {"metadata": {"annotations": {"note": "metadata needs no Secrets"}}})
+        annotated = user.merge(
+            "policed", {"metadata": {"annotations": {"note": "metadata needs no Secrets"}}}
+        )
         assert annotated.code == 200, annotated.message
     finally:
         trusted.delete("policed")
-
-
