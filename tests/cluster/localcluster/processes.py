@@ -11,6 +11,9 @@ from pathlib import Path
 
 from localcluster.errors import ClusterError
 
+# Held for good: a Popen that is collected warns that its process still runs, and these shall.
+_started: list[subprocess.Popen[bytes]] = []
+
 
 @dataclass(frozen=True)
 class Record:
@@ -41,6 +44,7 @@ def start(
             env=dict(env),
             cwd=logs,
         )
+    _started.append(process)
     born = born_at(process.pid)
     if born is None:
         raise ClusterError(f"{name} ended at once; see {logs / name}.log")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from capi import Pipeline, Tensor
+from backends.dali.capi import Pipeline, Tensor
 
 TRITON_TYPES = {
     np.dtype(np.uint8): "TYPE_UINT8",

@@ -27,13 +27,12 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from backends.dali import cpu_twin, ioconfig
+from backends.dali.capi import Batch, DaliError, Pipeline, load_plugin
+
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-
-import cpu_twin  # noqa: E402 - beside this file
-import ioconfig  # noqa: E402
-from capi import Batch, DaliError, Pipeline, load_plugin  # noqa: E402
-
 _FALLBACK = "dali.py"
 
 
