@@ -33,7 +33,7 @@ class Document(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def canonical(self) -> bytes:
-        """Canonical JSON. Defaults are left out, so that a field added later changes no digest of old content."""
+        """Canonical JSON. Defaults are left out: a field added later changes no digest of old content."""
         document = self.model_dump(mode="json", exclude_defaults=True)
         if "contract" in type(self).model_fields:
             document["contract"] = CONTRACT
@@ -257,8 +257,8 @@ class VerificationCase(Document):
     model: str
     inputs: tuple[SampleTensor, ...] = ()
     guessed: bool = False
-    """Whether the model takes such inputs is not known (zeros for a free axis or a Python model): a refusal is
-    then a warning, not a failure."""
+    """Whether the model takes such inputs is not known (zeros for a free axis or a Python model): a refusal
+    is then a warning, not a failure."""
 
 
 class VerificationPlan(Document):
