@@ -94,9 +94,13 @@ def test_a_free_axis_shared_with_the_batching_model_is_no_batch_axis() -> None:
 
 
 def test_batches_where_the_user_insists() -> None:
-    config = built(NET, after("post", 4, out=(2,)), chain("e", "net", "post", maxBatchSize=16)).parsed["e"]
+    repository = built(NET, after("post", 4, out=(2,)), chain("e", "net", "post", maxBatchSize=16))
+    config = repository.parsed["e"]
     assert config.max_batch_size == 16
     assert shapes(config) == [[8], [2]]
+    (warning,) = repository.warnings
+    assert warning.startswith("spec.models[2].maxBatchSize: batches of more than 1 will fail")
+    assert not built(NET, after("post", 4, out=(2,)), chain("e", "net", "post", maxBatchSize=1)).warnings
 
 
 def test_a_fixed_first_axis_does_not_fit_a_batching_model() -> None:

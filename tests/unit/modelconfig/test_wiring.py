@@ -382,8 +382,15 @@ class TestDecoupled:
         miswired(
             fault,
             f"{E}.steps[1].inputs[1]",
-            "m comes through a decoupled model",
-            "j comes straight from a request",
+            "steps[1] (pair) reads both m, which comes through the decoupled steps[0] (many),",
+            "j, which comes straight from the request",
+        )
+
+    def test_nor_can_outputs(self) -> None:
+        items = (step("many", {"x": "i"}, {"y": "m"}), step("many", {"x": "i"}, {"y": "n"}))
+        fault = fault_of(self.MANY, steps("e", *items))
+        miswired(
+            fault, "spec.models[1].ensemble.steps[1].outputs[0]", "e returns both m, which", "(many), and n"
         )
 
     def test_nor_through_a_nested_ensemble(self) -> None:

@@ -44,14 +44,20 @@ def default_batch_size(graph: Graph, signatures: Mapping[str, Signature]) -> tup
     sizes = [signature.config.max_batch_size for signature in called if signature.batching]
     if not sizes:
         return 0, ""
-    for end in _ends(graph):
-        if end.batching is False and not _carries_batch(end, graph):
-            return 0, (
-                f"does not batch, because {end.step.label} takes or gives single items "
-                f"({end.written(full=False)} as "
-                f"{end.link.name}): give {end.step.model} a maxBatchSize, or state the ensemble's"
-            )
-    return min(sizes), ""
+    end = single_item_end(graph)
+    if end is None:
+        return min(sizes), ""
+    return 0, (
+        f"does not batch, because {end.step.label} takes or gives single items ({end.written(full=False)} as "
+        f"{end.link.name}): give {end.step.model} a maxBatchSize, or state the ensemble's"
+    )
+
+
+def single_item_end(graph: Graph) -> Endpoint | None:
+    """A tensor of a member that neither batches nor takes a batch axis of its own, or None."""
+    return next(
+        (end for end in _ends(graph) if end.batching is False and not _carries_batch(end, graph)), None
+    )
 
 
 def _ends(graph: Graph) -> Iterator[Endpoint]:

@@ -9,7 +9,12 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2 as pb
 
 from ensemble_builder.modelconfig.backends import ENSEMBLE
-from ensemble_builder.modelconfig.batching import check_batch_size, default_batch_size, ensemble_dims
+from ensemble_builder.modelconfig.batching import (
+    check_batch_size,
+    default_batch_size,
+    ensemble_dims,
+    single_item_end,
+)
 from ensemble_builder.modelconfig.chain import wiring_of_chain
 from ensemble_builder.modelconfig.declare import merge_tensors
 from ensemble_builder.modelconfig.errors import invalid_config, invalid_wiring, listed, nearest
@@ -18,7 +23,12 @@ from ensemble_builder.modelconfig.graph import Endpoint, Link, Signature, Wiring
 from ensemble_builder.modelconfig.members import Member
 from ensemble_builder.modelconfig.merge import overlay
 from ensemble_builder.modelconfig.tensors import written
-from ensemble_builder.modelconfig.wiring import Graph, check_wiring, missing_dali_outputs
+from ensemble_builder.modelconfig.wiring import (
+    Graph,
+    check_output_origins,
+    check_wiring,
+    missing_dali_outputs,
+)
 
 REFUSED = ("instance_group", "optimization", "model_warmup", "dynamic_batching", "sequence_batching")
 """ModelConfig fields that belong to the members: the server refuses them on an ensemble."""
@@ -164,7 +174,14 @@ def _state_batch_size(
     config.max_batch_size = int(own or 0) if spec is None else spec
     field = f"{member.field}.{'config.max_batch_size' if spec is None else 'maxBatchSize'}"
     check_batch_size(config.max_batch_size, member.name, graph.wiring, signatures, field)
-    return True, []
+    end = single_item_end(graph) if config.max_batch_size > 1 else None
+    if end is None:
+        return True, []
+    note = (
+        f"{field}: batches of more than 1 will fail, because {end.step.label} takes or gives single items "
+        f"({end.written(full=False)} as {end.link.name}): give {end.step.model} a maxBatchSize"
+    )
+    return True, [note]
 
 
 def _state_inputs(
@@ -200,6 +217,7 @@ def _state_outputs(
                 "config.output, and the server refuses unused tensors: drop this mapping, or add the "
                 "tensor there",
             )
+    check_output_origins(graph, names)
     ends = {tensor: produced[tensor] for tensor in names}
     base = [_message(pb.ModelOutput, tensor, writers, config) for tensor, writers in ends.items()]
     config.output.extend(merge_tensors(base, entries, field, make=pb.ModelOutput))

@@ -9,13 +9,19 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from ensemble_builder.modelconfig.batching import check_batch_size
 from ensemble_builder.modelconfig.errors import invalid_wiring
 from ensemble_builder.modelconfig.graph import Endpoint, Signature, wiring_of_config
-from ensemble_builder.modelconfig.wiring import Graph, check_wiring, missing_dali_outputs
+from ensemble_builder.modelconfig.wiring import (
+    Graph,
+    check_output_origins,
+    check_wiring,
+    missing_dali_outputs,
+)
 
 
 def check_given_ensemble(config: ModelConfig, field: str, signatures: Mapping[str, Signature]) -> Signature:
     """Raises FaultError (InvalidWiring), if the server would refuse the ensemble or fail all its requests."""
     wiring = wiring_of_config(config, field)
-    graph = check_wiring(wiring, signatures)
+    declared = {tensor.name for tensor in (*config.input, *config.output)}
+    graph = check_wiring(wiring, signatures, declared=declared)
     for step, output in missing_dali_outputs(wiring, signatures):
         raise invalid_wiring(
             f"{step.field}.output_map",
@@ -25,6 +31,7 @@ def check_given_ensemble(config: ModelConfig, field: str, signatures: Mapping[st
         )
     check_batch_size(config.max_batch_size, config.name, wiring, signatures, f"{field}.max_batch_size")
     _check_ends(config, field, graph)
+    check_output_origins(graph, [tensor.name for tensor in config.output])
     return Signature(config.name, config, versions=frozenset({1}), decoupled=graph.decoupled)
 
 
@@ -54,7 +61,8 @@ def _check_ends(config: ModelConfig, field: str, graph: Graph) -> None:
     for key, tensors in (("input", config.input), ("output", config.output)):
         for tensor in tensors:
             dims = tuple(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims)
-            ends = graph.consumers[tensor.name] if key == "input" else (graph.producers[tensor.name],)
+            writers = (graph.producers[tensor.name],) if key == "output" else ()
+            ends = (*writers, *graph.consumers.get(tensor.name, ()))
             for end in ends:
                 own = Endpoint(end.step, end.link, tensor.data_type, dims, config.max_batch_size > 0)
                 if not own.fits(end):

@@ -6,7 +6,7 @@ ValidateEnsembleSchedulingConfig), found before anything is built instead of whe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,8 +27,13 @@ class Graph:
     """Ensemble tensor -> the output that writes it."""
     consumers: Mapping[str, tuple[Endpoint, ...]]
     """Ensemble tensor -> the inputs that read it, in step order."""
-    decoupled: bool
-    """Some step answers a request any number of times, hence so does the ensemble."""
+    origins: Mapping[str, str]
+    """Ensemble tensor -> the decoupled step its responses come from; absent or empty: the request itself."""
+
+    @property
+    def decoupled(self) -> bool:
+        """Some step answers a request any number of times, hence so does the ensemble."""
+        return any(self.origins.values())
 
     @property
     def unfed(self) -> tuple[str, ...]:
@@ -41,8 +46,20 @@ class Graph:
         return tuple(tensor for tensor in self.producers if tensor not in self.consumers)
 
 
-def check_wiring(wiring: Wiring, signatures: Mapping[str, Signature]) -> Graph:
-    """Raises FaultError (InvalidWiring) naming step, model, tensor, what was expected and what was found."""
+def check_wiring(
+    wiring: Wiring, signatures: Mapping[str, Signature], *, declared: Collection[str] = ()
+) -> Graph:
+    """Checks a graph and says who writes and who reads each tensor.
+
+    Args:
+        wiring: the steps.
+        signatures: all models they may call, by name.
+        declared: tensors whose shapes a hand-written ensemble states. The server holds writer and readers of
+            these against the statement alone, which lets some through that disagree among themselves.
+
+    Raises:
+        FaultError: InvalidWiring naming step, model, tensor, what was expected and what was found.
+    """
     producers: dict[str, Endpoint] = {}
     consumers: dict[str, list[Endpoint]] = {}
     for step in wiring.steps:
@@ -57,9 +74,10 @@ def check_wiring(wiring: Wiring, signatures: Mapping[str, Signature]) -> Graph:
             producers[link.tensor] = endpoint
         _refuse_repeated(step)
     for tensor, readers in consumers.items():
-        _agree(tensor, producers.get(tensor), readers)
-    decoupled = _check_responses(_ordered(wiring, producers), signatures)
-    return Graph(wiring, producers, {tensor: tuple(ends) for tensor, ends in consumers.items()}, decoupled)
+        if tensor not in declared:
+            _agree(tensor, producers.get(tensor), readers)
+    origins = _check_responses(_ordered(wiring, producers), signatures)
+    return Graph(wiring, producers, {tensor: tuple(ends) for tensor, ends in consumers.items()}, origins)
 
 
 def find_model(step: StepLinks, signatures: Mapping[str, Signature], wiring: Wiring) -> Signature:
@@ -201,34 +219,42 @@ def _cycle(waiting: Sequence[StepLinks], producers: Mapping[str, Endpoint]) -> F
     )
 
 
-def _check_responses(order: Sequence[StepLinks], signatures: Mapping[str, Signature]) -> bool:
-    """A step may not join tensors of different decoupled models: their responses cannot be paired."""
-    origin: dict[str, str] = {}
-    decoupled = False
+def _check_responses(order: Sequence[StepLinks], signatures: Mapping[str, Signature]) -> dict[str, str]:
+    """Follows responses through the steps; one step may not join those of different decoupled models."""
+    origins: dict[str, str] = {}
     for step in order:
-        sources: dict[str, Link] = {}
-        for link in step.inputs:
-            sources.setdefault(origin.get(link.tensor, ""), link)
-        if len(sources) > 1:
-            links = list(sources.values())
-            raise invalid_wiring(
-                links[1].field,
-                f"{step.label}: {_origin(links[0], origin)} and {_origin(links[1], origin)}; a decoupled "
-                "model answers "
-                "any number of times, so that the server cannot pair them: pass the one through the "
-                "decoupled model",
-            )
-        source = next(iter(sources), "")
+        source = _one_origin(f"{step.label} reads", step.inputs, origins)
         if signatures[step.model].decoupled:
-            source, decoupled = step.field, True
-        origin.update({link.tensor: source for link in step.outputs})
-    return decoupled
+            source = step.label
+        origins.update({link.tensor: source for link in step.outputs})
+    return origins
 
 
-def _origin(link: Link, origin: Mapping[str, str]) -> str:
-    source = origin.get(link.tensor, "")
-    way = f"through a decoupled model ({source})" if source else "straight from a request"
-    return f"{link.tensor} comes {way}"
+def check_output_origins(graph: Graph, outputs: Sequence[str]) -> None:
+    """The ensemble's outputs, too, must belong to one and the same request or decoupled response."""
+    links = [graph.producers[tensor].link for tensor in outputs]
+    _one_origin(f"{graph.wiring.ensemble} returns", links, graph.origins)
+
+
+def _one_origin(who: str, links: Sequence[Link], origins: Mapping[str, str]) -> str:
+    sources: dict[str, Link] = {}
+    for link in links:
+        sources.setdefault(origins.get(link.tensor, ""), link)
+    if len(sources) > 1:
+        first, second = list(sources.items())[:2]
+        raise invalid_wiring(
+            second[1].field,
+            f"{who} both {_told_origin(*first)} and {_told_origin(*second)}; a decoupled model answers any "
+            "number "
+            "of times, so that the server cannot pair the two: pass the one through the decoupled model as "
+            "well",
+        )
+    return next(iter(sources), "")
+
+
+def _told_origin(source: str, link: Link) -> str:
+    way = f"comes through the decoupled {source}" if source else "comes straight from the request"
+    return f"{link.tensor}, which {way},"
 
 
 def missing_dali_outputs(
