@@ -1,10 +1,11 @@
-"""What the end-to-end tests stand on: a whole cluster with the chart installed, and a namespace for each test."""
+"""What the end-to-end tests stand on: a cluster with the chart installed, and a namespace for each test."""
 
 from __future__ import annotations
 
 import re
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from mypy_boto3_s3 import S3Client
@@ -33,7 +34,9 @@ def operator(cluster: None) -> None:
         *("--values", str(live.ROOT / "tests/e2e/values.yaml")),
     )
     live.kubectl("-n", "ensemble-operator", "rollout", "restart", "deployment/ensemble-operator")
-    live.kubectl("-n", "ensemble-operator", "rollout", "status", "deployment/ensemble-operator", "--timeout=120s")
+    live.kubectl(
+        "-n", "ensemble-operator", "rollout", "status", "deployment/ensemble-operator", "--timeout=120s"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -41,17 +44,33 @@ def s3(cluster: None) -> S3Client:
     return live.s3_client()
 
 
+@pytest.fixture(scope="session")
+def make_namespace(operator: None, s3: S3Client) -> live.NamespaceFactory:
+    """Make a namespace: restricted Pod Security, the storage's Secret; gone after the with block."""
+
+    @contextmanager
+    def make(purpose: str) -> Iterator[live.Namespace]:
+        name = f"{purpose}-{uuid.uuid4().hex[:5]}"
+        live.kubectl("create", "namespace", name)
+        live.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+        space = live.Namespace(name, s3)
+        space.kubectl(
+            *("create", "secret", "generic", "model-storage"),
+            f"--from-literal=AWS_ACCESS_KEY_ID={live.KEYS[0]}",
+            f"--from-literal=AWS_SECRET_ACCESS_KEY={live.KEYS[1]}",
+        )
+        try:
+            yield space
+        finally:
+            live.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+    return make
+
+
 @pytest.fixture
-def namespace(request: pytest.FixtureRequest, operator: None, s3: S3Client) -> Iterator[live.Namespace]:
-    """A fresh namespace under the restricted Pod Security Standard, with the storage's Secret."""
-    short = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:30].rstrip("-")
-    name = f"{short}-{uuid.uuid4().hex[:5]}"
-    live.kubectl("create", "namespace", name)
-    live.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-    space = live.Namespace(name, s3)
-    space.kubectl(
-        *("create", "secret", "generic", "model-storage"),
-        *(f"--from-literal=AWS_ACCESS_KEY_ID={live.KEYS[0]}", f"--from-literal=AWS_SECRET_ACCESS_KEY={live.KEYS[1]}"),
-    )
-    yield space
-    live.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+def namespace(
+    request: pytest.FixtureRequest, make_namespace: live.NamespaceFactory
+) -> Iterator[live.Namespace]:
+    purpose = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower().removeprefix("test_"))
+    with make_namespace(purpose[:30].strip("-")) as space:
+        yield space

@@ -7,7 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -63,7 +63,11 @@ def get(*arguments: str) -> dict[str, Any]:
 
 
 def eventually(
-    look: Callable[[], T | None], *, seconds: float = 120, every: float = 0.5, what: Callable[[], str] | str = ""
+    look: Callable[[], T | None],
+    *,
+    seconds: float = 120,
+    every: float = 0.5,
+    what: Callable[[], str] | str = "",
 ) -> T:
     """What `look` returns once it is neither None nor False.
 
@@ -118,8 +122,12 @@ class Namespace:
         return f"s3://{BUCKET}/{self.name}/{path}"
 
     def objects(self, prefix: str = "") -> list[str]:
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{self.name}/{prefix}")
-        return [entry["Key"].removeprefix(f"{self.name}/") for page in pages for entry in page.get("Contents", [])]
+        pages = self.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=BUCKET, Prefix=f"{self.name}/{prefix}"
+        )
+        return [
+            entry["Key"].removeprefix(f"{self.name}/") for page in pages for entry in page.get("Contents", [])
+        ]
 
     def kubectl(self, *arguments: str, text: str | None = None, check: bool = True) -> str:
         return kubectl("-n", self.name, *arguments, text=text, check=check)
@@ -134,7 +142,12 @@ class Namespace:
 
     def apply(self, name: str, models: list[dict[str, Any]], **spec: Any) -> Ensemble:
         """Apply an InferenceEnsemble whose storage is this namespace's."""
-        storage = {"uri": self.store, "endpoint": S3_SERVICE, "secretName": "model-storage", **spec.pop("storage", {})}
+        storage = {
+            "uri": self.store,
+            "endpoint": S3_SERVICE,
+            "secretName": "model-storage",
+            **spec.pop("storage", {}),
+        }
         document = {
             "apiVersion": "ensembles.dev/v1alpha1",
             "kind": "InferenceEnsemble",
@@ -143,6 +156,9 @@ class Namespace:
         }
         self.kubectl("apply", "-f", "-", text=yaml.safe_dump(document))
         return Ensemble(self, name)
+
+
+NamespaceFactory = Callable[[str], AbstractContextManager[Namespace]]
 
 
 @dataclass(frozen=True)

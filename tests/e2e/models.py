@@ -6,11 +6,12 @@ import onnx
 from onnx import TensorProto, helper
 
 
-def affine_onnx(*, scale: float = 2.0, width: int = 4) -> bytes:
-    """Y = X * scale for FP32[-1, width]: batches, and its answers tell which model gave them."""
-    x = helper.make_tensor_value_info("X", TensorProto.FLOAT, ["N", width])
-    y = helper.make_tensor_value_info("Y", TensorProto.FLOAT, ["N", width])
-    factor = helper.make_tensor("scale", TensorProto.FLOAT, [1], [scale])
+def affine_onnx(*, scale: float = 2.0, width: int = 4, kind: str = "float") -> bytes:
+    """Y = X * scale for [-1, width] of float or int32: its answers tell which model gave them."""
+    dtype = {"float": TensorProto.FLOAT, "int32": TensorProto.INT32}[kind]
+    x = helper.make_tensor_value_info("X", dtype, ["N", width])
+    y = helper.make_tensor_value_info("Y", dtype, ["N", width])
+    factor = helper.make_tensor("scale", dtype, [1], [scale if kind == "float" else int(scale)])
     graph = helper.make_graph([helper.make_node("Mul", ["X", "scale"], ["Y"])], "affine", [x], [y], [factor])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)

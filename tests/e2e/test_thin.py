@@ -20,4 +20,6 @@ def test_one_onnx_model_from_apply_to_answer(namespace: live.Namespace) -> None:
         answer = ensemble.infer("double", {"X": data}, protocol=protocol)
         np.testing.assert_array_equal(answer["Y"], data * 2)
     manifest = [key for key in namespace.objects() if key.endswith("/manifest.json")]
-    assert manifest == [f"store/ensembles/{namespace.name}/double/revisions/{ensemble.status['revision']}/manifest.json"]
+    assert manifest == [
+        f"store/ensembles/{namespace.name}/double/revisions/{ensemble.status['revision']}/manifest.json"
+    ]

@@ -78,6 +78,7 @@ class Reason(str, Enum):
     JOB_FAILED = "JobFailed"
     POD_LOST = "PodLost"
     API_UNAVAILABLE = "ApiUnavailable"
+    SERVERS_NOT_READY = "ServersNotReady"
     # waiting
     QUOTA_EXCEEDED = "QuotaExceeded"
     WAITING_FOR_GPU = "WaitingForGPU"
@@ -137,6 +138,7 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.JOB_FAILED, _W, "A Job ended without a result.", "Retried; read the Job's log."),
         ReasonInfo(Reason.POD_LOST, _W, "A Job's pod vanished or was evicted.", "Retried."),
         ReasonInfo(Reason.API_UNAVAILABLE, _W, "The Kubernetes API refused or failed.", "Retried."),
+        ReasonInfo(Reason.SERVERS_NOT_READY, _W, "The new servers were not ready in time to be verified.", "Retried; see the pods, or raise spec.rollout.verifySeconds."),
         ReasonInfo(Reason.QUOTA_EXCEEDED, _Q, "A ResourceQuota leaves no room for the pod.", "Raise the quota or lower the requests."),
         ReasonInfo(Reason.WAITING_FOR_GPU, _Q, "No matching GPU is free.", "Free one, or add a node."),
         ReasonInfo(Reason.UNSCHEDULABLE, _Q, "No node fits the pod.", "Add a node, or lower requests and selectors."),

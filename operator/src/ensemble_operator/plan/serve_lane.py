@@ -159,7 +159,7 @@ def _missing(stage: Stage, data: RolloutData) -> list[Action]:
     if not any(service.name == name for service in observation.services):
         actions.append(Create(rollout_service(owner=owner, rollout=stage.hash)))
     if stage.replicas:
-        check = verification(observation, stage.config, data, stage.hash)
+        check = verification(observation, stage.config, data, stage.hash, replicas=stage.replicas)
         if check.create is not None:
             actions.append(Create(check.create))
     return actions
@@ -172,7 +172,7 @@ def _watch(stage: Stage, rollout: RolloutSeen) -> ServeOutcome:
     trouble = pods_trouble(observation, stage.hash)
     if trouble is not None and trouble.nature is Nature.USER:
         return _mark_failed(stage, rollout, trouble)
-    check = verification(observation, stage.config, rollout.data, stage.hash)
+    check = verification(observation, stage.config, rollout.data, stage.hash, replicas=stage.replicas)
     if check.failed is not None and check.failed.nature is Nature.USER:
         return _mark_failed(stage, rollout, check.failed)
     ready = ready_everywhere(observation, stage.hash, len(rollout.data.targets), stage.replicas)

@@ -24,9 +24,28 @@ class Verification:
     """The Job to create now: the first, or the next attempt."""
 
 
+@dataclass(frozen=True)
+class _Asked:
+    observation: Observation
+    config: OperatorConfig
+    data: RolloutData
+    replicas: int
+
+    def job(self, *, attempt: int, trouble: Trouble | None = None) -> dict[str, Any]:
+        return verify_job(
+            owner=owner_of(self.observation),
+            data=self.data,
+            config=self.config,
+            attempt=attempt,
+            first_failure=trouble.since if trouble else None,
+            replicas=self.replicas,
+        )
+
+
 def verification(
-    observation: Observation, config: OperatorConfig, data: RolloutData, rollout: str
+    observation: Observation, config: OperatorConfig, data: RolloutData, rollout: str, *, replicas: int
 ) -> Verification:
+    asked = _Asked(observation, config, data, replicas)
     jobs = [
         job
         for job in observation.jobs
@@ -36,37 +55,17 @@ def verification(
     ]
     newest = max(jobs, key=attempt_of, default=None)
     if newest is None:
-        return Verification(create=_job(observation, config, data, attempt=1))
+        return Verification(create=asked.job(attempt=1))
     verdict = judge(newest, now=observation.now)
     if isinstance(verdict, Succeeded):
         return Verification(succeeded=True)
     if isinstance(verdict, Running):
         return Verification(wait=verdict.wait)
-    return _failed(observation, config, data, attempt_of(newest), verdict)
+    return _failed(asked, attempt_of(newest), verdict)
 
 
-def _failed(
-    observation: Observation, config: OperatorConfig, data: RolloutData, attempt: int, verdict: Failed
-) -> Verification:
+def _failed(asked: _Asked, attempt: int, verdict: Failed) -> Verification:
     trouble = verdict.trouble
-    if trouble.retry_at is not None and trouble.retry_at <= observation.now:
-        again = _job(observation, config, data, attempt=attempt + 1, trouble=trouble)
-        return Verification(failed=trouble, create=again)
+    if trouble.retry_at is not None and trouble.retry_at <= asked.observation.now:
+        return Verification(failed=trouble, create=asked.job(attempt=attempt + 1, trouble=trouble))
     return Verification(failed=trouble)
-
-
-def _job(
-    observation: Observation,
-    config: OperatorConfig,
-    data: RolloutData,
-    *,
-    attempt: int,
-    trouble: Trouble | None = None,
-) -> dict[str, Any]:
-    return verify_job(
-        owner=owner_of(observation),
-        data=data,
-        config=config,
-        attempt=attempt,
-        first_failure=trouble.since if trouble else None,
-    )

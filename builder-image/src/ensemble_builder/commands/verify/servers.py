@@ -15,7 +15,7 @@ from ensemble_builder.faults import FaultError
 from ensembles_api.contract import Fault
 from ensembles_api.reasons import Reason
 
-PAUSE = 1.0
+PAUSE = 0.25
 CALL_SECONDS = 10.0
 
 
@@ -49,7 +49,7 @@ def wait_for_servers(host: str, port: int, *, replicas: int, deadline: Deadline)
     """Addresses of at least `replicas` servers, all ready.
 
     Raises:
-        FaultError: VerificationFailed, saying how many were there and what the others said.
+        FaultError: ServersNotReady, saying how many were there and what the others said.
     """
     said = ""
     while True:
@@ -64,7 +64,8 @@ def wait_for_servers(host: str, port: int, *, replicas: int, deadline: Deadline)
             say(state)
             said = state
         if not deadline.left:
-            raise failed(f"{state}: see the servers' logs")
+            message = f"{state}: see the servers' logs"
+            raise FaultError(Fault(code=Reason.SERVERS_NOT_READY, message=message))
         time.sleep(min(PAUSE, deadline.left))
 
 
