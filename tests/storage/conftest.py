@@ -13,6 +13,7 @@ from ensembles_api.contract import StorageLocation
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 from s3server import KEYS, QUICK, Server, versitygw
+from workbench import Workbench
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +35,10 @@ def location(server: Server, request: pytest.FixtureRequest) -> StorageLocation:
 @pytest.fixture
 def store(location: StorageLocation) -> Store:
     return Store(location, environ=KEYS, patience=QUICK)
+
+
+@pytest.fixture
+def bench(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workbench:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    return Workbench(store, tmp_path)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -30,6 +32,9 @@ Command = Callable[[argparse.Namespace], Result]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    # A container's first process ignores SIGTERM otherwise. Nothing needs tidying: every command may be
+    # killed at any point and run again.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
     options = _parser().parse_args(arguments)
     if options.command == "compile":
         return _compile(options.work)

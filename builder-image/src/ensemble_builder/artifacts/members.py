@@ -83,7 +83,7 @@ def _file_versions(index: int, model: Model, folder: ModelFolder) -> Iterator[Ve
 
 
 def _text(folder: ModelFolder, known: Knowledge) -> str | None:
-    return known.texts[folder.given_config.sha256] if folder.given_config else None
+    return known.texts.get(folder.given_config.sha256) if folder.given_config else None
 
 
 def _record(lock: Lock, known: Knowledge, version: Version, target: str) -> ArtifactRecord | None:
@@ -94,8 +94,17 @@ def _record(lock: Lock, known: Knowledge, version: Version, target: str) -> Arti
 def _io(lock: Lock, known: Knowledge, version: Version, target: str) -> ModelIO | None:
     if version.kind == "onnxruntime":
         return known.onnx[version.source_field].io
-    record = _record(lock, known, version, target)
-    return record.io if record else None
+    if record := _record(lock, known, version, target):
+        return record.io
+    if version.kind == "tensorrt":
+        return _expected(known.onnx[version.source_field].io)
+    return None
+
+
+def _expected(io: ModelIO) -> ModelIO | None:
+    """What an engine will look like, for early checks; None where older parsers turn INT64 into INT32."""
+    wide = any(tensor.data_type == "TYPE_INT64" for tensor in (*io.inputs, *io.outputs))
+    return None if wide else io
 
 
 def _hand_written(lock: Lock, known: Knowledge) -> Iterator[Placed]:

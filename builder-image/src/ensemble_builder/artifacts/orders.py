@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 from ensemble_builder.artifacts.keys import artifact_key
-from ensemble_builder.artifacts.placement import onnx_files
+from ensemble_builder.artifacts.placement import external_files, onnx_main
 from ensemble_builder.artifacts.sources import Locked, Version, versions
-from ensembles_api.contract import BuildKind, BuildOrder, Request
+from ensembles_api.contract import BuildKind, BuildOrder, LockedFile, Request
 from ensembles_api.spec import Dali, TensorRT
 
+ExternalData = Mapping[str, Sequence[str]]
 Revisions = Mapping[BuildKind, int]
 """Compiler -> its revision, raised when the same order would give something else."""
 
 
-def orders(request: Request, locked: Locked, revisions: Revisions) -> tuple[BuildOrder, ...]:
-    """One order per pipeline, one per engine and target."""
+def orders(
+    request: Request, locked: Locked, *, external_data: ExternalData, revisions: Revisions
+) -> tuple[BuildOrder, ...]:
+    """One order per pipeline, one per engine and target.
+
+    Args:
+        request: what the resource asks for.
+        locked: its sources by field.
+        external_data: source field -> paths of an ONNX file's external data.
+        revisions: of the compilers.
+    """
     found: list[BuildOrder] = []
     for version in versions(request):
         match version.definition:
             case Dali() as dali:
                 found.append(_dali_order(request, version, dali, locked, revisions["dali"]))
             case TensorRT() as tensorrt:
-                found.extend(_tensorrt_orders(request, version, tensorrt, locked, revisions["tensorrt"]))
+                source = locked[version.source_field]
+                external = external_files(version, source, external_data.get(version.source_field, ()))
+                main = onnx_main(version, source).model_copy(update={"path": "model.onnx"})
+                found.extend(
+                    _tensorrt_orders(request, version, tensorrt, (main, *external), revisions["tensorrt"])
+                )
             case _:
                 continue
     return tuple(found)
@@ -69,10 +84,9 @@ def _dali_order(request: Request, version: Version, dali: Dali, locked: Locked, 
 
 
 def _tensorrt_orders(
-    request: Request, version: Version, tensorrt: TensorRT, locked: Locked, revision: int
+    request: Request, version: Version, tensorrt: TensorRT, inputs: tuple[LockedFile, ...], revision: int
 ) -> Iterator[BuildOrder]:
     model = version.model
-    inputs = onnx_files(version, locked[version.source_field])
     parameters = {
         "precision": tensorrt.precision.value,
         "max_batch_size": model.max_batch_size,

@@ -81,35 +81,25 @@ def onnx_main(version: Version, source: LockedSource) -> LockedFile:
     )
 
 
-def onnx_files(version: Version, source: LockedSource) -> tuple[LockedFile, ...]:
-    """The .onnx file as model.onnx, and the files beside and below it where a folder was given."""
-    main = onnx_main(version, source)
-    renamed = main.model_copy(update={"path": "model.onnx"})
-    if not is_folder(version.source):
-        return (renamed,)
-    base = PurePosixPath(main.path).parent
-    beside = [
-        file.model_copy(update={"path": str(PurePosixPath(file.path).relative_to(base))})
-        for file in source.files
-        if file is not main and PurePosixPath(file.path).is_relative_to(base)
-    ]
-    return (renamed, *beside)
-
-
 def external_files(
     version: Version, source: LockedSource, external_data: Sequence[str]
 ) -> tuple[LockedFile, ...]:
-    """The files in which an ONNX graph says its weights lie.
+    """The files in which an ONNX graph says its weights lie; paths are relative to the .onnx file.
 
     Raises:
         FaultError: InvalidModel where one is not in the source.
     """
     if not external_data:
         return ()
-    present = {file.path: file for file in onnx_files(version, source)[1:]}
+    base = PurePosixPath(onnx_main(version, source).path).parent
+    present = {
+        str(PurePosixPath(file.path).relative_to(base)): file
+        for file in (source.files if is_folder(version.source) else ())
+        if PurePosixPath(file.path).is_relative_to(base)
+    }
     missing = [path for path in external_data if path not in present]
     if not missing:
-        return tuple(present[path] for path in external_data)
+        return tuple(present[path].model_copy(update={"path": path}) for path in external_data)
     if not is_folder(version.source):
         cure = "put it beside the .onnx file and give the folder: a uri ending in /"
     else:
@@ -218,7 +208,7 @@ def _as_is(
     given = None if single else files.pop(CONFIG, None)
     if any("/" in path and _is_version(path.split("/", 1)[0]) for path in files):
         return files, given
-    top = TOP_NAMES | _named_files(texts[given.sha256] if given else "")
+    top = TOP_NAMES | _named_files(texts.get(given.sha256, "") if given else "")
     placed = {}
     for path, file in files.items():
         stays = not single and (path in top or path.split("/", 1)[0] in TOP_FOLDERS)

@@ -48,7 +48,9 @@ def run(
     onnx = onnx_facts(store, request, sources)
     known = Knowledge(onnx=onnx, texts=config_texts(store, sources))
     if lock is None:
-        lock = Lock(request=request, sources=sources, builds=orders(request, by_field(sources), REVISIONS))
+        external = {at: facts.external_data for at, facts in onnx.items()}
+        builds = orders(request, by_field(sources), external_data=external, revisions=REVISIONS)
+        lock = Lock(request=request, sources=sources, builds=builds)
     records = artifact_records(store, lock.builds)
     known = Knowledge(onnx=onnx, texts=known.texts, records=records)
     lacking = missing(lock, records)

@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.errors import (
+    BUCKET_ERRORS,
     Access,
     StorageError,
     code_of,
@@ -18,7 +19,6 @@ from ensemble_builder.storage.errors import (
     is_changed,
     is_unsupported,
     replaced,
-    status_of,
 )
 from ensemble_builder.storage.retry import Attempts, Patience, persistently
 from ensembles_api.contract import Fault
@@ -60,18 +60,26 @@ class Bucket:
             raise self.fault(error, key=key, doing=doing) from error
 
     def fault(self, error: BaseException, *, key: str, doing: str) -> FaultError:
-        """The fault for an error; a bare 404 is asked whether the bucket or the object is missing."""
-        if status_of(error) == 404 and code_of(error) != "NoSuchBucket" and self._bucket_is_missing():  # noqa: PLR2004
-            missing = ClientError({"Error": {"Code": "NoSuchBucket"}}, "HeadBucket")
-            return fault_of(missing, self.access, key=key, doing=doing)
-        return fault_of(error, self.access, key=key, doing=doing)
+        """The fault for an error; where something is absent, the bucket or the keys may be the cause."""
+        cause = (self._bucket_error() if is_absent(error) else None) or error
+        return fault_of(cause, self.access, key=key, doing=doing)
 
-    def _bucket_is_missing(self) -> bool:
+    def _bucket_error(self) -> ClientError | None:
+        """What is wrong with the bucket itself: answers to HEAD have no body that would say it."""
         try:
-            persistently(self.patience, lambda: self.client.head_bucket(Bucket=self.name))
-        except StorageError as error:
-            return status_of(error) == 404  # noqa: PLR2004
-        return False
+            persistently(self.patience, lambda: self.client.list_objects_v2(Bucket=self.name, MaxKeys=1))
+        except ClientError as error:
+            # Listing may be forbidden where reading is not.
+            return error if code_of(error) in BUCKET_ERRORS else None
+        except StorageError:
+            return None
+        return None
+
+    def _absent(self, error: ClientError) -> None:
+        """Return where an error says that just this object does not exist; raise the cause otherwise."""
+        cause = self._bucket_error() if is_absent(error) else error
+        if cause is not None:
+            raise cause from error
 
     def head(self, key: str) -> ObjectInfo | None:
         """Size and ETag of an object, None where it does not exist."""
@@ -80,9 +88,8 @@ class Bucket:
             try:
                 found = self.client.head_object(Bucket=self.name, Key=key)
             except ClientError as error:
-                if is_absent(error) and not self._bucket_is_missing():
-                    return None
-                raise
+                self._absent(error)
+                return None
             return ObjectInfo(key, found["ContentLength"], found["ETag"], _version(found.get("VersionId")))
 
         return self.request(ask, key=key, doing="looking for")
@@ -94,9 +101,8 @@ class Bucket:
             try:
                 found = self.client.get_object(Bucket=self.name, Key=key)
             except ClientError as error:
-                if is_absent(error) and not self._bucket_is_missing():
-                    return None
-                raise
+                self._absent(error)
+                return None
             if found["ContentLength"] > limit:
                 message = f"{self.access.uri(key)} has {found['ContentLength']} bytes, more than {limit}"
                 raise FaultError(

@@ -36,8 +36,11 @@ DENIED = frozenset(
         "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
         "UnauthorizedAccess",
+        "XAdminUserNotFound",  # versitygw, for an unknown access key id
     }
 )
+BUCKET_ERRORS = frozenset({"NoSuchBucket"}) | DENIED - {"AccessDenied", "Forbidden", "UnauthorizedAccess"}
+"""Errors of listing that also explain why an object seems absent: forbidden listing explains nothing."""
 WRONG_REGION = frozenset(
     {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
 )
@@ -129,8 +132,6 @@ def fault_of(error: BaseException, access: Access, *, key: str = "", doing: str)
         return _fault(
             Reason.BUCKET_MISSING, access.uri_field, f"{at}: bucket {access.bucket!r} does not exist"
         )
-    if code in ABSENT or status == 404:  # noqa: PLR2004
-        return _fault(Reason.SOURCE_MISSING, access.uri_field, f"{at}: the object does not exist")
     if code in WRONG_REGION:
         return _fault(Reason.INVALID_SPEC, "spec.storage.region", f"{at}: the region is wrong: {detail}")
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
@@ -138,6 +139,8 @@ def fault_of(error: BaseException, access: Access, *, key: str = "", doing: str)
     if code in DENIED or status in {401, 403}:
         hint = _denied_hint(code, status)
         return _fault(Reason.ACCESS_DENIED, access.keys_field, f"{at}: refused ({code or status}){hint}")
+    if code in ABSENT:
+        return _fault(Reason.SOURCE_MISSING, access.uri_field, f"{at}: the object does not exist")
     if isinstance(error, SSLError):
         cure = "give the server's CA in spec.storage.caConfigMap"
         return _fault(Reason.STORAGE_UNAVAILABLE, "spec.storage.endpoint", f"{at}: {detail}; {cure}")
@@ -161,7 +164,7 @@ def _denied_hint(code: str, status: int) -> str:
     match code:
         case "SignatureDoesNotMatch":
             return ": the secret access key is wrong"
-        case "InvalidAccessKeyId":
+        case "InvalidAccessKeyId" | "XAdminUserNotFound":
             return ": the server does not know this access key id"
         case "RequestTimeTooSkewed":
             return ": the clocks of node and storage differ too much"

@@ -1,0 +1,160 @@
+"""A fault injector in front of the real S3 server: passes bytes on, or spoils them as told.
+
+It works on TCP, so that what the client meets is what a bad network or a broken server would give it.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Trouble(Enum):
+    NONE = "pass everything on"
+    HANG = "accept, then never answer"
+    CLOSE = "accept, then close"
+    BUSY = "answer 503 SlowDown"
+    BROKEN = "answer 500 InternalError"
+    TRUNCATE = "close in the middle of a body"
+    CORRUPT = "change one byte of a body"
+    SLOW = "answer in drops"
+
+
+BODY = b"<Error><Code>%s</Code><Message>fault injected</Message></Error>"
+ANSWERS = {
+    Trouble.BUSY: (b"503 Slow Down", b"SlowDown"),
+    Trouble.BROKEN: (b"500 Internal Server Error", b"InternalError"),
+}
+LONG_BODY = 20_000
+"""Answers of at least this many bytes are bodies worth spoiling; XML answers are shorter."""
+
+
+@dataclass
+class FaultProxy:
+    """`trouble` befalls the next `times` connections (for ever where None); `seen` counts connections."""
+
+    port: int
+    backend: int
+    trouble: Trouble = Trouble.NONE
+    times: int | None = None
+    seen: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def befall(self, trouble: Trouble, *, times: int | None = None) -> None:
+        with self._lock:
+            self.trouble, self.times, self.seen = trouble, times, 0
+
+    def next_trouble(self) -> Trouble:
+        with self._lock:
+            self.seen += 1
+            if self.times is None:
+                return self.trouble
+            if self.times == 0:
+                return Trouble.NONE
+            self.times -= 1
+            return self.trouble
+
+    def serve(self, client: socket.socket) -> None:
+        """Every connection carries one request: the answer says so, and the client opens another one."""
+        trouble = self.next_trouble()
+        with client:
+            client.settimeout(30)
+            try:
+                if trouble is Trouble.HANG:
+                    time.sleep(5)
+                elif trouble in ANSWERS:
+                    self._refuse(client, trouble)
+                elif trouble is not Trouble.CLOSE:
+                    self._pass_on(client, trouble)
+            except OSError:
+                return
+
+    def _refuse(self, client: socket.socket, trouble: Trouble) -> None:
+        _read_request(client)
+        status, code = ANSWERS[trouble]
+        body = BODY % code
+        head = b"HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (status, len(body))
+        client.sendall(head + body)
+
+    def _pass_on(self, client: socket.socket, trouble: Trouble) -> None:
+        request = _read_request(client)
+        with socket.create_connection(("127.0.0.1", self.backend), timeout=30) as backend:
+            head, _, body = request.partition(b"\r\n\r\n")
+            backend.sendall(head + b"\r\nConnection: close\r\n\r\n" + body)
+            answer = b""
+            while piece := backend.recv(1 << 20):
+                answer += piece
+        head, _, body = answer.partition(b"\r\n\r\n")
+        spoilt = _spoil(body, trouble) if len(body) >= LONG_BODY else body
+        client.sendall(head + b"\r\nConnection: close\r\n\r\n")
+        if trouble is Trouble.SLOW and len(body) >= LONG_BODY:
+            for start in range(0, len(spoilt), len(spoilt) // 5 + 1):
+                client.sendall(spoilt[start : start + len(spoilt) // 5 + 1])
+                time.sleep(0.5)
+            return
+        client.sendall(spoilt)
+
+
+def _spoil(body: bytes, trouble: Trouble) -> bytes:
+    middle = len(body) // 2
+    if trouble is Trouble.TRUNCATE:
+        return body[:middle]
+    if trouble is Trouble.CORRUPT:
+        return body[:middle] + bytes([body[middle] ^ 0xFF]) + body[middle + 1 :]
+    return body
+
+
+def _read_request(client: socket.socket) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += (piece := client.recv(1 << 16))
+        if not piece:
+            raise ConnectionError
+    head, _, body = data.partition(b"\r\n\r\n")
+    if b"100-continue" in head.lower():
+        client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"expect:")]
+        head = b"\r\n".join(lines)
+    length = next(
+        (
+            int(line.split(b":")[1])
+            for line in head.split(b"\r\n")
+            if line.lower().startswith(b"content-length:")
+        ),
+        0,
+    )
+    while len(body) < length:
+        body += (piece := client.recv(1 << 20))
+        if not piece:
+            raise ConnectionError
+    return head + b"\r\n\r\n" + body
+
+
+@contextmanager
+def fault_proxy(backend: int) -> Iterator[FaultProxy]:
+    """A proxy before the server on 127.0.0.1:`backend`."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        proxy = FaultProxy(port=listener.getsockname()[1], backend=backend)
+
+        def accept() -> None:
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                threading.Thread(target=proxy.serve, args=(client,), daemon=True).start()
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield proxy
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(5)

@@ -1,0 +1,118 @@
+"""The real server behind a bad network: what is retried, for how long, and what the fault says at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from faultproxy import FaultProxy, Trouble, fault_proxy
+from s3server import KEYS, QUICK, Server, free_port
+
+from ensemble_builder.artifacts.documents import sha256
+from ensemble_builder.faults import FaultError
+from ensemble_builder.storage.download import Download, download
+from ensemble_builder.storage.store import Store
+from ensembles_api.contract import StorageLocation
+from ensembles_api.reasons import Reason
+
+pytestmark = pytest.mark.s3
+DATA = os.urandom(300_000)
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[FaultProxy]:
+    with fault_proxy(server.port) as running:
+        yield running
+
+
+@pytest.fixture
+def troubled(proxy: FaultProxy, location: StorageLocation, store: Store) -> Store:
+    """The test's storage through the proxy, with one object in it."""
+    store.root.put(store.key("object"), DATA)
+    return Store(location.model_copy(update={"endpoint": proxy.endpoint}), environ=KEYS, patience=QUICK)
+
+
+def fetch(store: Store, to: Path, digest: str = sha256(DATA)) -> bytes:
+    item = Download(store.root, store.key("object"), to / "file", digest, len(DATA))
+    download([item], scratch=to / "scratch", part_size=100_000)
+    return item.target.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "trouble", [Trouble.HANG, Trouble.CLOSE, Trouble.BUSY, Trouble.BROKEN, Trouble.TRUNCATE, Trouble.CORRUPT]
+)
+def test_passing_trouble_is_overcome(
+    proxy: FaultProxy, troubled: Store, tmp_path: Path, trouble: Trouble
+) -> None:
+    proxy.befall(trouble, times=2)
+    assert fetch(troubled, tmp_path) == DATA
+    assert proxy.seen > 3, "the trouble was met"
+
+
+@pytest.mark.parametrize("trouble", [Trouble.HANG, Trouble.CLOSE, Trouble.BUSY, Trouble.BROKEN])
+def test_lasting_trouble_ends_within_the_budget(proxy: FaultProxy, troubled: Store, trouble: Trouble) -> None:
+    proxy.befall(trouble)
+    begin = time.monotonic()
+    with pytest.raises(FaultError) as caught:
+        troubled.root.get(troubled.key("object"))
+    assert time.monotonic() - begin < QUICK.budget + QUICK.read + 5
+    fault = caught.value.fault
+    assert fault.code is Reason.STORAGE_UNAVAILABLE
+    assert fault.field == "spec.storage.endpoint"
+    assert proxy.endpoint in fault.message
+    assert proxy.seen > 1, "it was tried again"
+
+
+def test_nobody_listening_is_said_quickly(location: StorageLocation) -> None:
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    store = Store(location.model_copy(update={"endpoint": endpoint}), environ=KEYS, patience=QUICK)
+    with pytest.raises(FaultError, match="EndpointConnectionError") as caught:
+        store.root.get("x")
+    assert caught.value.fault.code is Reason.STORAGE_UNAVAILABLE
+
+
+def test_an_unknown_host_is_said(location: StorageLocation) -> None:
+    endpoint = "http://no-such-host.invalid:9000"
+    store = Store(location.model_copy(update={"endpoint": endpoint}), environ=KEYS, patience=QUICK)
+    with pytest.raises(FaultError, match=r"no-such-host\.invalid") as caught:
+        store.root.put("x", b"")
+    assert caught.value.fault.code is Reason.STORAGE_UNAVAILABLE
+
+
+def test_a_slow_transfer_may_take_longer_than_the_budget(
+    proxy: FaultProxy, troubled: Store, tmp_path: Path
+) -> None:
+    proxy.befall(Trouble.SLOW)
+    hasty = dataclasses.replace(troubled, patience=dataclasses.replace(QUICK, budget=0.3), _clients={})
+    assert fetch(hasty, tmp_path) == DATA
+
+
+def test_lasting_corruption_is_named(proxy: FaultProxy, troubled: Store, tmp_path: Path) -> None:
+    proxy.befall(Trouble.CORRUPT)
+    with pytest.raises(FaultError, match="instead of") as caught:
+        fetch(troubled, tmp_path)
+    fault = caught.value.fault
+    assert fault.code is Reason.STORAGE_CORRUPT
+    assert "object" in fault.message
+    assert not (tmp_path / "file").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_body_that_is_cut_every_time_still_arrives(
+    proxy: FaultProxy, troubled: Store, tmp_path: Path
+) -> None:
+    """Each attempt brings half of what is left: what has arrived is not read again."""
+    proxy.befall(Trouble.TRUNCATE)
+    assert fetch(troubled, tmp_path) == DATA
+
+
+@pytest.mark.parametrize("trouble", [Trouble.CLOSE, Trouble.BUSY, Trouble.HANG])
+def test_writing_is_tried_again(proxy: FaultProxy, troubled: Store, store: Store, trouble: Trouble) -> None:
+    key = troubled.key(f"written-{trouble.name}")
+    proxy.befall(trouble, times=1)
+    troubled.root.put(key, DATA)
+    assert store.root.get(key) == DATA
