@@ -251,7 +251,7 @@ class Runtime:
             await asyncio.sleep(seconds)
             try:
                 await call()
-            except Exception:  # a check that cannot be made must not end the work
+            except Exception:  # noqa: BLE001 - a check that cannot be made must not end the work
                 _log.exception("background check crashed")
 
     async def _check_watches(self) -> None:
