@@ -1,4 +1,4 @@
-"""Moving the Service from one rollout to the next: overlap, switch, and the dates that history keeps of it."""
+"""Moving the Service from one rollout to the next: overlap, switch, and the dates that history keeps."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _switch(stage: Stage, rollout: RolloutSeen, message: str) -> ServeOutcome:
 
 
 def retire_others(stage: Stage) -> Iterator[Action]:
-    """Date the end of what the wanted rollout replaced; repeated until written, should a pass be cut short."""
+    """Date the end of what the wanted rollout replaced; again and again until it is written."""
     for rollout in stage.observation.rollouts:
         if history.outcome(rollout) == history.PROMOTED and history.rollout_name(rollout) != stage.hash:
             retired = {
