@@ -41,15 +41,18 @@ def _values(mark: str) -> dict[str, Any]:
     def image(name: str) -> str:
         return f"localhost/ensembles/{name}"
 
+    published = yaml.safe_load((CHART / "values.yaml").read_text())["releases"]
     return {
         "image": {"repository": image("operator"), "tag": "dev"},
         "toolsImage": {"repository": image("tools"), "tag": "dev"},
+        # NVIDIA's images are for GPUs; a row set to null is not offered.
         "releases": {
+            **dict.fromkeys(published),
             RELEASE: {
                 "serverImage": f"{image('tritonserver-cpu')}:dev",
                 "builderImage": f"{image('builder')}:dev",
                 "versions": VERSIONS,
-            }
+            },
         },
         "defaultRelease": RELEASE,
         "podAnnotations": {"demo/image": mark},

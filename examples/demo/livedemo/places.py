@@ -15,7 +15,7 @@ VENV = ROOT / ".venv"
 
 EXAMPLE = "efficientnet"
 NAMESPACE = "demo"
-OPERATOR_NAMESPACE = "ensemble-system"
+OPERATOR_NAMESPACE = "ensemble-operator"
 OPERATOR = "ensemble-operator"
 S3_NAMESPACE = "s3"
 KIND_CLUSTER = "ensembles"
