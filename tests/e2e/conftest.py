@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import uuid
 from collections.abc import Iterator
@@ -26,7 +27,12 @@ def cluster() -> None:
 
 @pytest.fixture(scope="session")
 def operator(cluster: None) -> None:
-    """The operator from the chart, started anew so that it is the image just built."""
+    """The operator from the chart, started anew so that it is the image just built.
+
+    With ENSEMBLES_KEEP_OPERATOR set, one that runs is left as it is: several test runs can share a cluster.
+    """
+    if os.environ.get("ENSEMBLES_KEEP_OPERATOR") and live.operator_pods():
+        return
     live.run(
         *("helm", "upgrade", "--install", "--take-ownership", "ensemble-operator"),
         str(live.ROOT / "charts/ensemble-operator"),

@@ -84,6 +84,19 @@ def eventually(
         time.sleep(every)
 
 
+def operator_pods() -> list[str]:
+    """Names of the operator's pods that are ready."""
+    pods = get("pods", "-n", "ensemble-operator", "-l", "app.kubernetes.io/name=ensemble-operator")["items"]
+    return [
+        pod["metadata"]["name"]
+        for pod in pods
+        if "deletionTimestamp" not in pod["metadata"]
+        and any(
+            c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", [])
+        )
+    ]
+
+
 def s3_address() -> str:
     """The S3 server as this machine reaches it."""
     address = os.environ.get("ENSEMBLES_S3_ADDRESS")
