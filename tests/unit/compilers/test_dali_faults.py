@@ -141,7 +141,7 @@ def test_autoserialize_on_a_named_gpu_needs_one(build: Build) -> None:
 @pytest.mark.parametrize(
     ("text", "parameters", "words"),
     [
-        (AUTOSERIALIZE.replace("batch_size=1", ""), {}, "give its @pipeline_def a batch_size"),
+        (AUTOSERIALIZE.replace("batch_size=1", ""), {}, "give @pipeline_def a batch_size"),
         (AUTOSERIALIZE, {"args": {"n": 2}}, "calls the function without arguments"),
         (AUTOSERIALIZE + AUTOSERIALIZE.replace("floats", "others"), {}, "leave @autoserialize on one"),
         (

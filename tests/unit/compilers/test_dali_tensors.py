@@ -175,13 +175,13 @@ def test_a_video_input_answers_in_several_responses(build: Build, policy: str, f
 
 def test_a_video_input_keeps_the_files_number_of_sequences_and_refuses_batching(build: Build) -> None:
     text = """
-        @pipeline_def(batch_size=3)
+        @pipeline_def(batch_size=5)
         def sequences():
             return fn.experimental.inputs.video(name="INPUT", sequence_length=5)
         """
 
     built = build(text, max_batch_size=0)
-    assert parse(built.file).batch_size == 3
+    assert parse(built.file).batch_size == 5
     # The second sample ends with a response of unequal sequences, which Triton cannot pass on.
     assert len(built.result.samples) == 1
 
@@ -247,7 +247,7 @@ def test_what_only_the_gpu_can_run_needs_declarations(build: Build) -> None:
 
     fault = build(text.format(declared="")).fault
     assert fault.field == "spec.models[3].config.output[0]"
-    assert "line 8 `return fn.experimental.remap(image, x, y)`" in fault.message
+    assert "line 9 `return fn.experimental.remap(image, x, y)`" in fault.message
     assert "state it here, or give output_dtype to @pipeline_def" in fault.message
 
     declared = build(text.format(declared=", output_dtype=types.UINT8, output_ndim=3"))
@@ -314,7 +314,7 @@ def test_a_sample_the_pipeline_refuses_is_the_users_fault(build: Build) -> None:
     ).fault
 
     assert fault.field == "spec.models[3].dali.samples[1]"
-    assert "line 5" in fault.message
+    assert "line 6" in fault.message
 
 
 def test_numeric_samples_come_as_npy(build: Build, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 import traceback
 from pathlib import Path
 
+from ensemble_builder.commands.log import say, step
 from ensemble_builder.compilers.dali.compiler import compile_pipeline
 from ensemble_builder.faults import FaultError
 from ensembles_api.contract import BuildOrder, CompileResult, Fault
@@ -22,8 +23,10 @@ def run(work: Path) -> CompileResult:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     try:
-        result = _compile(order, work)
+        with step(f"compiled {order.kind} {order.model!r}"):
+            result = _compile(order, work)
     except FaultError as error:
+        say(str(error))
         result = CompileResult(fault=error.fault)
     except Exception as error:  # noqa: BLE001 - a second run would end in the same way
         traceback.print_exc()
