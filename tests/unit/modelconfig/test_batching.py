@@ -134,3 +134,17 @@ def test_sizes_come_from_whoever_knows_them() -> None:
 def test_scalars_per_sample_keep_the_shape_that_clients_see() -> None:
     scalar = model("onnxruntime", "net", io([tensor("x", "FP32")], [tensor("y", "FP32")]), maxBatchSize=2)
     assert shapes(built(scalar, chain("e", "net")).parsed["e"]) == [[1], [1]]
+
+
+def test_no_shape_for_all_readers() -> None:
+    batched = python("batched", [tensor("a", "FP32", -1)], [tensor("b", "FP32", 1)], maxBatchSize=2)
+    flat = python("flat", [tensor("a", "FP32", -1)], [tensor("b", "FP32", 1)])
+    square = python("square", [tensor("a", "FP32", -1, 4)], [tensor("b", "FP32", 1)])
+    items = [step(name, {"a": "i"}, {"b": name}) for name in ("batched", "flat", "square")]
+    fault = fault_of(batched, flat, square, steps("e", *items, maxBatchSize=0))
+    miswired(
+        fault,
+        "spec.models[3].ensemble.steps[2].inputs[0]",
+        "tensor i: no shape suits all",
+        "steps[0] (batched) expects FP32[-1,-1] as a, steps[1] (flat) expects FP32[-1] as a",
+    )

@@ -80,7 +80,7 @@ def _carries_batch(end: Endpoint, graph: Graph) -> bool:
     return not any(other.batching and compatible(other.dims, end.dims) for other in others)
 
 
-def ensemble_dims(ends: Sequence[Endpoint], *, batching: bool) -> Dims:
+def ensemble_dims(ends: Sequence[Endpoint], *, batching: bool) -> Dims | None:
     """Shape of an ensemble's input or output, given the members' tensors behind it.
 
     Args:
@@ -88,18 +88,20 @@ def ensemble_dims(ends: Sequence[Endpoint], *, batching: bool) -> Dims:
         batching: whether the ensemble batches (its dims then leave the batch axis out).
 
     Returns:
-        The first shape that agrees with every end, with a size wherever one end has one; empty if not known.
+        The first shape that agrees with every end, with a size wherever one end has one. Empty where none of
+        the ends is known, None where no shape agrees with all of them.
     """
     known = [end for end in ends if end.dims]
+    if not known:
+        return ()
     for candidate in _candidates(known, batching=batching):
-        own = [Endpoint(end.step, end.link, 0, candidate, batching) for end in known]
-        if all(mine.fits(end) for mine, end in zip(own, known, strict=True)):
-            dims = candidate
-            for end in known:
-                if compatible(dims, end.dims):
-                    dims = narrowed(dims, end.dims)
+        dims = candidate
+        for end in known:
+            if compatible(dims, end.dims):
+                dims = narrowed(dims, end.dims)
+        if all(Endpoint(end.step, end.link, 0, dims, batching).fits(end) for end in known):
             return dims
-    return known[0].dims if known else ()
+    return None
 
 
 def _candidates(ends: Sequence[Endpoint], *, batching: bool) -> Iterator[Dims]:

@@ -233,7 +233,17 @@ def _require_tensor(entry: Mapping[str, Any], known: Iterable[str], where: str, 
 
 def _message(kind: Any, tensor: str, ends: Sequence[Endpoint], config: pb.ModelConfig) -> Any:
     message = kind(name=tensor, data_type=next((end.data_type for end in ends if end.data_type), 0))
-    message.dims.extend(ensemble_dims(ends, batching=config.max_batch_size > 0))
+    dims = ensemble_dims(ends, batching=config.max_batch_size > 0)
+    if dims is None:
+        readers = listed(
+            f"{end.step.label} expects {end.written(full=True)} as {end.link.name}" for end in ends
+        )
+        raise invalid_wiring(
+            ends[-1].link.field,
+            f"tensor {tensor}: no shape suits all who read this input ({readers}, batch axis "
+            f"included) at max_batch_size {config.max_batch_size}: feed them from several tensors",
+        )
+    message.dims.extend(dims)
     return message
 
 
