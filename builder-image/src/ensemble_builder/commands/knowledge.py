@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -97,5 +97,10 @@ def artifact_record(store: Store, kind: str, key: str) -> ArtifactRecord | None:
     return record
 
 
-def missing(lock: Lock, records: dict[str, ArtifactRecord]) -> tuple[BuildOrder, ...]:
-    return tuple({order.key: order for order in lock.builds if order.key not in records}.values())
+def missing(lock: Lock, records: Mapping[str, ArtifactRecord]) -> tuple[BuildOrder, ...]:
+    """Orders without an artifact, one for each key: the first target's where several share one."""
+    lacking: dict[str, BuildOrder] = {}
+    for order in lock.builds:
+        if order.key not in records:
+            lacking.setdefault(order.key, order)
+    return tuple(lacking.values())

@@ -1,0 +1,199 @@
+"""Publication killed and run again, run by several at once, and pruned."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faultproxy import Trouble, fault_proxy
+from s3server import KEYS, Server
+from workbench import Workbench, onnx_model
+
+from ensemble_builder.artifacts import layout
+from ensemble_builder.artifacts.documents import Owner
+from ensembles_api.contract import Manifest, Request, Result
+from ensembles_api.reasons import Reason
+
+pytestmark = pytest.mark.s3
+
+
+def many_files(bench: Workbench) -> Request:
+    """A request whose publication takes long enough to be killed in the middle."""
+    for number in range(60):
+        bench.put(f"any/1/{number:03d}", os.urandom(100))
+    uri = bench.store.root.access.uri(bench.store.key("sources/any/"))
+    config = {
+        "backend": "identity",
+        "input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [1]}],
+        "output": [{"name": "y", "data_type": "TYPE_FP32", "dims": [1]}],
+    }
+    return bench.request({"name": "any", "files": {"uri": uri}, "config": config})
+
+
+def command(bench: Workbench, request: Request, number: int = 0) -> tuple[list[str], Path]:
+    file = bench.folder / f"request-{number}.json"
+    result = bench.folder / f"outcome-{number}"
+    file.write_text(json.dumps(request.model_dump(mode="json", by_alias=True)))
+    program = [sys.executable, "-m", "ensemble_builder.cli", "assemble", "--request", str(file)]
+    return [*program, *bench.storage, "--result", str(result)], result
+
+
+def assert_whole(bench: Workbench, server: Server) -> None:
+    """Every manifest in storage names files that are there with their bytes."""
+    base = server.object("models", bench.store.key(layout.revisions("demo", "vision")))
+    for path in base.glob("*/manifest.json"):
+        manifest = Manifest.model_validate_json(path.read_bytes())
+        assert manifest.digest() == path.parent.name
+        for target, content in manifest.targets.items():
+            for name, entry in content.files.items():
+                assert (path.parent / target / name).stat().st_size == entry.size
+
+
+def test_publication_killed_at_any_point_is_mended_by_the_next(bench: Workbench, server: Server) -> None:
+    request = many_files(bench)
+    arguments, _ = command(bench, request)
+    revisions = server.object("models", bench.store.key(layout.revisions("demo", "vision")))
+    killed = 0
+    for wanted in random.sample(range(1, 55), 4):
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(list(revisions.glob("*/default/models/any/1/*"))) < wanted:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        killed += not list(revisions.glob("*/manifest.json"))
+        assert_whole(bench, server)
+        for path in sorted(revisions.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+    assert killed, "no process was killed before its manifest was written"
+    files = bench.published(bench.assemble(request))
+    assert len([path for path in files if path.startswith("models/any/1/")]) == 60
+
+
+def test_the_remains_of_a_killed_publication_do_no_harm(bench: Workbench, server: Server) -> None:
+    request = many_files(bench)
+    first = bench.assemble(request)
+    base = server.object("models", bench.store.key(layout.revision("demo", "vision", first.revision)))
+    (base / "manifest.json").unlink()
+    (base / "default/models/any/1/007").unlink()
+    (base / "default/models/any/1/008").write_bytes(b"half")
+    again = bench.assemble(request)
+    assert again.revision == first.revision
+    assert len(bench.published(again)["models/any/1/008"]) == 100
+
+
+def test_sigterm_ends_a_command_at_once(bench: Workbench, server: Server) -> None:
+    with fault_proxy(server.port) as proxy:
+        proxy.befall(Trouble.HANG)
+        location = bench.store.location.model_copy(update={"endpoint": proxy.endpoint})
+        arguments, _ = command(
+            bench, bench.request({"name": "m", "onnxruntime": {"source": {"inline": "x"}}})
+        )
+        arguments[arguments.index("--storage") + 1] = location.model_dump_json()
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not proxy.seen:
+            time.sleep(0.02)
+            assert process.poll() is None
+        process.terminate()
+        assert process.wait(3) == 143
+
+
+def test_publishers_at_the_same_time_agree(bench: Workbench, server: Server) -> None:
+    request = many_files(bench)
+    started = [command(bench, request, number) for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        ended = list(
+            pool.map(lambda item: subprocess.run(item[0], capture_output=True, check=False), started)
+        )
+    assert [done.returncode for done in ended] == [0, 0, 0, 0], ended
+    results = [Result.model_validate_json(path.read_bytes()) for _, path in started]
+    assert len({(result.lock, result.revision) for result in results}) == 1
+    assert_whole(bench, server)
+    assert bench.published(results[0])
+
+
+def relu(bench: Workbench, threshold: int) -> dict[str, Any]:
+    uri = bench.put("net.onnx", onnx_model())
+    return {"name": "relu", "maxBatchSize": threshold, "onnxruntime": {"source": {"uri": uri}}}
+
+
+def revisions(bench: Workbench) -> set[str]:
+    base = bench.store.key(layout.revisions("demo", bench.name))
+    return {info.key.removeprefix(base).partition("/")[0] for info in bench.store.root.list(base)}
+
+
+@pytest.fixture
+def three(bench: Workbench) -> list[str]:
+    return [bench.assemble(bench.request(relu(bench, size))).revision for size in (1, 2, 3)]
+
+
+def prune(bench: Workbench, *what: str) -> Result:
+    return bench.run("prune", *bench.storage, *bench.ensemble, *what)
+
+
+def test_prune_keeps_what_it_is_told(bench: Workbench, three: list[str]) -> None:
+    assert prune(bench, "--keep", ",".join(three[1:])).fault is None
+    assert revisions(bench) == set(three[1:])
+
+
+def test_prune_removes_what_it_is_told(bench: Workbench, three: list[str]) -> None:
+    assert prune(bench, "--remove", f"{three[0]},{'0' * 64}").fault is None
+    assert revisions(bench) == set(three[1:])
+    assert prune(bench, "--remove", three[0]).fault is None
+
+
+def test_prune_all_leaves_blobs_of_others(bench: Workbench, three: list[str]) -> None:
+    assert three
+    assert prune(bench, "--all").fault is None
+    assert revisions(bench) == set()
+    assert bench.store.root.head(bench.store.key(layout.owner("demo", "vision"))) is None
+    assert list(bench.store.root.list(bench.store.key("locks/")))
+    assert prune(bench, "--all").fault is None
+
+
+@pytest.mark.parametrize(
+    ("owner", "uid"),
+    [
+        (Owner(namespace="demo", name="another").canonical(), ""),
+        (Owner(namespace="demo", name="vision", uid="theirs").canonical(), "ours"),
+        (b"nonsense", ""),
+    ],
+)
+def test_prune_deletes_nothing_that_is_not_ours(
+    bench: Workbench, three: list[str], owner: bytes, uid: str
+) -> None:
+    bench.store.root.put(bench.store.key(layout.owner("demo", "vision")), owner)
+    refused = prune(bench, "--all", "--uid", uid)
+    assert refused.fault is not None
+    assert refused.fault.code is Reason.OBJECT_NOT_OWNED
+    assert revisions(bench) == set(three)
+
+
+def test_the_publisher_owns_what_it_published(bench: Workbench) -> None:
+    bench.assemble(bench.request(relu(bench, 1), uid="first"))
+    bench.assemble(bench.request(relu(bench, 1), uid="again"))
+    assert prune(bench, "--all", "--uid", "first").fault is not None
+    assert prune(bench, "--all", "--uid", "again").fault is None
+
+
+def test_prune_killed_in_the_middle_is_mended(bench: Workbench, three: list[str], server: Server) -> None:
+    """Without its manifest a revision is gone; the next prune takes the rest."""
+    server.object("models", bench.store.key(layout.manifest("demo", "vision", three[0]))).unlink()
+    assert prune(bench, "--keep", three[2]).fault is None
+    assert revisions(bench) == {three[2]}
+
+
+def test_keys_never_appear_in_output(bench: Workbench, capfd: pytest.CaptureFixture[str]) -> None:
+    bench.assemble(bench.request(relu(bench, 1)))
+    bench.assemble(bench.request({"name": "x", "onnxruntime": {"source": {"uri": "s3://models/absent"}}}))
+    said = "".join(capfd.readouterr())
+    assert said
+    assert KEYS["AWS_SECRET_ACCESS_KEY"] not in said
