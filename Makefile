@@ -56,4 +56,4 @@ cluster-down: ## Remove the local cluster
 	$(CLUSTER_TOOL) down
 
 bench: ## Measure apply-to-answer and transfer rates; prints the tables of docs/benchmarks.md
-	$(RUN) python tests/bench/bench.py
+	$(RUN) python -m tests.bench.bench

@@ -323,6 +323,27 @@ def test_coming_back_to_a_known_spec_builds_nothing(*, retained: bool) -> None:
     assert story.last.status["revision"] == REVISION
 
 
+def test_other_inputs_with_the_same_revision_are_assembled_once_and_restart_nothing() -> None:
+    story = Story()
+    story.until_ready()
+    first = story.active
+    story.seen = replace(story.seen, annotations={"ensembles.dev/requestedAt": "now"})
+    assembled = 0
+    for _ in range(6):
+        story.step()
+        assert created(story.last, "Deployment") == []
+        if [j for j in story.jobs("assemble") if j.state == "active"]:
+            assembled += 1
+            story.end("assemble", result=published())
+    assert assembled == 1
+    assert story.reason == "Ready"
+    assert story.active == first
+    story.seen = replace(story.seen, annotations={})
+    story.step()
+    assert created(story.last, "Job") == []
+    assert story.reason == "Ready"
+
+
 def test_replicas_go_through_scale_and_need_no_rollout() -> None:
     story = Story()
     story.until_ready()
@@ -480,3 +501,16 @@ def test_labels_and_annotations_of_the_resource_change_nothing() -> None:
     story.seen = replace(story.seen, annotations={"team": "vision"})
     story.step()
     assert story.last.actions == ()
+
+
+def test_ready_means_that_a_server_answers() -> None:
+    story = Story()
+    story.until_ready()
+    story.seen = replace(story.seen, endpoints_ready=False)
+    story.step()
+    assert story.reason == "NoReadyEndpoints"
+    assert condition(story.last, "Reconciling") is not None
+    assert condition(story.last, "Stalled") is None
+    story.seen = replace(story.seen, endpoints_ready=True)
+    story.step()
+    assert story.reason == "Ready"

@@ -1,4 +1,4 @@
-"""Observations written down: the spec under test, and children as they look after the cluster acted on them."""
+"""Observations written down: the spec under test, and children as they look after the cluster acted."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def job_seen(
     pod: PodSeen | None = None,
     owners: tuple[str, ...] | None = None,
 ) -> JobSeen:
-    """A Job as created by the planner, in a state; `result` is its counting container's termination message."""
+    """A Job as the planner made it, in a state; `result` is what its counting container says."""
     metadata = manifest["metadata"]
     role = metadata["labels"]["ensembles.dev/role"]
     name = {"assemble": "assemble", "build": "upload", "verify": "verify", "prune": "prune"}[role]
@@ -211,14 +211,14 @@ def published(revision: str = REVISION) -> Result:
 
 
 class Story:
-    """Plays the cluster's part step by step: what the planner asks for comes to be, and states are set by hand."""
+    """Plays the cluster's part: what the planner asks for comes to be, and states are set by hand."""
 
     def __init__(self, **changes: Any) -> None:
         self.seen = observation(**changes)
         self.last = Plan()
 
     def step(self, seconds: float = 1, *, killed_after: int | None = None) -> Plan:
-        """Plan, then let every action take effect; `killed_after` n actions the operator dies, without a status."""
+        """Plan, then act; `killed_after` so many actions the operator dies, without a status."""
         self.seen = replace(self.seen, now=self.seen.now + timedelta(seconds=seconds))
         self.last = plan(self.seen, CONFIG)
         for action in self.last.actions[:killed_after]:

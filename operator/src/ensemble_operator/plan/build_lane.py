@@ -12,7 +12,7 @@ from ensemble_operator.names import (
     ANNOTATION_ROUND,
 )
 from ensemble_operator.plan import history
-from ensemble_operator.plan.actions import Action, AddOwner, Create
+from ensemble_operator.plan.actions import Action, AddOwner, Annotate, Create
 from ensemble_operator.plan.desired import Desired
 from ensemble_operator.plan.jobs import Failed, Running, Succeeded, attempt_of, judge
 from ensemble_operator.plan.observation import JobSeen, Observation, RolloutSeen
@@ -20,12 +20,14 @@ from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.jobs import JobContext, assemble_job, build_job
 from ensemble_operator.resources.owner import Owner
 from ensemble_operator.resources.request import request_config_map
-from ensemble_operator.resources.rollout import RolloutData
+from ensemble_operator.resources.rollout import ANNOTATION_ALSO_INPUTS, RolloutData
 from ensembles_api.contract import NextBuild, Result, TargetRequest
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import Gpu
 
 MAX_ROUNDS = 8
+MAX_ALSO_INPUTS = 32
+"""So many inputs digests that give one revision are remembered; older ones are assembled again."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def owner_of(observation: Observation) -> Owner:
 
 
 def _known_revision(observation: Observation, desired: Desired) -> RolloutSeen | None:
-    same = [rollout for rollout in observation.rollouts if rollout.data.inputs == desired.inputs]
+    same = [rollout for rollout in observation.rollouts if desired.inputs in history.inputs_of(rollout)]
     return max(same, key=lambda rollout: rollout.number, default=None)
 
 
@@ -173,13 +175,33 @@ def _round(chain: _Chain) -> BuildOutcome:
     if result.revision:
         data = _rollout_data(chain.observation, chain.desired, chain.config, result)
         return replace(
-            _outcome(chain, Reason.PUBLISHED, f"revision {result.revision[:12]} is published"),
+            _outcome(
+                chain,
+                Reason.PUBLISHED,
+                f"revision {result.revision[:12]} is published",
+                actions=_remember(chain, result),
+            ),
             wanted=data,
             assembled=True,
             built=True,
             warnings=result.warnings,
         )
     return _build_missing(chain, job, result)
+
+
+def _remember(chain: _Chain, result: Result) -> tuple[Action, ...]:
+    """Other inputs gave a revision that a rollout has already: note it, or they are assembled for ever."""
+    same = [
+        rollout
+        for rollout in chain.observation.rollouts
+        if (rollout.data.revision, rollout.data.server) == (result.revision, result.server)
+    ]
+    newest = max(same, key=lambda rollout: rollout.number, default=None)
+    if newest is None or any(chain.desired.inputs in history.inputs_of(rollout) for rollout in same):
+        return ()
+    known = (*history.inputs_of(newest)[1:], chain.desired.inputs)[-MAX_ALSO_INPUTS:]
+    note = {ANNOTATION_ALSO_INPUTS: " ".join(known)}
+    return (Annotate("ControllerRevision", newest.name, newest.uid, note),)
 
 
 def _outcome(

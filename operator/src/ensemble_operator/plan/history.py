@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from ensemble_operator.names import ANNOTATION_ACTIVE
 from ensemble_operator.plan.observation import ObjectSeen, Observation, RolloutSeen
 from ensemble_operator.resources.rollout import (
+    ANNOTATION_ALSO_INPUTS,
     ANNOTATION_OUTCOME,
     ANNOTATION_PROMOTED_AT,
     ANNOTATION_RETIRED_AT,
@@ -25,6 +26,11 @@ def rollout_name(rollout: RolloutSeen) -> str:
 
 def outcome(rollout: RolloutSeen) -> str:
     return rollout.annotations.get(ANNOTATION_OUTCOME, "")
+
+
+def inputs_of(rollout: RolloutSeen) -> tuple[str, ...]:
+    """Every inputs digest that is known to lead to the rollout's revision; its own is first."""
+    return (rollout.data.inputs, *rollout.annotations.get(ANNOTATION_ALSO_INPUTS, "").split())
 
 
 def find(observation: Observation, rollout: str) -> RolloutSeen | None:

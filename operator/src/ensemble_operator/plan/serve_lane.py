@@ -123,11 +123,15 @@ def _steady(stage: Stage) -> ServeOutcome:
     outcome = replace(
         stage.outcome(Reason.READY, f"revision {stage.wanted.revision[:12]} serves", *actions), verified=True
     )
-    trouble = None
-    if stage.replicas and not stage.observation.endpoints_ready:
-        trouble = pods_trouble(stage.observation, stage.hash)
-        outcome = replace(outcome, step=Reason.UNAVAILABLE, message="no server is ready")
-    return replace(outcome, trouble=trouble)
+    if not stage.replicas or stage.observation.endpoints_ready:
+        return outcome
+    return replace(
+        outcome,
+        step=Reason.UNAVAILABLE,
+        message="no server is ready",
+        trouble=pods_trouble(stage.observation, stage.hash),
+        starved=True,
+    )
 
 
 def _bring_up(stage: Stage) -> ServeOutcome:

@@ -32,12 +32,15 @@ class ServeOutcome:
     """Hashes whose Deployments, Services and Jobs are not litter."""
     kept_jobs: frozenset[str] = frozenset()
     wake: datetime | None = None
+    starved: bool = False
+    """The wanted rollout is in place, but the Service has no ready server."""
     promoted: str | None = None
     """Set in the pass that moves the Service: the new active rollout."""
 
     @property
     def done(self) -> bool:
-        return self.wanted is not None and self.active == self.wanted and self.trouble is None
+        in_place = self.wanted is not None and self.active == self.wanted
+        return in_place and self.trouble is None and not self.starved
 
 
 @dataclass(frozen=True)
