@@ -90,11 +90,13 @@ def operator_pods() -> list[str]:
     return [
         pod["metadata"]["name"]
         for pod in pods
-        if "deletionTimestamp" not in pod["metadata"]
-        and any(
-            c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", [])
-        )
+        if "deletionTimestamp" not in pod["metadata"] and _is_ready(pod)
     ]
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 def s3_address() -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from ensemble_operator.names import digest
 from ensembles_api.contract import Document, ServerRequirements, TargetRequest
 from ensembles_api.spec import Serving, Storage
-
-from ensemble_operator.names import digest
 
 RENDERER_VERSION = 1
 """Raise this when the rendered Deployment changes: golden files fail otherwise. Old rollouts keep theirs."""
@@ -20,6 +19,9 @@ ANNOTATION_FAILED_AT = "ensembles.dev/failedAt"
 ANNOTATION_PROMOTED_AT = "ensembles.dev/promotedAt"
 ANNOTATION_RETIRED_AT = "ensembles.dev/retiredAt"
 """When another rollout took its place; its servers are deleted retainSeconds later."""
+
+ANNOTATION_ALSO_INPUTS = "ensembles.dev/alsoInputs"
+"""Further inputs digests, separated by spaces, that were assembled and turned out to give this revision."""
 
 
 class RolloutData(Document):
