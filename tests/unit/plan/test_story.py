@@ -514,3 +514,18 @@ def test_ready_means_that_a_server_answers() -> None:
     story.seen = replace(story.seen, endpoints_ready=True)
     story.step()
     assert story.reason == "Ready"
+
+
+def test_what_a_deleted_resource_of_the_name_left_behind_is_not_ours() -> None:
+    story = Story()
+    story.until_ready()
+    again = Story(
+        uid="99999999-0000-0000-0000-000000000000",
+        rollouts=story.seen.rollouts,
+        jobs=story.seen.jobs,
+        deployments=story.seen.deployments,
+    )
+    again.step()
+    assert [m["metadata"]["labels"]["ensembles.dev/role"] for m in created(again.last, "Job")] == ["assemble"]
+    assert created(again.last, "Deployment") == []
+    assert again.active is None

@@ -17,13 +17,14 @@ from ensemble_operator.plan.pruning import prune, unshared
 from ensemble_operator.plan.serve_lane import serve
 from ensemble_operator.plan.stage import ServeOutcome
 from ensemble_operator.plan.trouble import GRACE, STALLED_RETRY, Trouble
-from ensembles_api.names import FINALIZER
+from ensembles_api.names import FINALIZER, LABEL_ROLE
 from ensembles_api.reasons import Nature, Reason
 from ensembles_api.spec import DeletionPolicy
 
 
 def plan(observation: Observation, config: OperatorConfig) -> Plan:
     """What to do now, what to report, when to look again."""
+    observation = _own(observation)
     resolved = resolve(observation, config)
     desired = resolved if isinstance(resolved, Desired) else None
     if observation.deleting_since is not None:
@@ -49,6 +50,19 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
     if desired is not None:
         actions = (*actions, *_prune_history(observation, desired, config, serving))
     return _report(observation, building, serving, trouble, actions=_once(actions), suspended=False)
+
+
+def _own(observation: Observation) -> Observation:
+    """Without what a deleted resource of this name has left to the garbage collector."""
+    return replace(
+        observation,
+        rollouts=tuple(rollout for rollout in observation.rollouts if rollout.data.uid == observation.uid),
+        jobs=tuple(
+            job
+            for job in observation.jobs
+            if observation.uid in job.owners or job.labels.get(LABEL_ROLE) in {"build", "prune"}
+        ),
+    )
 
 
 def _once(actions: tuple[Action, ...]) -> tuple[Action, ...]:
