@@ -17,7 +17,6 @@ No path is a folder of another one: gateways that keep objects as files on POSIX
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import PurePosixPath
 
 MODELS = "models"
 VERIFICATION = "verification"
@@ -82,7 +81,7 @@ def folder_conflict(paths: Iterable[str]) -> tuple[str, str] | None:
     """A path that is a folder of another one, with that other; None where there is none."""
     known = set(paths)
     for path in sorted(known):
-        for parent in PurePosixPath(path).parents:
-            if str(parent) in known:
-                return str(parent), path
+        for end, letter in enumerate(path):
+            if letter == "/" and path[:end] in known:
+                return path[:end], path
     return None

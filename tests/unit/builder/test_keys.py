@@ -1,0 +1,171 @@
+"""What changes an artifact's key, and what does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ensemble_builder.artifacts.orders import order_of, orders
+from ensemble_builder.artifacts.sources import by_field, sources, versions
+from ensembles_api.contract import (
+    BuildOrder,
+    Location,
+    LockedFile,
+    LockedSource,
+    Request,
+    TargetRequest,
+    Versions,
+)
+from ensembles_api.spec import Gpu, Model
+
+REVISIONS = {"dali": 1, "tensorrt": 1}
+SAMPLES = [{"inputs": [{"name": "X", "source": {"inline": "jpeg"}}]}]
+DALI: dict[str, Any] = {"source": {"uri": "s3://b/p.py"}, "threads": 4, "samples": SAMPLES}
+TENSORRT: dict[str, Any] = {"source": {"uri": "s3://b/n.onnx"}}
+L4 = TargetRequest(name="l4", gpu=Gpu(product="NVIDIA-L4"))
+
+
+def request(kind: str, definition: dict[str, Any], **fields: Any) -> Request:
+    model = Model.model_validate({"name": "m", kind: definition, **fields.pop("model", {})})
+    return Request(
+        **{
+            "namespace": "n",
+            "name": "e",
+            "models": (model,),
+            "targets": (L4,),
+            "server_image": "server",
+            "builder_image": "builder",
+            "versions": Versions(dali="2.4.0", tensorrt="10.16.1"),
+            **fields,
+        }
+    )
+
+
+def lock(of: Request, **digests: str) -> dict[str, LockedSource]:
+    """Locked sources: every file's digest is that of its field, unless given by path."""
+    found = []
+    for ref in sources(of):
+        path = (ref.source.uri or "inline").rpartition("/")[2]
+        digest = digests.get(path.replace(".", "_"), f"{abs(hash(ref.field)):064x}")
+        place = Location(bucket="b", key=digests.get("key", path), etag=digests.get("etag", "e"))
+        file = LockedFile(path=path, sha256=digest, size=1, location=place)
+        found.append(LockedSource(field=ref.field, files=(file,)))
+    return dict(by_field(tuple(found)))
+
+
+def ordered(
+    of: Request, *, revisions: dict[Any, int] | None = None, **digests: str
+) -> tuple[BuildOrder, ...]:
+    return orders(of, lock(of, **digests), external_data={}, revisions=revisions or REVISIONS)  # type: ignore[arg-type]
+
+
+def key(*arguments: Any, **digests: Any) -> str:
+    return ordered(*arguments, **digests)[0].key
+
+
+BASE = request("dali", DALI)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        request("dali", DALI | {"threads": 8}),
+        request("dali", DALI | {"function": "pipe"}),
+        request("dali", DALI | {"args": {"size": 224}}),
+        request("dali", DALI | {"mode": "Autoserialize"}),
+        request("dali", DALI | {"samples": []}),
+        request("dali", DALI, model={"maxBatchSize": 8}),
+        request("dali", DALI, model={"config": {"output": [{"name": "IMAGE"}]}}),
+        request("dali", DALI, versions=Versions(dali="2.5.0")),
+        request("dali", DALI, versions=Versions(), builder_image="builder"),
+    ],
+)
+def test_what_can_change_a_pipeline_changes_its_key(changed: Request) -> None:
+    assert key(changed) != key(BASE)
+
+
+def test_the_bytes_of_inputs_change_the_key() -> None:
+    assert key(BASE, p_py="0" * 64) != key(BASE)
+    assert key(BASE, inline="0" * 64) != key(BASE)
+
+
+def test_the_compilers_revision_changes_the_key() -> None:
+    assert key(BASE, revisions={"dali": 2, "tensorrt": 1}) != key(BASE)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        request("dali", DALI, name="other", namespace="other"),
+        request("dali", DALI, model={"name": "renamed"}),
+        request("dali", DALI, requested_at="now", uid="u"),
+        request("dali", DALI, server_image="mirror/server", builder_image="mirror/builder"),
+        request("dali", DALI, targets=(TargetRequest(name="cpu"),)),
+        request("dali", DALI, model={"config": {"dynamic_batching": {}}}),
+    ],
+)
+def test_what_cannot_change_a_pipeline_does_not_change_its_key(changed: Request) -> None:
+    assert key(changed) == key(BASE)
+
+
+def test_where_inputs_lie_does_not_change_the_key() -> None:
+    assert key(BASE, key="elsewhere", etag="other") == key(BASE)
+
+
+def test_without_known_versions_the_builder_image_decides() -> None:
+    one, two = (request("dali", DALI, versions=Versions(), builder_image=image) for image in ("a", "b"))
+    assert key(one) != key(two)
+
+
+ENGINE = request("tensorrt", TENSORRT, model={"maxBatchSize": 8})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        request("tensorrt", TENSORRT | {"precision": "fp16"}, model={"maxBatchSize": 8}),
+        request("tensorrt", TENSORRT | {"optBatchSize": 4}, model={"maxBatchSize": 8}),
+        request("tensorrt", TENSORRT, model={"maxBatchSize": 16}),
+        request("tensorrt", TENSORRT, model={"maxBatchSize": 8}, versions=Versions(tensorrt="10.16.2")),
+        request(
+            "tensorrt",
+            TENSORRT,
+            model={"maxBatchSize": 8},
+            targets=(TargetRequest(name="l4", gpu=Gpu(product="NVIDIA-H200")),),
+        ),
+        request(
+            "tensorrt",
+            TENSORRT,
+            model={"maxBatchSize": 8},
+            targets=(
+                TargetRequest(name="l4", gpu=Gpu(product="NVIDIA-L4", resource_name="nvidia.com/mig-1g.6gb")),
+            ),
+        ),
+    ],
+)
+def test_what_can_change_an_engine_changes_its_key(changed: Request) -> None:
+    assert key(changed) != key(ENGINE)
+
+
+def test_time_slicing_and_the_number_of_gpus_do_not_change_an_engine() -> None:
+    shared = TargetRequest(name="x", gpu=Gpu(product="NVIDIA-L4-SHARED", count=2))
+    assert key(ENGINE.model_copy(update={"targets": (shared,)})) == key(ENGINE)
+
+
+def test_every_target_finds_its_order() -> None:
+    two = request("tensorrt", TENSORRT, targets=(L4, TargetRequest(name="b", gpu=Gpu(product="NVIDIA-H200"))))
+    made = ordered(two)
+    (version,) = versions(two)
+    assert [order_of(made, version, target) for target in ("l4", "b")] == list(made)
+    (pipeline,) = ordered(BASE)
+    (version,) = versions(BASE)
+    assert order_of((pipeline,), version, "l4") is pipeline
+
+
+def test_an_order_holds_its_files_under_the_names_the_compiler_looks_for() -> None:
+    (order,) = ordered(BASE)
+    assert [file.path for file in order.inputs] == ["pipeline.py", "samples/0/0"]
+    assert order.parameters["samples"] == [{"inputs": [{"name": "X", "file": "samples/0/0"}]}]
+    (order,) = ordered(ENGINE)
+    assert [file.path for file in order.inputs] == ["model.onnx"]
