@@ -105,19 +105,22 @@ class TestHandWritten:
     )
     def test_ensembles_are_checked(self, old: str, new: str, field: str, part: str) -> None:
         fault = fault_of(given("hand", TEXT), given("flow", ENSEMBLE.replace(old, new, 1)))
-        miswired(fault, f"spec.models[1].{field}", part)
+        miswired(fault, "spec.models[1]", f"config.pbtxt of flow, {field}: ", part)
 
     def test_an_ensemble_that_leaves_out_a_dali_output(self) -> None:
         fault = fault_of(given("hand", PIPELINE), given("flow", ENSEMBLE))
         miswired(
-            fault, "spec.models[1].ensemble_scheduling.step[0].output_map", "output z of the DALI pipeline"
+            fault,
+            "spec.models[1]",
+            "config.pbtxt of flow, ensemble_scheduling.step[0].output_map: ",
+            "output z of the DALI pipeline",
         )
 
     def test_an_ensemble_with_too_large_batches(self) -> None:
         fault = fault_of(
             given("hand", f"{TEXT}max_batch_size: 4"), given("flow", f"{ENSEMBLE}max_batch_size: 8")
         )
-        miswired(fault, "spec.models[1].max_batch_size", "at most 4")
+        miswired(fault, "spec.models[1]", "config.pbtxt of flow, max_batch_size: ", "at most 4")
 
     def test_unreadable(self) -> None:
         refused(
@@ -138,6 +141,27 @@ class TestLeftToTheServer:
         assert "dynamic_batching" not in repository.configs["classifier"]
         assert "max_batch_size" not in repository.configs["classifier"]
         assert [item.name for item in repository.parsed["classifier"].input] == ["input"]
+
+    def test_a_given_config_is_published_as_it_is(self) -> None:
+        text = "# mine\n" + TEXT
+        entry = model("files", "hand", autoComplete="Server", more={"given_config": text})
+        assert built(entry).configs["hand"] == text
+        entry = model("files", "hand", autoComplete="Server", more={"given_config": text}, maxBatchSize=2)
+        assert "max_batch_size: 2" in built(entry).configs["hand"]
+
+    def test_an_ensemble_over_an_unknown_batch_size_states_its_own(self) -> None:
+        text = TEXT.replace('"python"', '"tensorrt"')
+        items = step("hand", {"x": "i"}, {"y": "o"})
+        fault = fault_of(given("hand", text), steps("e", items))
+        miswired(
+            fault,
+            "spec.models[1].maxBatchSize",
+            "hand leaves its batch size to the server",
+            "0 for no batching",
+        )
+        assert built(given("hand", text), steps("e", items, maxBatchSize=4)).parsed["e"].max_batch_size == 4
+        stated = f"{text}max_batch_size: 0 # none\n"
+        assert built(given("hand", stated), steps("e", items)).parsed["e"].max_batch_size == 0
 
 
 class TestNames:

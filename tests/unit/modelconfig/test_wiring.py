@@ -443,7 +443,7 @@ class TestUnknownTensors:
     ITEMS = (step("left", {"x": "a"}, {"y": "b"}),)
 
     def test_ends_must_be_stated(self) -> None:
-        fault = fault_of(self.LEFT, steps("e", *self.ITEMS))
+        fault = fault_of(self.LEFT, steps("e", *self.ITEMS, maxBatchSize=0))
         miswired(fault, "spec.models[1].config.input", "input a of e", 'name: "a"')
 
     def test_and_are_taken_as_stated(self) -> None:

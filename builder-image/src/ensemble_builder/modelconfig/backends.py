@@ -52,8 +52,8 @@ def state_backend(config: ModelConfig, kind: VersionKind, member: Member, stated
         if stated.get(key) not in (None, "", value):
             raise invalid_config(
                 f"{member.field}.config.{key}",
-                f"is {stated[key]}, but a model of kind {kind} has {key} {value or 'none'}: remove it, "
-                "or publish the model as files",
+                f"is {stated[key]}, but a model of kind {kind} has {key} {value or 'none'}: remove it, or "
+                "publish the model as files",
             )
         setattr(config, key, value)
 

@@ -26,9 +26,8 @@ def check_batch_size(
         if called.batch_known and 0 < limit < size:
             raise invalid_wiring(
                 field,
-                f"is {size}, but {step.label} of {ensemble} allows batches of at most {limit}: lower it, "
-                "or raise the "
-                f"batch size of {step.model}",
+                f"is {size}, but {step.label} of {ensemble} allows batches of at most {limit}: lower it, or "
+                f"raise the batch size of {step.model}",
             )
 
 

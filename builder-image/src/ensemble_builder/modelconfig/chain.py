@@ -147,8 +147,8 @@ class _Chain:
         outputs = listed(f"{tensor.name} {written(tensor.data_type, tensor.dims)}" for tensor in unused)
         if unfed:
             told = (
-                f"inputs of {after} without an output of that name: {inputs}; "
-                f"unused outputs of {before}: {outputs}"
+                f"inputs of {after} without an output of that name: {inputs}; unused outputs of {before}: "
+                f"{outputs}"
             )
         else:
             told = f"{after} reads nothing of {before}"

@@ -9,6 +9,7 @@ config_tools.cc (each AutoCompleteConfig or AutofillConfig), core model_config_u
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -81,8 +82,8 @@ def kind_of(member: Member) -> VersionKind:
     if len(kinds) > 1:
         raise invalid_spec(
             f"{member.field}.versions",
-            f"versions of one model share its backend, but these are {listed(sorted(kinds))}: "
-            "make them separate models",
+            f"versions of one model share its backend, but these are {listed(sorted(kinds))}: make them "
+            "separate models",
         )
     return next(iter(kinds), "files")
 
@@ -162,9 +163,9 @@ def _require_tensors(
                 )
         raise invalid_config(
             f"{member.field}.config.{key}",
-            f"the {key}s of {member.name} cannot be read from its files (kind {kind}): state "
-            f"{key}: [{{name, data_type, dims}}], or set autoComplete: Server if the model completes its "
-            "config itself",
+            f"the {key}s of {member.name} cannot be read from its files (kind {kind}): state {key}: "
+            f"[{{name, data_type, dims}}], or set autoComplete: Server if the model completes its config "
+            "itself",
         )
 
 
@@ -279,8 +280,13 @@ def _state_parameters(member: Member, kind: VersionKind, config: ModelConfig) ->
         threads = max((dali.threads for dali in sources if dali is not None), default=None)
         if threads is not None:
             config.parameters["num_threads"].string_value = str(threads)
-    sources_python = [model.python, *(version.python for version in versions)]
-    if any(python is not None and python.environment is not None for python in sources_python):
+    _state_environment(member, config)
+
+
+def _state_environment(member: Member, config: ModelConfig) -> None:
+    versions = member.model.versions or []
+    sources = [member.model.python, *(version.python for version in versions)]
+    if any(python is not None and python.environment is not None for python in sources):
         parameter = config.parameters["EXECUTION_ENV_PATH"]
         parameter.string_value = parameter.string_value or f"$$TRITON_MODEL_DIRECTORY/{ENVIRONMENT_FILE}"
 
@@ -309,40 +315,43 @@ def _left_to_server(
 ) -> Completed:
     """Publishes only what is stated; the config to reckon with is completed as the server will do it."""
     spec = member.model.max_batch_size
-    size_stated = (
-        spec is not None or "max_batch_size" in stated or "max_batch_size" in (member.given_config or "")
-    )
+    size_stated = spec is not None or "max_batch_size" in stated or _states_batch_size(member)
     if spec is not None:
         config.max_batch_size = spec
-    declare(
-        Declaration(kind, None, config.max_batch_size > 0, f"{member.field}.config"),
-        config,
-        stated,
-        frozenset(),
-    )
+    bare = ModelConfig()
+    bare.CopyFrom(given)
+    bare.name, bare.backend, bare.platform = config.name, config.backend, config.platform
+    field = f"{member.field}.config"
+    declare(Declaration(kind, None, config.max_batch_size > 0, field), config, stated, frozenset())
     _state_labels(member, config)
     if not member.untouched:
-        _state_parameters(member, kind, config)
+        _state_environment(member, config)
     text = ModelConfig()
     text.CopyFrom(config)
-    silent = member.untouched or not (stated or spec is not None or member.label_files or config.parameters)
+    # the server finds out every backend but DALI's by the names of the files
+    silent = member.untouched or (text == bare and spec is None and kind != "dali")
     derive_backend(config, member)
-    newest = member.newest
-    io = newest.io if newest is not None else None
+    io = member.newest.io if member.newest is not None else None
     if io is not None and not (config.input and config.output):
         if not size_stated:
             config.max_batch_size = _default_batch_size(kind, io) or 0
-        declare(
-            Declaration(kind, io, config.max_batch_size > 0, member.field),
-            config,
-            {},
-            supplied_tensors(config),
-        )
+        batching = config.max_batch_size > 0
+        declare(Declaration(kind, io, batching, field), config, {}, supplied_tensors(config))
     return Completed(
         config,
-        None if silent and kind != "dali" and (member.untouched or not given.ByteSize()) else text,
+        None if silent else text,
         state_batch_size=size_stated,
         inputs_known=_all_known(config, "input", None),
         outputs_known=_all_known(config, "output", None),
-        batch_known=size_stated or io is not None or bool(config.input),
+        batch_known=size_stated or io is not None or _batch_size_is_zero(config),
     )
+
+
+def _states_batch_size(member: Member) -> bool:
+    """Whether the given text holds a max_batch_size, be it 0, which the parsed message cannot tell."""
+    return bool(re.search(r"^[^#\"]*\bmax_batch_size\s*:", member.given_config or "", flags=re.MULTILINE))
+
+
+def _batch_size_is_zero(config: ModelConfig) -> bool:
+    """Whether an unstated batch size stays 0; these two backends would still take the artifact's."""
+    return bool(config.input) and config.backend not in ("dali", "tensorrt")

@@ -8,6 +8,7 @@ from typing import Any
 
 from tritonclient.grpc import model_config_pb2 as pb
 
+from ensemble_builder.faults import FaultError
 from ensemble_builder.modelconfig.backends import ENSEMBLE
 from ensemble_builder.modelconfig.batching import (
     check_batch_size,
@@ -63,11 +64,11 @@ def build_ensemble(member: Member, signatures: Mapping[str, Signature], *, parti
     config = pb.ModelConfig(name=member.name, platform=ENSEMBLE)
     overlay(config, stated, leave_out=("input", "output", "max_batch_size"))
     _write_steps(config, wiring)
-    batch_known, note = _state_batch_size(member, config, graph, signatures, stated)
+    batch_known, note = _state_batch_size(member, config, graph, signatures, stated, partial=partial)
     notes += note
     unknown = _state_inputs(member, config, graph, stated) + _state_outputs(member, config, graph, stated)
     if unknown and not partial:
-        raise unknown_tensor(member, unknown[0])
+        raise _unknown_tensor(member, unknown[0])
     _state_labels(member, config)
     notes += _ragged_notes(member, config) + _misspelling_notes(member, graph)
     signature = Signature(
@@ -130,17 +131,15 @@ def _expose_dali_outputs(
         if outputs and name not in outputs:
             raise invalid_wiring(
                 f"{step.field}.outputs" if ".steps[" in step.field else step.field,
-                f"{step.label}: output {output} of the DALI pipeline has no consumer, and config.output "
-                "does not name "
-                "it; DALI cannot leave an output out: drop it from the pipeline's return, or add "
+                f"{step.label}: output {output} of the DALI pipeline has no consumer, and config.output does "
+                "not name it; DALI cannot leave an output out: drop it from the pipeline's return, or add "
                 f"{name} to config.output",
             )
         wiring = wiring.with_output(step.number, Link(output, name, step.field))
         notes.append(
             f"{member.field}: output {output} of the DALI model {step.model} has no consumer and becomes "
-            f"output {name} of "
-            f"{member.name}, because DALI cannot leave an output out: drop it from the pipeline's return "
-            "if unwanted"
+            f"output {name} of {member.name}, because DALI cannot leave an output out: drop it from the "
+            "pipeline's return if unwanted"
         )
     return wiring, notes
 
@@ -160,6 +159,8 @@ def _state_batch_size(
     graph: Graph,
     signatures: Mapping[str, Signature],
     stated: Mapping[str, Any],
+    *,
+    partial: bool,
 ) -> tuple[bool, list[str]]:
     spec, own = member.model.max_batch_size, stated.get("max_batch_size")
     if spec is not None and own is not None and int(own) != spec:
@@ -169,6 +170,8 @@ def _state_batch_size(
         )
     if spec is None and own is None:
         size, note = default_batch_size(graph, signatures)
+        if size is None and not partial:
+            raise _unknown_batch_size(member, graph, signatures)
         config.max_batch_size = size or 0
         return size is not None, [f"{member.field}: ensemble {member.name} {note}"] if note else []
     config.max_batch_size = int(own or 0) if spec is None else spec
@@ -182,6 +185,15 @@ def _state_batch_size(
         f"({end.written(full=False)} as {end.link.name}): give {end.step.model} a maxBatchSize"
     )
     return True, [note]
+
+
+def _unknown_batch_size(member: Member, graph: Graph, signatures: Mapping[str, Signature]) -> FaultError:
+    unknown = [step.model for step in graph.wiring.steps if signatures[step.model].batching is None]
+    return invalid_wiring(
+        f"{member.field}.maxBatchSize",
+        f"{listed(dict.fromkeys(unknown))} leaves its batch size to the server, so that the ensemble's "
+        "cannot be concluded: state it (0 for no batching)",
+    )
 
 
 def _state_inputs(
@@ -214,8 +226,8 @@ def _state_outputs(
             raise invalid_wiring(
                 end.link.field,
                 f"tensor {tensor}, output {end.link.name} of {end.step.label}, is read by no step and not in "
-                "config.output, and the server refuses unused tensors: drop this mapping, or add the "
-                "tensor there",
+                "config.output, and the server refuses unused tensors: drop this mapping, or add the tensor "
+                "there",
             )
     check_output_origins(graph, names)
     ends = {tensor: produced[tensor] for tensor in names}
@@ -240,8 +252,8 @@ def _message(kind: Any, tensor: str, ends: Sequence[Endpoint], config: pb.ModelC
         )
         raise invalid_wiring(
             ends[-1].link.field,
-            f"tensor {tensor}: no shape suits all who read this input ({readers}, batch axis "
-            f"included) at max_batch_size {config.max_batch_size}: feed them from several tensors",
+            f"tensor {tensor}: no shape suits all who read this input ({readers}, batch axis included) at "
+            f"max_batch_size {config.max_batch_size}: feed them from several tensors",
         )
     message.dims.extend(dims)
     return message
@@ -276,7 +288,7 @@ def _check_ends(
     return unknown
 
 
-def unknown_tensor(member: Member, unknown: tuple[str, int]) -> Exception:
+def _unknown_tensor(member: Member, unknown: tuple[str, int]) -> FaultError:
     key, _, name = unknown[0].partition(" ")
     return invalid_wiring(
         f"{member.field}.config.{key}",
@@ -300,8 +312,7 @@ def _state_labels(member: Member, config: pb.ModelConfig) -> None:
 def _ragged_notes(member: Member, config: pb.ModelConfig) -> list[str]:
     return [
         f"{member.field}.config.input: allow_ragged_batch has no effect on an ensemble's input "
-        f"({tensor.name}); state "
-        "it on the model that reads the tensor"
+        f"({tensor.name}); state it on the model that reads the tensor"
         for tensor in config.input
         if tensor.allow_ragged_batch
     ]
@@ -315,7 +326,6 @@ def _misspelling_notes(member: Member, graph: Graph) -> list[str]:
             reader = graph.consumers[tensor][0]
             notes.append(
                 f"{reader.link.field}: no step writes {tensor} {written(reader.data_type, reader.dims)}, "
-                "hence it is an "
-                f"input of {member.name}{hint}"
+                f"hence it is an input of {member.name}{hint}"
             )
     return notes

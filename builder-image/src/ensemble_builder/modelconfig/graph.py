@@ -134,11 +134,14 @@ def wiring_of_steps(ensemble: str, field: str, steps: list[Step]) -> Wiring:
     return Wiring(ensemble, field, tuple(links))
 
 
-def wiring_of_config(config: ModelConfig, field: str) -> Wiring:
-    """The graph of a hand-written ensemble; map entries have no order of their own, so by name."""
+def wiring_of_config(config: ModelConfig) -> Wiring:
+    """The graph of a hand-written ensemble; map entries have no order of their own, so by name.
+
+    Fields are places in its config.pbtxt.
+    """
     links = []
     for index, step in enumerate(config.ensemble_scheduling.step):
-        where = f"{field}.ensemble_scheduling.step[{index}]"
+        where = f"ensemble_scheduling.step[{index}]"
         links.append(
             StepLinks(
                 number=index,
@@ -155,4 +158,4 @@ def wiring_of_config(config: ModelConfig, field: str) -> Wiring:
                 field=where,
             )
         )
-    return Wiring(config.name, field, tuple(links))
+    return Wiring(config.name, "", tuple(links))

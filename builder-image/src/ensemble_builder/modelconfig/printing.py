@@ -81,12 +81,14 @@ def _block(name: str, message: Message, depth: int) -> Iterator[str]:
 def _entry(field: FieldDescriptor, key: Any, value: Any, depth: int) -> Iterator[str]:
     pad = INDENT * depth
     fields = field.message_type.fields_by_name
-    yield f"{pad}{field.name} {{"
-    yield f"{pad}{INDENT}key: {_scalar(fields['key'], key)}"
-    if fields["value"].message_type is not None:
-        yield from _block("value", value, depth + 1)
-    else:
-        yield f"{pad}{INDENT}value: {_scalar(fields['value'], value)}"
+    start = f"{pad}{field.name} {{"
+    told = f"key: {_scalar(fields['key'], key)}"
+    if fields["value"].message_type is None:
+        yield f"{start} {told} value: {_scalar(fields['value'], value)} }}"
+        return
+    yield start
+    yield f"{pad}{INDENT}{told}"
+    yield from _block("value", value, depth + 1)
     yield f"{pad}}}"
 
 

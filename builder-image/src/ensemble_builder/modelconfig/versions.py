@@ -29,8 +29,8 @@ def agreed_io(member: Member, stated: Mapping[str, Any]) -> tuple[ModelIO | None
         if difference:
             raise invalid_config(
                 f"{member.field}.versions",
-                f"versions {number} and {newest_number} share one config but differ: {difference}; "
-                "make them separate models",
+                f"versions {number} and {newest_number} share one config but differ: {difference}; make them "
+                "separate models",
             )
     limits = [io.max_batch_size for _, io in known if io.max_batch_size is not None]
     return newest.model_copy(update={"max_batch_size": min(limits, default=None)}), complete
@@ -99,6 +99,5 @@ def check_versions(member: Member, config: ModelConfig) -> str | None:
         return None
     return (
         f"{member.field}: version {listed(map(str, idle))} of {member.name} will not be served, because "
-        "Triton "
-        "serves the newest only: state config.version_policy: {all: {}} or drop it"
+        "Triton serves the newest only: state config.version_policy: {all: {}} or drop it"
     )

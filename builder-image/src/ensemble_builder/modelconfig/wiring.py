@@ -92,8 +92,8 @@ def find_model(step: StepLinks, signatures: Mapping[str, Signature], wiring: Wir
         raise invalid_wiring(
             f"{step.field}.version",
             f"version {step.version} of {step.model} is not served, only "
-            f"{listed(map(str, sorted(signature.versions)))}: "
-            f"name one of them, or state config.version_policy of {step.model}",
+            f"{listed(map(str, sorted(signature.versions)))}: name one of them, or state "
+            f"config.version_policy of {step.model}",
         )
     return signature
 
@@ -113,8 +113,8 @@ def _endpoint(signature: Signature, side: Side, step: StepLinks, link: Link) -> 
         names = [tensor.name for tensor in tensors]
         raise invalid_wiring(
             link.field,
-            f"{step.label}: {step.model} has no {side} {link.name}; its {side}s are {described(tensors)}"
-            f"{nearest(link.name, names)}",
+            f"{step.label}: {step.model} has no {side} {link.name}; its {side}s are "
+            f"{described(tensors)}{nearest(link.name, names)}",
         )
     return Endpoint(step, link, 0, (), signature.batching)
 
@@ -125,8 +125,8 @@ def _require_inputs(signature: Signature, step: StepLinks) -> None:
         if tensor.name not in fed and not tensor.optional:
             raise invalid_wiring(
                 f"{step.field}.inputs",
-                f"{step.label}: input {tensor.name} {written(tensor.data_type, tensor.dims)} of "
-                f"{step.model} is not "
+                f"{step.label}: input {tensor.name} {written(tensor.data_type, tensor.dims)} of {step.model} "
+                "is not "
                 f'fed: add {{name: "{tensor.name}", from: <tensor>}}',
             )
 
@@ -145,9 +145,8 @@ def _refuse_repeated(step: StepLinks) -> None:
 def _written_twice(first: Endpoint, second: Endpoint) -> FaultError:
     return invalid_wiring(
         second.link.field,
-        f"tensor {second.link.tensor} is written by {first.step.label} from its output {first.link.name} "
-        "and again by "
-        f"{second.step.label} from its output {second.link.name}: give one of them another name",
+        f"tensor {second.link.tensor} is written by {first.step.label} from its output {first.link.name} and "
+        f"again by {second.step.label} from its output {second.link.name}: give one of them another name",
     )
 
 
@@ -164,8 +163,7 @@ def _agree(tensor: str, producer: Endpoint | None, readers: Sequence[Endpoint]) 
             raise invalid_wiring(
                 reader.link.field,
                 f"tensor {tensor} is an input of the ensemble, and {expected}, but {first.step.label} "
-                f"expects {found} "
-                f"as input {first.link.name}: feed them from two tensors",
+                f"expects {found} as input {first.link.name}: feed them from two tensors",
             )
         raise invalid_wiring(
             reader.link.field,
@@ -245,9 +243,8 @@ def _one_origin(who: str, links: Sequence[Link], origins: Mapping[str, str]) -> 
         raise invalid_wiring(
             second[1].field,
             f"{who} both {_told_origin(*first)} and {_told_origin(*second)}; a decoupled model answers any "
-            "number "
-            "of times, so that the server cannot pair the two: pass the one through the decoupled model as "
-            "well",
+            "number of times, so that the server cannot pair the two: pass the one through the decoupled "
+            "model as well",
         )
     return next(iter(sources), "")
 
