@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from faultproxy import FaultProxy, Trouble, fault_proxy
-from s3server import KEYS, QUICK, Server, free_port
+from s3server import KEYS, QUICK, Server, free_port, versitygw
 
 from ensemble_builder.artifacts.documents import sha256
 from ensemble_builder.faults import FaultError
+from ensemble_builder.storage.copying import Origin, copy
 from ensemble_builder.storage.download import Download, download
 from ensemble_builder.storage.store import Store
 from ensembles_api.contract import StorageLocation
@@ -116,3 +118,49 @@ def test_writing_is_tried_again(proxy: FaultProxy, troubled: Store, store: Store
     proxy.befall(trouble, times=1)
     troubled.root.put(key, DATA)
     assert store.root.get(key) == DATA
+
+
+def test_a_server_without_conditional_writes_is_asked_first(proxy: FaultProxy, troubled: Store) -> None:
+    proxy.befall(Trouble.NO_CONDITIONS)
+    key = troubled.key("record")
+    assert troubled.root.put_if_absent(key, b"first")
+    assert not troubled.root.put_if_absent(key, b"second")
+    assert troubled.root.get(key) == b"first"
+
+
+@pytest.mark.parametrize("limit", [1 << 30, 1])
+def test_a_server_that_cannot_copy_is_spared(proxy: FaultProxy, troubled: Store, limit: int) -> None:
+    proxy.befall(Trouble.NO_COPY)
+    pinned = troubled.root.head(troubled.key("object"))
+    assert pinned is not None
+    origin = Origin(troubled.root, pinned.key, pinned.size, sha256(DATA), pinned.etag)
+    copy(origin, troubled.root, troubled.key("copied"), limit=limit)
+    assert troubled.root.get(troubled.key("copied")) == DATA
+
+
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path]]:
+    """An S3 server whose certificate no public authority has signed, and that certificate."""
+    base = tmp_path_factory.mktemp("tls")
+    (base / "buckets/models").mkdir(parents=True)
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "1"]
+    files = ["-keyout", str(base / "key.pem"), "-out", str(base / "cert.pem")]
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *files, *subject]
+    subprocess.run(make, check=True, capture_output=True)
+    options = ["--cert", str(base / "cert.pem"), "--key", str(base / "key.pem")]
+    with versitygw(base / "buckets", base / "log", *options) as running:
+        yield running, base / "cert.pem"
+
+
+def test_a_private_authority_is_believed_where_it_is_given(
+    certified: tuple[Server, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, certificate = certified
+    location = StorageLocation(uri="s3://models/x", endpoint=f"https://127.0.0.1:{server.port}")
+    with pytest.raises(FaultError, match="caConfigMap") as caught:
+        Store(location, environ=KEYS, patience=QUICK).root.put("x/y", b"z")
+    assert caught.value.fault.code is Reason.STORAGE_UNAVAILABLE
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    store = Store(location, environ=KEYS, patience=QUICK)
+    store.root.put("x/y", b"z")
+    assert store.root.get("x/y") == b"z"

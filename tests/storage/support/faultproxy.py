@@ -23,12 +23,19 @@ class Trouble(Enum):
     TRUNCATE = "close in the middle of a body"
     CORRUPT = "change one byte of a body"
     SLOW = "answer in drops"
+    NO_CONDITIONS = "answer 501 to If-None-Match, as servers without conditional writes"
+    NO_COPY = "answer 501 to copies inside the server"
 
 
 BODY = b"<Error><Code>%s</Code><Message>fault injected</Message></Error>"
 ANSWERS = {
     Trouble.BUSY: (b"503 Slow Down", b"SlowDown"),
     Trouble.BROKEN: (b"500 Internal Server Error", b"InternalError"),
+}
+NOT_IMPLEMENTED = (b"501 Not Implemented", b"NotImplemented")
+UNSUPPORTED_HEADERS = {
+    Trouble.NO_CONDITIONS: b"\r\nif-none-match:",
+    Trouble.NO_COPY: b"\r\nx-amz-copy-source:",
 }
 LONG_BODY = 20_000
 """Answers of at least this many bytes are bodies worth spoiling; XML answers are shorter."""
@@ -72,21 +79,19 @@ class FaultProxy:
                 if trouble is Trouble.HANG:
                     time.sleep(5)
                 elif trouble in ANSWERS:
-                    self._refuse(client, trouble)
+                    _read_request(client)
+                    _refuse(client, *ANSWERS[trouble])
                 elif trouble is not Trouble.CLOSE:
                     self._pass_on(client, trouble)
             except OSError:
                 return
 
-    def _refuse(self, client: socket.socket, trouble: Trouble) -> None:
-        _read_request(client)
-        status, code = ANSWERS[trouble]
-        body = BODY % code
-        head = b"HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (status, len(body))
-        client.sendall(head + body)
-
     def _pass_on(self, client: socket.socket, trouble: Trouble) -> None:
         request = _read_request(client)
+        header = UNSUPPORTED_HEADERS.get(trouble)
+        if header and header in request.partition(b"\r\n\r\n")[0].lower():
+            _refuse(client, *NOT_IMPLEMENTED)
+            return
         with socket.create_connection(("127.0.0.1", self.backend), timeout=30) as backend:
             head, _, body = request.partition(b"\r\n\r\n")
             backend.sendall(head + b"\r\nConnection: close\r\n\r\n" + body)
@@ -102,6 +107,12 @@ class FaultProxy:
                 time.sleep(0.5)
             return
         client.sendall(spoilt)
+
+
+def _refuse(client: socket.socket, status: bytes, code: bytes) -> None:
+    body = BODY % code
+    head = b"HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (status, len(body))
+    client.sendall(head + body)
 
 
 def _spoil(body: bytes, trouble: Trouble) -> bytes:

@@ -71,11 +71,11 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> Non
 
 
 @contextmanager
-def versitygw(folder: Path, log: Path) -> Iterator[Server]:
+def versitygw(folder: Path, log: Path, *options: str) -> Iterator[Server]:
     """Serve a folder of buckets on 127.0.0.1."""
     port = free_port()
     arguments = [str(find_versitygw()), "--port", f"127.0.0.1:{port}", "--access", ACCESS_KEY]
-    arguments += ["--secret", SECRET_KEY, "posix", str(folder)]
+    arguments += ["--secret", SECRET_KEY, *options, "posix", str(folder)]
     with log.open("wb") as output:
         process = subprocess.Popen(arguments, stdout=output, stderr=output)
     try:
