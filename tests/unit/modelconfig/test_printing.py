@@ -74,3 +74,9 @@ def test_names_are_quoted_and_escaped() -> None:
     text = print_config(config)
     assert '"größe\\n"' in text
     assert text_format.Parse(text, ModelConfig()) == config
+
+
+def test_negative_zero_is_not_the_default() -> None:
+    config = ModelConfig()
+    config.sequence_batching.direct.minimum_slot_utilization = -0.0
+    assert text_format.Parse(print_config(config), ModelConfig()) == config

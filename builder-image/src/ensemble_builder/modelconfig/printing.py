@@ -63,7 +63,7 @@ def _field(message: Message, field: FieldDescriptor, depth: int) -> Iterator[str
     elif field.message_type is not None:
         if message.HasField(field.name):
             yield from _block(field.name, value, depth)
-    elif message.HasField(field.name) if field.has_presence else value != field.default_value:
+    elif any(stated.name == field.name for stated, _ in message.ListFields()):
         yield f"{pad}{field.name}: {_scalar(field, value)}"
 
 
