@@ -155,21 +155,23 @@ class Namespace:
         found: list[dict[str, Any]] = self.get(kind, *extra)["items"]
         return found
 
-    def apply(self, name: str, models: list[dict[str, Any]], **spec: Any) -> Ensemble:
-        """Apply an InferenceEnsemble whose storage is this namespace's."""
+    def document(self, name: str, models: list[dict[str, Any]], **spec: Any) -> dict[str, Any]:
+        """An InferenceEnsemble whose storage is this namespace's."""
         storage = {
             "uri": self.store,
             "endpoint": S3_SERVICE,
             "secretName": "model-storage",
             **spec.pop("storage", {}),
         }
-        document = {
+        return {
             "apiVersion": "ensembles.dev/v1alpha1",
             "kind": "InferenceEnsemble",
             "metadata": {"name": name, "namespace": self.name},
             "spec": {"storage": storage, "models": models, **spec},
         }
-        self.kubectl("apply", "-f", "-", text=yaml.safe_dump(document))
+
+    def apply(self, name: str, models: list[dict[str, Any]], **spec: Any) -> Ensemble:
+        self.kubectl("apply", "-f", "-", text=json.dumps(self.document(name, models, **spec)))
         return Ensemble(self, name)
 
 

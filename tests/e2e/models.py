@@ -17,3 +17,23 @@ def affine_onnx(*, scale: float = 2.0, width: int = 4, kind: str = "float") -> b
     onnx.checker.check_model(model)
     data: bytes = model.SerializeToString()
     return data
+
+
+DOUBLING_PIPELINE = """
+from nvidia.dali import fn, pipeline_def, types
+
+@pipeline_def
+def double():
+    return fn.external_source(name="X", dtype=types.FLOAT, ndim=1) * 2
+"""
+"""A DALI pipeline that needs no GPU and builds in seconds."""
+
+RAISES_AT_START = """
+class TritonPythonModel:
+    def initialize(self, args):
+        raise RuntimeError("the weights do not fit")
+
+    def execute(self, requests):
+        return []
+"""
+"""A Python model that nothing finds wrong before tritonserver starts it."""

@@ -379,6 +379,23 @@ def test_children_deleted_or_edited_by_hand_are_put_back() -> None:
     assert "net" in [m["metadata"]["name"] for m in created(story.last, "Service")]
 
 
+def test_a_record_deleted_by_hand_is_made_again_while_its_servers_serve_on() -> None:
+    story = Story()
+    story.until_ready()
+    first = story.active
+    service = next(s for s in story.seen.services if s.name == "net")
+    story.seen = replace(story.seen, rollouts=())
+    for _ in range(12):
+        story.step()
+        assert "Deployment" not in {kind for kind, _ in deleted(story.last)}
+        assert created(story.last, "Deployment") == []
+        story.cluster_moves(REVISION)
+    assert story.reason == "Ready"
+    assert story.active == first
+    assert len(story.seen.rollouts) == 1
+    assert next(s for s in story.seen.services if s.name == "net").manifest == service.manifest
+
+
 def test_suspend_changes_nothing() -> None:
     story = Story(spec=None)
     story.change(suspend=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from ensemble_operator.names import ANNOTATION_ACTIVE
+from ensemble_operator.names import ANNOTATION_ACTIVE, ANNOTATION_NEXT
 from ensemble_operator.plan.observation import ObjectSeen, Observation, RolloutSeen
 from ensemble_operator.resources.rollout import (
     ANNOTATION_ALSO_INPUTS,
@@ -57,6 +57,15 @@ def active_rollout(observation: Observation) -> str | None:
     promoted = [r for r in observation.rollouts if outcome(r) == PROMOTED]
     newest = max(promoted, key=lambda r: r.annotations.get(ANNOTATION_PROMOTED_AT, ""), default=None)
     return rollout_name(newest) if newest else None
+
+
+def selected(observation: Observation) -> set[str]:
+    """The rollouts that the Service says it selects: their servers stay, whatever became of their records."""
+    service = main_service(observation)
+    if service is None or not is_ours(service, observation):
+        return set()
+    named = (service.annotations.get(name) for name in (ANNOTATION_ACTIVE, ANNOTATION_NEXT))
+    return {rollout for rollout in named if rollout}
 
 
 def moment(text: str | None) -> datetime | None:

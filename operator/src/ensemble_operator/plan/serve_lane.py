@@ -51,8 +51,7 @@ def serve(
     retain = spec.rollout.retain_seconds if spec else None
     kept, wake = _retained(observation, retain)
     healing = _heal(observation, config, active, replicas)
-    if active:
-        kept = kept | {active}
+    kept |= history.selected(observation) | ({active} if active else set())
     if wanted is None or replicas is None:
         pending = taking_over(observation)
         kept = kept | ({pending} if pending else set())
