@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -19,6 +20,9 @@ from ensemble_operator.cluster.kinds import POD
 Pod = Mapping[str, Any]
 Verdict = Mapping[str, Any] | None
 """The pod's status; None leaves it pending."""
+
+HEARTBEAT_SECONDS = 5.0
+"""A node that says nothing for 50 s is taken for lost."""
 
 _addresses = itertools.count(1)
 
@@ -87,23 +91,28 @@ def ready(pod: Pod) -> dict[str, Any]:
 
 
 class FakeKubelet:
-    """Decides once for each pod of a namespace, as soon as the decision is not None."""
+    """A node and its kubelet: decides once for each pod of a namespace, when the decision is not None."""
 
     def __init__(self, api: KubernetesApi, namespace: str, decide: Callable[[Pod], Verdict]) -> None:
         self.decide = decide
         self._api = api
         self._namespace = namespace
+        self._node = f"fake-{namespace}"
         self._decided: set[str] = set()
+        self._beat = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fake-kubelet", daemon=True)
 
     def __enter__(self) -> Self:
+        manifest = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self._node}}
+        self._api._request("POST", "/api/v1/nodes", body=manifest)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(30)
+        self._api._request("DELETE", f"/api/v1/nodes/{self._node}")
 
     def _run(self) -> None:
         while not self._stop.wait(0.1):
@@ -111,11 +120,31 @@ class FakeKubelet:
                 self._round()
 
     def _round(self) -> None:
+        if time.monotonic() - self._beat > HEARTBEAT_SECONDS:
+            self._beat = time.monotonic()
+            self._tell_ready()
         for pod in self._api.list(POD, self._namespace).items:
-            uid = pod["metadata"]["uid"]
-            if uid in self._decided or "deletionTimestamp" in pod["metadata"]:
-                continue
-            if (status := self.decide(pod)) is not None:
-                name = pod["metadata"]["name"]
-                self._api.patch(POD, self._namespace, name, {"status": status}, subresource="status")
-                self._decided.add(uid)
+            self._look_at(pod)
+
+    def _look_at(self, pod: Pod) -> None:
+        uid, path = pod["metadata"]["uid"], POD.path(self._namespace, pod["metadata"]["name"])
+        if "deletionTimestamp" in pod["metadata"]:
+            self._api._request("DELETE", path, body={"gracePeriodSeconds": 0, "preconditions": {"uid": uid}})
+        elif "nodeName" not in pod["spec"]:
+            target = {"apiVersion": "v1", "kind": "Node", "name": self._node}
+            metadata = {"name": pod["metadata"]["name"]}
+            binding = {"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": target}
+            self._api._request("POST", f"{path}/binding", body=binding)
+        elif uid not in self._decided and (status := self.decide(pod)) is not None:
+            name = pod["metadata"]["name"]
+            self._api.patch(POD, self._namespace, name, {"status": status}, subresource="status")
+            self._decided.add(uid)
+
+    def _tell_ready(self) -> None:
+        condition = {"type": "Ready", "status": "True", "reason": "Fake", "lastHeartbeatTime": _now()}
+        self._api._request(
+            "PATCH",
+            f"/api/v1/nodes/{self._node}/status",
+            body={"status": {"conditions": [condition]}},
+            content_type="application/strategic-merge-patch+json",
+        )

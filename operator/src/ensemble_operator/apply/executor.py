@@ -62,7 +62,7 @@ class Executor:
         """Do one thing.
 
         Returns:
-            Whether the cluster changed by it and no watch event will tell.
+            Whether the cluster changed by it.
 
         Raises:
             ObjectNotOwnedError: the name is taken by a stranger's object.
@@ -75,18 +75,18 @@ class Executor:
             case Apply(manifest):
                 return self._apply(manifest, target)
             case AddOwner(job, job_uid):
-                return self._recorder.store(add_owner(self._api, target, job=job, job_uid=job_uid))
+                joined = add_owner(self._api, target, job=job, job_uid=job_uid)
+                return self._written(kind_named("Job"), joined)
             case LeaveJob(job, job_uid):
                 return self._leave(target, job=job, job_uid=job_uid)
             case Annotate(kind, name, uid, annotations):
                 patch = {"metadata": {"uid": uid, "annotations": dict(annotations)}}
-                return self._recorder.store(self._api.patch(kind_named(kind), target.namespace, name, patch))
+                annotated = self._api.patch(kind_named(kind), target.namespace, name, patch)
+                return self._written(kind_named(kind), annotated)
             case Delete(kind, name, uid):
                 return self._delete(kind_named(kind), target.namespace, name, uid)
             case Scale(deployment, replicas):
-                scale = {"spec": {"replicas": replicas}}
-                self._api.patch(DEPLOYMENT, target.namespace, deployment, scale, subresource="scale")
-                return False
+                return self._scale(target, deployment, replicas)
             case SetFinalizer(present):
                 return self._set_finalizer(target, present=present)
 
@@ -99,8 +99,10 @@ class Executor:
             if live is None:
                 raise LeavingObjectError(kind=kind.name, name=manifest["metadata"]["name"]) from None
             check_ours(live, manifest, uid=target.uid)
-            created = live
-        return self._recorder.store(created)
+            self._recorder.store(live)
+            return False
+        self._recorder.store(created)
+        return True
 
     def _apply(self, manifest: Object, target: Target) -> bool:
         kind, name = kind_named(manifest["kind"]), manifest["metadata"]["name"]
@@ -110,7 +112,7 @@ class Executor:
             check_ours(live, manifest, uid=target.uid)
             manifest = {**manifest, "metadata": {**manifest["metadata"], "uid": live["metadata"]["uid"]}}
         try:
-            return self._recorder.store(self._api.apply(kind, manifest))
+            return self._written(kind, self._api.apply(kind, manifest), before=live)
         except ConflictError:
             if live is not None:
                 self._recorder.forget(kind, target.namespace, name, uid=live["metadata"]["uid"])
@@ -119,7 +121,7 @@ class Executor:
     def _leave(self, target: Target, *, job: str, job_uid: str) -> bool:
         left = leave_job(self._api, target, job=job, job_uid=job_uid)
         if left is not None:
-            return self._recorder.store(left)
+            return self._written(kind_named("Job"), left)
         return self._forget(kind_named("Job"), target.namespace, job, job_uid)
 
     def _delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
@@ -129,8 +131,21 @@ class Executor:
             # Gone already, or another object has the name: the one that was meant is no more.
             return self._forget(kind, namespace, name, uid)
         if answer["kind"] == kind.name:
-            return self._recorder.store(answer)  # something still holds it
+            return self._written(kind, answer)  # something still holds it
         return self._forget(kind, namespace, name, uid)
+
+    def _scale(self, target: Target, deployment: str, replicas: int) -> bool:
+        scale = {"spec": {"replicas": replicas}}
+        self._api.patch(DEPLOYMENT, target.namespace, deployment, scale, subresource="scale")
+        # The answer is a Scale, not the Deployment that the next look must see.
+        return self._written(DEPLOYMENT, self._api.get(DEPLOYMENT, target.namespace, deployment))
+
+    def _written(self, kind: Kind, written: Object, *, before: Object | None = None) -> bool:
+        """Keep what a write returned; whether it differs from what was there."""
+        metadata = written["metadata"]
+        before = before or self._recorder.get(kind, metadata["namespace"], metadata["name"])
+        self._recorder.store(written)
+        return before is None or before["metadata"]["resourceVersion"] != metadata["resourceVersion"]
 
     def _forget(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
         self._recorder.forget(kind, namespace, name, uid=uid)
@@ -149,14 +164,16 @@ class Executor:
             return self._forget(ENSEMBLE, target.namespace, target.name, target.uid)
         before = list(live["metadata"].get("finalizers") or ())
         if present == (FINALIZER in before):
-            return self._recorder.store(live)
+            self._recorder.store(live)
+            return False
         after = [*before, FINALIZER] if present else [item for item in before if item != FINALIZER]
         version = live["metadata"]["resourceVersion"]
         patch = {"metadata": {"resourceVersion": version, "finalizers": after}}
         written = self._api.patch(ENSEMBLE, target.namespace, target.name, patch)
         if not after and "deletionTimestamp" in written["metadata"]:
             return self._forget(ENSEMBLE, target.namespace, target.name, target.uid)
-        return self._recorder.store(written)
+        self._recorder.store(written)
+        return True
 
     def _get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         try:
