@@ -15,36 +15,41 @@ STAGES = ("Assembled", "Built", "Published", "Verified", "Ready")
 POLL_SECONDS = 0.4
 PATIENCE_SECONDS = 900
 RESOURCE = "inferenceensembles.ensembles.dev"
+UNSEEN = {"status": "Unknown", "reason": "Waiting", "message": "for the operator to see it"}
 
 
 def until_ready(cluster: Cluster, name: str) -> dict[str, float]:
     """Shows every stage as it is reached.
 
     Returns:
-        Seconds spent to reach each stage from the one before.
+        Seconds by what the operator was doing (the reasons of Ready).
 
     Raises:
         DemoError: the ensemble is Stalled, with the condition's message; or PATIENCE_SECONDS are over.
     """
     started = last = time.monotonic()
     took: dict[str, float] = {}
-    shown = ""
-    while time.monotonic() - started < PATIENCE_SECONDS:
-        document = cluster.get(RESOURCE, name, "-n", NAMESPACE) or {}
-        conditions = _current(document)
+    reached: set[str] = set()
+    shown = reason = ""
+    while (now := time.monotonic()) - started < PATIENCE_SECONDS:
+        conditions = _current(cluster.get(RESOURCE, name, "-n", NAMESPACE) or {})
+        ready = conditions.get("Ready", UNSEEN)
+        if ready["reason"] != reason:
+            if reason:
+                took[reason] = took.get(reason, 0.0) + now - last
+            reason, last = ready["reason"], now
+        line = f"{reason}: {ready['message']}"
+        if line != shown and ready["status"] != "True":
+            detail(line)
+            shown = line
         for stage in STAGES:
-            if stage not in took and conditions.get(stage, {}).get("status") == "True":
-                now = time.monotonic()
-                took[stage], last = now - last, now
-                say(f"    {stage:<10} after {now - started:5.1f} s   {conditions[stage]['message']}")
-        if "Ready" in took:
+            if stage not in reached and conditions.get(stage, UNSEEN)["status"] == "True":
+                reached.add(stage)
+                say(f"    ✓ {stage:<9} after {now - started:5.1f} s   {conditions[stage]['message']}")
+        if ready["status"] == "True":
             return took
         if stalled := conditions.get("Stalled"):
             raise DemoError(f"{name} is Stalled: {stalled['reason']}: {stalled['message']}")
-        line = _line(conditions)
-        if line != shown:
-            detail(line)
-            shown = line
         time.sleep(POLL_SECONDS)
     raise DemoError(
         f"{name} is not Ready after {PATIENCE_SECONDS} s: {shown}. "
@@ -57,8 +62,3 @@ def _current(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     generation = document.get("metadata", {}).get("generation")
     conditions = document.get("status", {}).get("conditions", [])
     return {entry["type"]: entry for entry in conditions if entry["observedGeneration"] == generation}
-
-
-def _line(conditions: Mapping[str, Mapping[str, Any]]) -> str:
-    ready = conditions.get("Ready")
-    return f"{ready['reason']}: {ready['message']}" if ready else "waiting for the operator to see it"
