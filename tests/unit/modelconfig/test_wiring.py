@@ -512,6 +512,17 @@ class TestPartial:
         outer = steps("outer", step("e", {"INPUT": "i"}, {"OUTPUT": "o"}))
         assert "outer" not in built(self.EARLY, classifier(), steps("e", *GOOD), outer, partial=True).configs
 
+    def test_the_batch_size_of_an_engine_waits_but_not_its_shapes(self) -> None:
+        early = model("tensorrt", "net", CLASSIFIER)
+        items = (step("net", {"input": "x"}, {"logits": "y"}),)
+        entries = (early, steps("e", *items, maxBatchSize=64))
+        assert built(*entries, partial=True).parsed["e"].max_batch_size == 64
+        assert not built(early, steps("e", *items), partial=True).parsed
+        small = io([tensor("DALI_INPUT_0", "UINT8", -1)], [tensor("DALI_OUTPUT_0", "FP32", 3, 8, 8)])
+        fault = fault_of(decoder(tensors=small), early, chain("e", "preprocess", "net"), partial=True)
+        miswired(fault, f"{E}.chain[1]", "expects FP32[3,224,224]", "gives FP32[3,8,8]")
+        assert built(*entries[:1]).parsed["net"].max_batch_size == 1
+
     def test_not_when_all_is_said_to_be_there(self) -> None:
         fault = fault_of(self.EARLY, classifier(), steps("e", *GOOD))
         refused(fault, "spec.models[0].config.input", "kind dali")

@@ -38,7 +38,7 @@ def default_batch_size(graph: Graph, signatures: Mapping[str, Signature]) -> tup
         None as size while a member's is not known.
     """
     called = [signatures[step.model] for step in graph.wiring.steps]
-    if any(signature.batching is None for signature in called):
+    if not all(signature.batch_known for signature in called):
         return None, ""
     sizes = [signature.config.max_batch_size for signature in called if signature.batching]
     if not sizes:

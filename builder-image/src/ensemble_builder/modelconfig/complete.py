@@ -73,8 +73,8 @@ def complete(member: Member, *, partial: bool) -> Completed:
     state_backend(config, kind, member, stated)
     if member.left_to_server:
         return _left_to_server(member, kind, config, given, stated)
-    io, agreed = agreed_io(member, stated)
-    return _finish(member, kind, config, stated, io, partial=partial and not agreed)
+    io = agreed_io(member, stated)
+    return _finish(member, kind, config, stated, io, partial=partial)
 
 
 def kind_of(member: Member) -> VersionKind:
@@ -124,7 +124,7 @@ def _finish(
     member: Member, kind: VersionKind, config: ModelConfig, stated: Mapping[str, Any],
     io: ModelIO | None, *, partial: bool,
 ) -> Completed:  # fmt: skip
-    batch_known = _state_batch_size(member, kind, config, stated, io)
+    batch_known = _state_batch_size(member, kind, config, stated, io, partial=partial)
     tensors = Declaration(kind, io, config.max_batch_size > 0, f"{member.field}.config")
     declare(tensors, config, stated, supplied_tensors(config))
     _ragged_dali_inputs(kind, config, stated, io)
@@ -170,7 +170,13 @@ def _require_tensors(
 
 
 def _state_batch_size(
-    member: Member, kind: VersionKind, config: ModelConfig, stated: Mapping[str, Any], io: ModelIO | None
+    member: Member,
+    kind: VersionKind,
+    config: ModelConfig,
+    stated: Mapping[str, Any],
+    io: ModelIO | None,
+    *,
+    partial: bool,
 ) -> bool:
     """Sets max_batch_size; False where it depends on an artifact that is not there yet."""
     spec, own = member.model.max_batch_size, stated.get("max_batch_size")
@@ -183,8 +189,10 @@ def _state_batch_size(
         config.max_batch_size = spec
     elif own is None and kind != "files":
         size = _default_batch_size(kind, io)
-        config.max_batch_size = size or 0
-        return size is not None
+        # an engine's limit is unknown until it is built, but that it batches is not
+        batches = io is not None and io.batchable
+        config.max_batch_size = size if size is not None else int(batches)
+        return size is not None or (batches and not partial)
     field = f"{member.field}.{'config.max_batch_size' if spec is None else 'maxBatchSize'}"
     _check_batch_size(kind, config, io, field)
     return True
@@ -199,7 +207,7 @@ def _default_batch_size(kind: VersionKind, io: ModelIO | None) -> int | None:
         return 0
     if kind == "onnxruntime":
         return ONNX_DEFAULT_BATCH
-    return io.max_batch_size or (DALI_DEFAULT_BATCH if kind == "dali" else 1)
+    return io.max_batch_size or (DALI_DEFAULT_BATCH if kind == "dali" else None)
 
 
 def _check_batch_size(kind: VersionKind, config: ModelConfig, io: ModelIO | None, field: str) -> None:

@@ -188,7 +188,7 @@ def _state_batch_size(
 
 
 def _unknown_batch_size(member: Member, graph: Graph, signatures: Mapping[str, Signature]) -> FaultError:
-    unknown = [step.model for step in graph.wiring.steps if signatures[step.model].batching is None]
+    unknown = [step.model for step in graph.wiring.steps if not signatures[step.model].batch_known]
     return invalid_wiring(
         f"{member.field}.maxBatchSize",
         f"{listed(dict.fromkeys(unknown))} leaves its batch size to the server, so that the ensemble's "

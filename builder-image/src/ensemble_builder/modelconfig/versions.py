@@ -13,19 +13,19 @@ from ensemble_builder.modelconfig.tensors import written_tensor
 from ensembles_api.contract import ModelIO, Tensor
 
 
-def agreed_io(member: Member, stated: Mapping[str, Any]) -> tuple[ModelIO | None, bool]:
-    """The tensors all versions have in common, and whether every version's are known.
+def agreed_io(member: Member, stated: Mapping[str, Any]) -> ModelIO | None:
+    """The tensors that all versions have in common; None where no version's are known.
 
     Raises:
         FaultError: InvalidConfig, if two versions differ in a tensor or in batching, naming both.
     """
     known = [(version.version, version.io) for version in member.versions if version.io is not None]
-    complete = len(known) == len(member.versions)
     if not known:
-        return None, complete and bool(member.versions)
+        return None
     newest_number, newest = max(known)
+    renamed = bool(stated.get("output")) and member.versions[0].kind == "dali"
     for number, other in known:
-        difference = _difference(newest, other, by_order=bool(stated.get("output")))
+        difference = _difference(newest, other, by_order=renamed)
         if difference:
             raise invalid_config(
                 f"{member.field}.versions",
@@ -33,7 +33,7 @@ def agreed_io(member: Member, stated: Mapping[str, Any]) -> tuple[ModelIO | None
                 "separate models",
             )
     limits = [io.max_batch_size for _, io in known if io.max_batch_size is not None]
-    return newest.model_copy(update={"max_batch_size": min(limits, default=None)}), complete
+    return newest.model_copy(update={"max_batch_size": min(limits, default=None)})
 
 
 def _difference(newest: ModelIO, other: ModelIO, *, by_order: bool) -> str:
