@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import tritonclient.grpc
 import tritonclient.http
-import yaml
 from botocore.config import Config
 from mypy_boto3_s3 import S3Client
 
@@ -135,6 +134,10 @@ class Namespace:
         body = data.encode() if isinstance(data, str) else data
         self.s3.put_object(Bucket=BUCKET, Key=f"{self.name}/{path}", Body=body)
         return f"s3://{BUCKET}/{self.name}/{path}"
+
+    def read(self, path: str) -> bytes:
+        """An object's bytes."""
+        return self.s3.get_object(Bucket=BUCKET, Key=f"{self.name}/{path}")["Body"].read()
 
     def objects(self, prefix: str = "") -> list[str]:
         pages = self.s3.get_paginator("list_objects_v2").paginate(
