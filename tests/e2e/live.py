@@ -26,6 +26,8 @@ STATE = Path(os.environ.get("ENSEMBLES_STATE", "/var/lib/ensembles-cluster"))
 BUCKET = "models"
 S3_SERVICE = "http://s3.s3.svc:7070"
 KEYS = ("test", "testtest")
+SMALL = {"requests": {"cpu": "20m", "memory": "256Mi"}}
+"""What a test's servers ask of the node: many run at once where there are two cores."""
 
 Array = npt.NDArray[Any]
 T = TypeVar("T")
@@ -166,11 +168,12 @@ class Namespace:
             "secretName": "model-storage",
             **spec.pop("storage", {}),
         }
+        serving = {"resources": SMALL, **spec.pop("serving", {})}
         return {
             "apiVersion": "ensembles.dev/v1alpha1",
             "kind": "InferenceEnsemble",
             "metadata": {"name": name, "namespace": self.name},
-            "spec": {"storage": storage, "models": models, **spec},
+            "spec": {"storage": storage, "models": models, "serving": serving, **spec},
         }
 
     def apply(self, name: str, models: list[dict[str, Any]], **spec: Any) -> Ensemble:

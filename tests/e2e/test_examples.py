@@ -61,7 +61,7 @@ def applied(
             _prepare(name, space, tmp_path_factory.mktemp(name))
             document = _moved(yaml.safe_load((EXAMPLES / name / "ensemble.yaml").read_text()), space)
             document["metadata"]["namespace"] = space.name
-            document["spec"]["serving"] = {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}}}
+            document["spec"]["serving"] = {"resources": live.SMALL}
             documents.append(document)
         space.kubectl("apply", "-f", "-", text=yaml.safe_dump_all(documents))
         yield space
