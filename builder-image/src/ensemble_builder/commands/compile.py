@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ensemble_builder.commands.log import say, step
 from ensemble_builder.compilers.dali.compiler import compile_pipeline
+from ensemble_builder.compilers.tensorrt.compiler import compile_engine
 from ensemble_builder.faults import FaultError
 from ensembles_api.contract import BuildOrder, CompileResult, Fault
 from ensembles_api.reasons import Reason
@@ -41,10 +42,4 @@ def run(work: Path) -> CompileResult:
 def _compile(order: BuildOrder, work: Path) -> CompileResult:
     if order.kind == "dali":
         return compile_pipeline(order, work=work)
-    raise FaultError(
-        Fault(
-            code=Reason.NOT_SUPPORTED,
-            field=order.field,
-            message=f"this builder image cannot build {order.kind}",
-        )
-    )
+    return compile_engine(order, work=work)

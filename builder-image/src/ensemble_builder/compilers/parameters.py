@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from ensembles_api.contract import Document
+from ensembles_api.spec import Precision, Profile
 
 DALI_REVISION = 1
 """Raised when the same pipeline would be compiled to something else; part of the artifact's key."""
@@ -45,3 +46,25 @@ class DaliParameters(Document):
     inputs: tuple[dict[str, Any], ...] = ()
     outputs: tuple[dict[str, Any], ...] = ()
     revision: int = DALI_REVISION
+
+
+TENSORRT_REVISION = 1
+"""As DALI_REVISION, for engines."""
+
+
+class TensorRTParameters(Document):
+    """How to build an engine.
+
+    max_batch_size: 0 without batching; None takes what the profiles allow.
+    opt_batch_size: the batch to optimise for; None is the largest.
+    tensorrt_version: what the release's server has; empty is not compared.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    precision: Precision = Precision.TF32
+    max_batch_size: int | None = None
+    opt_batch_size: int | None = None
+    profiles: tuple[Profile, ...] = ()
+    tensorrt_version: str = ""
+    revision: int = TENSORRT_REVISION

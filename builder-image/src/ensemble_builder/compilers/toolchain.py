@@ -57,7 +57,7 @@ def toolchain() -> Toolchain:
     """Raises ToolchainError where bindings and library of TensorRT differ."""
     library = tensorrt_library()
     version = library_version(library) if library else ""
-    bindings = _module_version(*BINDINGS)
+    bindings = _module_version(*BINDINGS).split(".post")[0]
     if version and bindings != version:
         raise ToolchainError(f"TensorRT is {version}, its Python bindings are {bindings or 'absent'}")
     return Toolchain(dali=_module_version("nvidia.dali"), tensorrt=bindings, python=platform.python_version())
@@ -86,7 +86,8 @@ def bindings_requirement(library: Path | None, *, cuda_root: Path = Path("/usr/l
     majors = [found[1] for name in names if (found := re.fullmatch(r"libcudart\.so\.(\d+)", name))]
     if not majors:
         raise ToolchainError(f"{library} is there, but no libcudart under {cuda_root}")
-    return f"tensorrt-cu{majors[-1]}-bindings=={library_version(library)}"
+    # A wildcard, because some bindings were published again as .post1.
+    return f"tensorrt-cu{majors[-1]}-bindings=={library_version(library)}.*"
 
 
 def _module_version(*names: str) -> str:

@@ -1,0 +1,1 @@
+"""TensorRT engines: an ONNX file becomes model.plan for the GPU it is built on."""

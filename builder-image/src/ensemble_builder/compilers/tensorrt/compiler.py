@@ -1,0 +1,120 @@
+"""Builds one engine from `work`/in and reads its tensors back."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ensemble_builder.compilers import child
+from ensemble_builder.compilers.parameters import TensorRTParameters
+from ensemble_builder.compilers.tensorrt import engine
+from ensemble_builder.faults import FaultError
+from ensembles_api.contract import BuildOrder, CompileResult, Fault, ModelIO, Tensor
+from ensembles_api.reasons import Reason
+from ensembles_api.spec import Precision
+
+
+def compile_engine(order: BuildOrder, *, work: Path) -> CompileResult:
+    """Build `work`/out/model.plan from the ONNX file in `work`/in, external data beside it.
+
+    Raises:
+        FaultError: the model, or what is stated about it, is at fault.
+    """
+    building = _Building(order, TensorRTParameters.model_validate(order.parameters), work)
+    try:
+        return building.run()
+    finally:
+        shutil.rmtree(building.scratch, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Building:
+    order: BuildOrder
+    parameters: TensorRTParameters
+    work: Path
+
+    @property
+    def scratch(self) -> Path:
+        return self.work / "scratch"
+
+    def run(self) -> CompileResult:
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.scratch.mkdir(parents=True)
+        job = engine.Job(
+            model=str(self._model_file()),
+            field=self.order.field,
+            model_field=re.sub(r"^(spec\.models\[\d+\]).*", r"\1", self.order.field),
+            parameters=self.parameters,
+        )
+        (self.scratch / "job.json").write_text(job.model_dump_json())
+        ended = child.run(engine.__name__, self.scratch / "job.json", scratch=self.scratch)
+        report = self._read_report(ended)
+        (self.scratch / engine.PLAN).replace(self.work / "out" / engine.PLAN)
+        return CompileResult(files=(engine.PLAN,), io=self._io(report), provenance=self._provenance(report))
+
+    def _model_file(self) -> Path:
+        found = sorted((self.work / "in").rglob("*.onnx"))
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(path.name for path in found) or "none"
+        raise self._fault(
+            Reason.INVALID_MODEL, ".source", f"one .onnx file is needed, there is {names}: name one"
+        )
+
+    def _fault(self, code: Reason, field: str, message: str) -> FaultError:
+        return FaultError(Fault(code=code, field=f"{self.order.field}{field}", message=message))
+
+    def _read_report(self, ended: child.Ended) -> engine.Report:
+        try:
+            report = engine.Report.model_validate_json((self.scratch / "report.json").read_bytes())
+        except (OSError, ValidationError) as error:
+            if ended.killed:
+                message = f"building {self.order.field} was killed, probably for memory: raise the limit"
+                fault = Fault(code=Reason.OUT_OF_MEMORY, field="spec.build.resources", message=message)
+                raise FaultError(fault) from error
+            message = f"TensorRT {ended.how}. {ended.tail[-600:]}".strip()
+            raise self._fault(Reason.COMPILE_FAILED, "", message) from error
+        if report.fault:
+            raise FaultError(report.fault)
+        return report
+
+    def _io(self, report: engine.Report) -> ModelIO:
+        lead = 1 if report.batchable else 0
+        return ModelIO(
+            batchable=report.batchable,
+            inputs=tuple(self._tensor(tensor, lead) for tensor in report.inputs),
+            outputs=tuple(self._tensor(tensor, lead) for tensor in report.outputs),
+            max_batch_size=report.limit,
+            profiles=tuple(map(str, range(report.profiles))) if report.profiles > 1 else (),
+        )
+
+    def _tensor(self, tensor: engine.EngineTensor, lead: int) -> Tensor:
+        if tensor.type not in engine.TRITON_TYPES:
+            raise self._fault(
+                Reason.INVALID_MODEL,
+                ".source",
+                f"{tensor.name!r} has type {tensor.type}, which Triton cannot pass on: export it with a Cast",
+            )
+        return Tensor(name=tensor.name, data_type=engine.TRITON_TYPES[tensor.type], shape=tensor.shape[lead:])
+
+    def _provenance(self, report: engine.Report) -> dict[str, object]:
+        permitted = self.parameters.precision in (Precision.FP16, Precision.INT8, Precision.FP8)
+        return {
+            "tensorrt": report.version,
+            "python": platform.python_version(),
+            "platform": f"{platform.system()} {platform.machine()}".lower(),
+            "gpu": report.gpu,
+            "precision": self.parameters.precision.value,
+            "half_layers": report.half_layers,
+            "warnings": ["the builder chose no layer in half precision"]
+            if permitted and report.half_layers == 0
+            else [],
+            "read_from": report.read_from,
+            "seconds": report.seconds,
+            "size": (self.work / "out" / engine.PLAN).stat().st_size,
+        }

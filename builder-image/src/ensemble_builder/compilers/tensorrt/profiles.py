@@ -1,0 +1,166 @@
+"""Optimisation profiles: the user's, checked against the network, or one made from the batch size."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ensemble_builder.faults import FaultError
+from ensembles_api.contract import Fault
+from ensembles_api.reasons import Reason
+from ensembles_api.spec import Profile, ShapeRange
+
+DEFAULT_BATCH_SIZE = 4
+"""Where the resource states none: tritonserver's own default-max-batch-size."""
+
+
+@dataclass(frozen=True)
+class NetworkTensor:
+    """A tensor of the parsed network; -1 is a free axis."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the resource says. `field`: path of the model's tensorrt; `model_field`: of the model."""
+
+    profiles: tuple[Profile, ...]
+    max_batch_size: int | None
+    opt_batch_size: int | None
+    field: str
+    model_field: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`ranges`: for each profile the shapes of every input with free axes. `limit`: 0 without batching."""
+
+    ranges: tuple[tuple[ShapeRange, ...], ...]
+    batchable: bool
+    limit: int
+
+
+def plan(wanted: Wanted, inputs: Sequence[NetworkTensor], outputs: Sequence[NetworkTensor]) -> Plan:
+    """Profiles for the network.
+
+    Raises:
+        FaultError: InvalidSpec naming the entry that does not fit, InvalidModel where it cannot batch.
+    """
+    batchable = all(tensor.shape and tensor.shape[0] < 0 for tensor in (*inputs, *outputs))
+    if wanted.max_batch_size and not batchable:
+        fixed = next(tensor for tensor in (*inputs, *outputs) if not tensor.shape or tensor.shape[0] >= 0)
+        raise FaultError(
+            Fault(
+                code=Reason.INVALID_MODEL,
+                field=f"{wanted.model_field}.maxBatchSize",
+                message=f"the first axis of {fixed.name!r} is fixed, shape {list(fixed.shape)}: export the "
+                "model again with a dynamic first axis, or set maxBatchSize to 0",
+            )
+        )
+    batching = batchable and wanted.max_batch_size != 0
+    free = [tensor for tensor in inputs if -1 in tensor.shape]
+    if wanted.profiles:
+        ranges = tuple(
+            _checked(wanted, index, profile, free, inputs, batching=batching)
+            for index, profile in enumerate(wanted.profiles)
+        )
+        return Plan(ranges, batchable, _limit(wanted, ranges) if batching else 0)
+    limit = (wanted.max_batch_size or DEFAULT_BATCH_SIZE) if batching else 0
+    return Plan((_made(wanted, free, limit),) if free else (), batchable, limit)
+
+
+def _fault(field: str, message: str) -> FaultError:
+    return FaultError(Fault(code=Reason.INVALID_SPEC, field=field, message=message))
+
+
+def _made(wanted: Wanted, free: Sequence[NetworkTensor], limit: int) -> tuple[ShapeRange, ...]:
+    opt = wanted.opt_batch_size or limit
+    if limit and opt > limit:
+        raise _fault(
+            f"{wanted.field}.optBatchSize", f"{opt} is more than the largest batch, {limit}: lower it"
+        )
+    for tensor in free:
+        axes = [axis for axis, size in enumerate(tensor.shape) if size < 0 and (axis or not limit)]
+        if axes:
+            listed = ", ".join(map(str, axes))
+            example = ["?" if size < 0 else size for size in tensor.shape]
+            raise _fault(
+                f"{wanted.field}.profiles",
+                f"input {tensor.name!r} has free axes ({listed}) besides the batch, {list(tensor.shape)}: "
+                f"state their range, shapes: [{{name: {tensor.name}, min: {example}, opt: …, max: …}}]",
+            )
+    return tuple(
+        ShapeRange(
+            name=tensor.name,
+            min=[1, *tensor.shape[1:]],
+            opt=[opt, *tensor.shape[1:]],
+            max=[limit, *tensor.shape[1:]],
+        )
+        for tensor in free
+    )
+
+
+def _checked(
+    wanted: Wanted,
+    index: int,
+    profile: Profile,
+    free: Sequence[NetworkTensor],
+    inputs: Sequence[NetworkTensor],
+    *,
+    batching: bool,
+) -> tuple[ShapeRange, ...]:
+    field = f"{wanted.field}.profiles[{index}].shapes"
+    known = {tensor.name: tensor for tensor in inputs}
+    for place, entry in enumerate(profile.shapes):
+        if entry.name not in known:
+            near = difflib.get_close_matches(entry.name, known, n=1) or list(known)
+            raise _fault(
+                f"{field}[{place}].name", f"the model has no input {entry.name!r}; it has {', '.join(near)}"
+            )
+        _check_range(entry, known[entry.name], f"{field}[{place}]", batching=batching)
+    given = {entry.name: entry for entry in profile.shapes}
+    missing = [tensor for tensor in free if tensor.name not in given]
+    if missing:
+        raise _fault(
+            field,
+            f"input {missing[0].name!r}, shape {list(missing[0].shape)}, needs an entry in every profile",
+        )
+    return tuple(given[tensor.name] for tensor in free)
+
+
+def _check_range(entry: ShapeRange, tensor: NetworkTensor, field: str, *, batching: bool) -> None:
+    for bound in ("min", "opt", "max"):
+        dims: list[int] = getattr(entry, bound)
+        if len(dims) != len(tensor.shape) or any(
+            size not in (-1, stated) for size, stated in zip(tensor.shape, dims, strict=True)
+        ):
+            raise _fault(
+                f"{field}.{bound}",
+                f"{dims} does not fit {entry.name!r}, shape {list(tensor.shape)}: write every axis, batch "
+                "first, and only free ones (-1) of your choice",
+            )
+    for axis, (low, best, high) in enumerate(zip(entry.min, entry.opt, entry.max, strict=True)):
+        if not low <= best <= high:
+            raise _fault(
+                f"{field}.opt" if low <= high else f"{field}.min",
+                f"axis {axis} of {entry.name!r} goes {low}, {best}, {high}: min ≤ opt ≤ max must hold",
+            )
+    if batching and entry.min[0] != 1:
+        raise _fault(
+            f"{field}.min",
+            f"the batch of {entry.name!r} begins at {entry.min[0]}: set it to 1, as single requests come too",
+        )
+
+
+def _limit(wanted: Wanted, ranges: Sequence[Sequence[ShapeRange]]) -> int:
+    """The largest batch: of the profile that allows most, as the server picks a profile for each batch."""
+    allowed = max(min((entry.max[0] for entry in profile), default=0) for profile in ranges)
+    if wanted.max_batch_size and wanted.max_batch_size > allowed:
+        raise _fault(
+            f"{wanted.field}.profiles",
+            f"no profile reaches maxBatchSize {wanted.max_batch_size}; the largest is {allowed}: raise max",
+        )
+    return wanted.max_batch_size or allowed
