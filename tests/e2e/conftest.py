@@ -23,6 +23,8 @@ def cluster() -> None:
         pytest.fail(f"no cluster answers: run `make images` or set KUBECONFIG ({error})", pytrace=False)
     live.kubectl("apply", "-f", str(live.ROOT / "tests/images/s3.yaml"))
     live.kubectl("-n", "s3", "rollout", "status", "deployment/s3", "--timeout=120s")
+    # A cluster that does not know such policies has more than one small node.
+    live.kubectl("apply", "-f", str(live.ROOT / "tests/e2e/small-node.yaml"), check=False)
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +60,10 @@ def make_namespace(operator: None, s3: S3Client) -> live.NamespaceFactory:
     def make(purpose: str) -> Iterator[live.Namespace]:
         name = f"{purpose}-{uuid.uuid4().hex[:5]}"
         live.kubectl("create", "namespace", name)
-        live.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+        live.kubectl(
+            *("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted"),
+            "e2e/small-node=true",
+        )
         space = live.Namespace(name, s3)
         space.kubectl(
             *("create", "secret", "generic", "model-storage"),
