@@ -26,6 +26,8 @@ STATE = Path(os.environ.get("ENSEMBLES_STATE", "/var/lib/ensembles-cluster"))
 BUCKET = "models"
 S3_SERVICE = "http://s3.s3.svc:7070"
 KEYS = ("test", "testtest")
+PATIENCE = float(os.environ.get("ENSEMBLES_PATIENCE", "1"))
+"""Times as long may everything take on a machine that is busy with other things, too."""
 SMALL = {"requests": {"cpu": "20m", "memory": "256Mi"}}
 """What a test's servers ask of the node: many run at once where there are two cores."""
 
@@ -72,16 +74,24 @@ def eventually(
 ) -> T:
     """What `look` returns once it is neither None nor False.
 
+    Args:
+        look: asked again and again.
+        seconds: how long, times PATIENCE.
+        every: seconds between two looks.
+        what: what to say of it, should it not happen.
+
     Raises:
         AssertionError: it did not happen in time.
     """
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * PATIENCE
     while True:
         found = look()
         if found:
             return found
         if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds:.0f} s: {what() if callable(what) else what}")
+            raise AssertionError(
+                f"not within {seconds * PATIENCE:.0f} s: {what() if callable(what) else what}"
+            )
         time.sleep(every)
 
 
