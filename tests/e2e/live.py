@@ -83,15 +83,14 @@ def eventually(
     Raises:
         AssertionError: it did not happen in time.
     """
-    end = time.monotonic() + seconds * PATIENCE
+    seconds *= PATIENCE
+    end = time.monotonic() + seconds
     while True:
         found = look()
         if found:
             return found
         if time.monotonic() > end:
-            raise AssertionError(
-                f"not within {seconds * PATIENCE:.0f} s: {what() if callable(what) else what}"
-            )
+            raise AssertionError(f"not within {seconds:.0f} s: {what() if callable(what) else what}")
         time.sleep(every)
 
 

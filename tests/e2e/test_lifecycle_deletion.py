@@ -5,6 +5,7 @@ Every story is told in a namespace of its own, all at once.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -86,9 +87,8 @@ def deleted_and_made_again_at_any_time(space: live.Namespace) -> None:
         ensemble.wait(seconds=300)
         answers(ensemble, *(("net", "pre") if name == "building" else ("net",)))
         assert uid_of(ensemble) != uid
-        live.eventually(
-            lambda name=name, uid=uid: not _owned(space, uid), what=f"{name}: children of the first"
-        )
+        gone = functools.partial(_nothing_of, space, uid)
+        live.eventually(gone, what=f"children of the first {name} stay")
         assert _owned(space, uid_of(ensemble))
     for name in former:
         live.Ensemble(space, name).delete()
@@ -96,7 +96,7 @@ def deleted_and_made_again_at_any_time(space: live.Namespace) -> None:
 
 
 def _caught(space: live.Namespace, name: str, models: list[dict[str, Any]], kind: str, role: str) -> str:
-    """Apply, delete in the middle of the stage in which there is such a child, apply again; the first's uid."""
+    """Apply, delete in the middle of the stage that has such a child, apply again; the first's uid."""
     ensemble = space.apply(name, models, **SPEC)
     uid = uid_of(ensemble)
     live.eventually(
@@ -121,6 +121,10 @@ def _ended(child: dict[str, Any]) -> bool:
 
 def _owners(item: dict[str, Any]) -> set[str]:
     return {owner["uid"] for owner in item["metadata"].get("ownerReferences", [])}
+
+
+def _nothing_of(space: live.Namespace, uid: str) -> bool:
+    return not _owned(space, uid)
 
 
 def _owned(space: live.Namespace, uid: str) -> set[str]:
