@@ -1,7 +1,7 @@
 """Real clusters: a control plane alone, and a whole one in a network namespace of its own.
 
-The namespace keeps a whole cluster apart from one that may be running on this machine, and shows every link and
-packet filter rule that it leaves behind.
+The namespace keeps a whole cluster apart from one that may be running on this machine, and shows every link
+and packet filter rule that it leaves behind.
 """
 
 import json

@@ -55,11 +55,6 @@ def test_kubernetes_is_built_in_the_version_that_its_go_mod_pins() -> None:
     assert f"k8s.io/kubernetes v{KUBERNETES.version}\n" in pinned
 
 
-def test_unbuilt_parts_are_named_with_the_command_that_builds_them(tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match=r"not built yet: kubernetes, etcd; run `cluster\.py build`"):
-        build.require(tmp_path, only=parts.CONTROL_PLANE)
-
-
 def test_an_unknown_part_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match=r"unknown part docker; there are kubernetes, etcd, .*helm"):
         build.build(tmp_path, only=["docker"])

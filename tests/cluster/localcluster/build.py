@@ -38,18 +38,6 @@ def build(cache: Path, *, only: Sequence[str] = ()) -> None:
             _link(cache, part)
 
 
-def require(cache: Path, *, only: Sequence[str] = ()) -> None:
-    """Refuse to go on with parts unbuilt.
-
-    Raises:
-        ClusterError: naming the parts and the command that builds them.
-
-    """
-    missing = [part.name for part in _chosen(only) if not _folder(cache, part).is_dir()]
-    if missing:
-        raise ClusterError(f"not built yet: {', '.join(missing)}; run `cluster.py build`")
-
-
 def _chosen(names: Sequence[str]) -> list[Part]:
     known = {part.name: part for part in parts.PARTS}
     unknown = [name for name in names if name not in known]

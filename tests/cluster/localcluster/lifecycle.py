@@ -34,12 +34,14 @@ class Laps:
 def up(settings: Settings) -> None:
     """Bring the cluster up, or put back what is missing of it. Twice is as good as once.
 
+    What is not built yet is built first.
+
     Raises:
-        ClusterError: a part is unbuilt, a component ends, or something is not ready in time.
+        ClusterError: a part does not build, a component ends, or something is not ready in time.
 
     """
     lap = Laps()
-    build.require(settings.cache, only=parts.CONTROL_PLANE if settings.control_plane_only else parts.CLUSTER)
+    build.build(settings.cache, only=parts.CONTROL_PLANE if settings.control_plane_only else ())
     _refuse_other_kind(settings)
     settings.save()
     certificates.ensure(settings.pki)

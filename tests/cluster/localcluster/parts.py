@@ -122,7 +122,6 @@ PARTS: tuple[Part, ...] = (
 
 # What an API server alone needs: built without a C compiler and without root.
 CONTROL_PLANE = ("kubernetes", "etcd")
-CLUSTER = (*CONTROL_PLANE, "containerd", "runc", "cni-plugins", "coredns", "pause")
 
 
 def key(part: Part) -> str:
