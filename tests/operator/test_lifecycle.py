@@ -13,7 +13,15 @@ import pytest
 from ensemble_operator.apply.executor import Target
 from ensemble_operator.cluster.client import KubernetesApi
 from ensemble_operator.cluster.errors import NotFoundError
-from ensemble_operator.cluster.kinds import CONTROLLER_REVISION, DEPLOYMENT, ENSEMBLE, EVENT, JOB, SERVICE
+from ensemble_operator.cluster.kinds import (
+    CONTROLLER_REVISION,
+    DEPLOYMENT,
+    ENSEMBLE,
+    EVENT,
+    JOB,
+    SERVICE,
+    Kind,
+)
 from ensembles_api.contract import Fault, NextBuild, Result, ServerRequirements
 from ensembles_api.reasons import Reason
 from tests.operator.conftest import CreateEnsemble, StartOperator
@@ -205,6 +213,66 @@ def test_deletion_with_pruning(
     eventually(gone, seconds=60, what="the resource is let go")
     assert any("-prune-" in name for name in world.done_jobs)
     eventually(lambda: not names_of(api, DEPLOYMENT, target.namespace), seconds=60, what="no servers")
+
+
+def test_a_strangers_service_is_left_alone_until_it_goes(
+    api: KubernetesApi, start_operator: StartOperator, create_ensemble: CreateEnsemble, world: World
+) -> None:
+    start_operator(ALONE).wait_for('"working"')
+    target = create_ensemble("other", suspend=True)
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "wanted", "namespace": target.namespace},
+        "spec": {"selector": {"app": "theirs"}, "ports": [{"port": 80}]},
+    }
+    stranger = api.create(SERVICE, theirs)
+    target = create_ensemble("wanted")
+    wait_for(api, target, "Stalled", "ObjectNotOwned")
+    assert "Service 'wanted'" in condition(api, target, "Stalled")["message"]
+    assert api.get(SERVICE, target.namespace, "wanted")["spec"]["selector"] == {"app": "theirs"}
+    assert world.done_jobs
+    api.delete(SERVICE, target.namespace, "wanted", uid=stranger["metadata"]["uid"])
+    wait_for(api, target, "Ready", seconds=120)
+
+
+def test_pod_settings_that_the_api_server_refuses(
+    api: KubernetesApi, start_operator: StartOperator, create_ensemble: CreateEnsemble, world: World
+) -> None:
+    start_operator(ALONE).wait_for('"working"')
+    target = create_ensemble(serving={"tolerations": [{"key": "gpu", "operator": "Sometimes"}]})
+    wait_for(api, target, "Stalled", "InvalidPodSettings")
+    message = condition(api, target, "Stalled")["message"]
+    assert message.startswith("spec.serving")
+    assert "tolerations[0].operator" in message
+    assert world.done_jobs
+    api.patch(ENSEMBLE, target.namespace, target.name, {"spec": {"serving": {"tolerations": None}}})
+    wait_for(api, target, "Ready", seconds=120)
+
+
+def test_quota_is_waited_for(
+    api: KubernetesApi,
+    start_operator: StartOperator,
+    create_ensemble: CreateEnsemble,
+    world: World,
+    namespace: str,
+) -> None:
+    quota = Kind("v1", "ResourceQuota", "resourcequotas")
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "q", "namespace": namespace},
+        "spec": {"hard": {"count/jobs.batch": "0"}},
+    }
+    api.create(quota, manifest)
+    eventually(lambda: api.get(quota, namespace, "q").get("status", {}).get("hard"), what="the quota")
+    start_operator(ALONE).wait_for('"working"')
+    target = create_ensemble()
+    wait_for(api, target, "Reconciling", "QuotaExceeded")
+    assert "count/jobs.batch" in condition(api, target, "Reconciling")["message"]
+    assert world.done_jobs == []
+    api.patch(quota, namespace, "q", {"spec": {"hard": {"count/jobs.batch": "9"}}})
+    wait_for(api, target, "Ready", seconds=120)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

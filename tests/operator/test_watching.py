@@ -169,7 +169,7 @@ def test_watchdog_mends_the_cache_and_names_the_dead_stream(
         cache=cache,
         enqueue=enqueued.add,
         heartbeats=heartbeats,
-        metrics=Metrics(),
+        metrics=Metrics(since=datetime.now(UTC)),
         scopes=(target.namespace,),
     )
     ghost = config_map(
@@ -200,7 +200,12 @@ def test_watchdog_does_not_blame_streams_for_a_server_that_is_away(
 ) -> None:
     heartbeats = Heartbeats(monotonic=lambda: 0.0)
     dog = Watchdog(
-        api=api, cache=cache, enqueue=print, heartbeats=heartbeats, metrics=Metrics(), scopes=(namespace,)
+        api=api,
+        cache=cache,
+        enqueue=print,
+        heartbeats=heartbeats,
+        metrics=Metrics(since=datetime.now(UTC)),
+        scopes=(namespace,),
     )
     configuration = api._client.configuration
     host, configuration.host = configuration.host, "https://127.0.0.1:1"

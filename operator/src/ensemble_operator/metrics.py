@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import version
 
 from prometheus_client import (
@@ -32,9 +33,13 @@ _PREFIX = "ensemble_operator"
 
 
 class Metrics:
-    """All metrics; `registry` is what is served."""
+    """All metrics; `registry` is what is served.
 
-    def __init__(self) -> None:
+    Args:
+        since: Jobs that ended before were counted by an earlier process.
+    """
+
+    def __init__(self, *, since: datetime) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter that nobody reads
         self.registry = CollectorRegistry()
         self.passes = Histogram(
@@ -82,23 +87,23 @@ class Metrics:
         Info(f"{_PREFIX}_build", "Version of the operator.", registry=self.registry).info(
             {"version": version("ensemble-operator")}
         )
+        self._since = since
         self._counted: dict[str, None] = {}
 
     def count_jobs(self, observation: Observation) -> None:
         """Count Jobs that have ended, each once."""
         for job in observation.jobs:
-            if job.state == "active" or job.uid in self._counted:
+            ended = job.finished_at
+            if ended is None or ended < self._since or job.uid in self._counted:
                 continue
             self._counted[job.uid] = None
             while len(self._counted) > 10_000:  # noqa: PLR2004 - far more than are kept in a cluster
                 del self._counted[next(iter(self._counted))]
-            self._count(job)
+            self._count(job, ended)
 
-    def _count(self, job: JobSeen) -> None:
+    def _count(self, job: JobSeen, ended: datetime) -> None:
         role = job.labels.get(LABEL_ROLE, "")
-        if job.finished_at is not None:
-            seconds = (job.finished_at - job.created).total_seconds()
-            self.stages.labels(role=role, result=job.state).observe(seconds)
+        self.stages.labels(role=role, result=job.state).observe((ended - job.created).total_seconds())
         if role == "assemble" and job.annotations.get(ANNOTATION_ROUND) == "1":
             self.builds_avoided.inc(_cached(job))
 

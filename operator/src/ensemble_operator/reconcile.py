@@ -92,11 +92,15 @@ class Reconciler:
         started = time.perf_counter()
         try:
             outcome = self._pass(key, failures)
+            label: str = outcome.result
         except ApiError as error:
             _log.warning("pass failed", extra={"key": str(key), "error": str(error)})
-            outcome = Outcome("retry")
+            outcome, label = Outcome("retry"), "retry"
+        except Exception:  # noqa: BLE001 - a fault in what concerns one ensemble must not stop the others
+            _log.exception("pass crashed", extra={"key": str(key)})
+            outcome, label = Outcome("retry"), "crashed"
         self._metrics.passes.observe(time.perf_counter() - started)
-        self._metrics.outcomes.labels(outcome=outcome.result).inc()
+        self._metrics.outcomes.labels(outcome=label).inc()
         return outcome
 
     def _pass(self, key: Key, failures: int) -> Outcome:

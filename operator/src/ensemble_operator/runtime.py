@@ -83,7 +83,7 @@ class Runtime:
         self._cluster = cluster
         self._api = connect(cluster, connections=options.workers * 2 + 8)
         self._cache = ObjectCache()
-        self._metrics = Metrics()
+        self._metrics = Metrics(since=utc_now())
         self._heartbeats = health.Heartbeats(monotonic=time.monotonic)
         self._config_maps = UserConfigMaps(self._api, monotonic=time.monotonic)
         self._queue: WorkQueue[Key] = WorkQueue(clock=LoopClock(), backoff=Backoff(), rng=self._rng)

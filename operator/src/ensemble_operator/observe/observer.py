@@ -78,7 +78,8 @@ class Observer:
         self._now = now
         self._lock = threading.Lock()
         self._terminating: dict[str, datetime] = {}
-        self._specs: dict[str, tuple[int, InferenceEnsembleSpec | SpecError]] = {}
+        self._specs: dict[Key, tuple[tuple[str, int], InferenceEnsembleSpec | SpecError]] = {}
+        """Parsed specs by uid and generation: a pass often sees the same one again."""
 
     def observe(self, key: Key) -> Look | None:
         """What is known of an ensemble; None where it does not exist.
@@ -89,10 +90,12 @@ class Observer:
         resource = self._cache.get(ENSEMBLE, key.namespace, key.name)
         if resource is None:
             self._config_maps.forget(key)
+            with self._lock:
+                self._specs.pop(key, None)
             return None
         now = self._now()
         metadata = resource["metadata"]
-        parsed = self._spec(resource)
+        parsed = self._spec(key, resource)
         spec = parsed if isinstance(parsed, InferenceEnsembleSpec) else None
         jobs, again = self._jobs(key, now)
         observation = Observation(
@@ -163,15 +166,15 @@ class Observer:
             since = self._terminating.get(namespace)
         return since is not None and now - since < timedelta(seconds=TERMINATING_SECONDS)
 
-    def _spec(self, resource: Object) -> InferenceEnsembleSpec | SpecError:
-        uid, generation = resource["metadata"]["uid"], resource["metadata"]["generation"]
+    def _spec(self, key: Key, resource: Object) -> InferenceEnsembleSpec | SpecError:
+        version = (resource["metadata"]["uid"], resource["metadata"]["generation"])
         with self._lock:
-            known = self._specs.get(uid)
-        if known is not None and known[0] == generation:
+            known = self._specs.get(key)
+        if known is not None and known[0] == version:
             return known[1]
         parsed = read_spec(resource)
         with self._lock:
-            self._specs[uid] = (generation, parsed)
+            self._specs[key] = (version, parsed)
         return parsed
 
     def _children(self, kind: Kind, key: Key) -> list[Object]:
