@@ -1,0 +1,200 @@
+"""InferenceEnsemble `spec`: the single source of the CRD's schema.
+
+Field descriptions become `kubectl explain`; rules become CEL. Tensor names are always values, never keys:
+YAML turns the keys y, n and on into booleans.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from pydantic import ConfigDict, Field
+
+from ensembles_api.schema import ApiModel, Rule, rules
+from ensembles_api.spec.members import (
+    Dali,
+    DaliMode,
+    Dims,
+    Ensemble,
+    InputFrom,
+    NamedSource,
+    OnnxRuntime,
+    OutputTo,
+    Precision,
+    Profile,
+    Python,
+    Sample,
+    ShapeRange,
+    Step,
+    TensorRT,
+)
+from ensembles_api.spec.models import (
+    KINDS,
+    AutoComplete,
+    ExtraFile,
+    LabelFile,
+    Model,
+    ModelVersion,
+    Repository,
+)
+from ensembles_api.spec.serving import (
+    RESERVED_KEYS,
+    SERVER_OPTIONS_OF_THE_OPERATOR,
+    VALID_KEYS,
+    Build,
+    Gpu,
+    Rollout,
+    Runtime,
+    Serving,
+    Target,
+)
+from ensembles_api.spec.storage import (
+    AddressingStyle,
+    Identity,
+    Storage,
+)
+from ensembles_api.spec.values import (
+    Annotations,
+    ConfigMapKey,
+    Image,
+    Labels,
+    LabelValue,
+    LocalObject,
+    ModelName,
+    Object,
+    ObjectName,
+    Quantities,
+    Quantity,
+    Resources,
+    S3Uri,
+    Sha256,
+    Source,
+    SourceUri,
+    TensorName,
+    one_file,
+)
+
+
+class DeletionPolicy(str, Enum):
+    RETAIN = "Retain"
+    DELETE = "Delete"
+
+
+def _known_members(field: str, *, each: str) -> Rule:
+    """Every member of an ensemble is another model of the list; a repository may add others."""
+    known = f"{each} != m.name && {each} in self.models.map(o, o.name)"
+    return Rule(
+        "!has(self.models) || has(self.repository) || "
+        "self.models.all(m, !has(m.ensemble) || "
+        f"!has(m.ensemble.{field}) || m.ensemble.{field}.all(s, {known}))",
+        f"ensemble.{field}: names a model that is not in spec.models, or the ensemble itself; "
+        "use the names of other models",
+    )
+
+
+class InferenceEnsembleSpec(ApiModel):
+    storage: Storage
+    runtime: Runtime = Field(default_factory=Runtime)
+    models: list[Model] = Field(
+        default_factory=list,
+        max_length=64,
+        json_schema_extra=rules(
+            Rule(
+                "self.all(a, self.exists_one(b, b.name == a.name))",
+                "models: two models have the same name; rename one",
+            ),
+            **{"x-kubernetes-list-type": "atomic"},
+        ),
+    )
+    repository: Repository | None = Field(
+        None, description="Hand-written models, beside or instead of spec.models; published as they are."
+    )
+    entrypoint: ModelName | None = Field(
+        None, description="The model clients call; default the last ensemble, else the last model."
+    )
+    serving: Serving = Field(default_factory=Serving)
+    build: Build = Field(default_factory=Build)
+    rollout: Rollout = Field(default_factory=Rollout)
+    suspend: bool = Field(
+        default=False, description="Stop working on this resource; what serves goes on serving."
+    )
+    deletion_policy: DeletionPolicy = Field(
+        DeletionPolicy.RETAIN, description="Delete removes the published revisions with the resource."
+    )
+    revision_history_limit: int = Field(
+        10, ge=1, le=100, description="Revisions kept in storage to go back to."
+    )
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "(has(self.models) && self.models.size() > 0) || has(self.repository)",
+                "say what to serve: set models or repository",
+            ),
+            Rule(
+                "!has(self.entrypoint) || has(self.repository) || "
+                "(has(self.models) && self.models.exists(m, m.name == self.entrypoint))",
+                "entrypoint: no model has this name; use a name of spec.models",
+                "'entrypoint: no model is called ' + self.entrypoint + '; use a name of spec.models'",
+            ),
+            _known_members("steps", each="s.model"),
+            _known_members("chain", each="s"),
+        )
+    )
+
+
+__all__ = [
+    "KINDS",
+    "RESERVED_KEYS",
+    "SERVER_OPTIONS_OF_THE_OPERATOR",
+    "VALID_KEYS",
+    "AddressingStyle",
+    "Annotations",
+    "AutoComplete",
+    "Build",
+    "ConfigMapKey",
+    "Dali",
+    "DaliMode",
+    "DeletionPolicy",
+    "Dims",
+    "Ensemble",
+    "ExtraFile",
+    "Gpu",
+    "Identity",
+    "Image",
+    "InferenceEnsembleSpec",
+    "InputFrom",
+    "LabelFile",
+    "LabelValue",
+    "Labels",
+    "LocalObject",
+    "Model",
+    "ModelName",
+    "ModelVersion",
+    "NamedSource",
+    "Object",
+    "ObjectName",
+    "OnnxRuntime",
+    "OutputTo",
+    "Precision",
+    "Profile",
+    "Python",
+    "Quantities",
+    "Quantity",
+    "Repository",
+    "Resources",
+    "Rollout",
+    "Runtime",
+    "S3Uri",
+    "Sample",
+    "Serving",
+    "Sha256",
+    "ShapeRange",
+    "Source",
+    "SourceUri",
+    "Step",
+    "Storage",
+    "Target",
+    "TensorName",
+    "TensorRT",
+    "one_file",
+]

@@ -1,0 +1,161 @@
+"""Member kinds: what a model can be made of."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from ensembles_api.schema import ATOMIC, ApiModel, Rule, exactly_one, rules
+from ensembles_api.spec.values import ModelName, Object, Source, TensorName, one_file
+
+
+class NamedSource(ApiModel):
+    """The value of one input tensor."""
+
+    name: TensorName = Field(description="Input tensor.")
+    source: Source
+    model_config = ConfigDict(json_schema_extra=rules(one_file("source")))
+
+
+class Sample(ApiModel):
+    """One request's worth of inputs."""
+
+    inputs: list[NamedSource] = Field(min_length=1, max_length=32)
+
+
+class DaliMode(str, Enum):
+    SERIALIZED = "Serialized"
+    AUTOSERIALIZE = "Autoserialize"
+
+
+class Dali(ApiModel):
+    """A DALI pipeline, written as a Python file with a `@pipeline_def` function."""
+
+    source: Source
+    function: str | None = Field(
+        None,
+        max_length=128,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="The pipeline function, where the file defines several.",
+    )
+    args: Object | None = Field(
+        None, description="Keyword arguments of the function; `types.X` names a member of nvidia.dali.types."
+    )
+    mode: DaliMode = Field(
+        DaliMode.SERIALIZED,
+        description="Serialized publishes model.dali; Autoserialize publishes the file as dali.py.",
+    )
+    threads: int = Field(4, ge=1, le=256, description="CPU threads per pipeline instance.")
+    samples: list[Sample] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Inputs to prove the pipeline with, before it serves.",
+    )
+    model_config = ConfigDict(json_schema_extra=rules(one_file("source"), **ATOMIC))
+
+
+class OnnxRuntime(ApiModel):
+    """An ONNX model run by ONNX Runtime."""
+
+    source: Source = Field(
+        description="The .onnx file, or a folder holding one .onnx file and its external data."
+    )
+    model_config = ConfigDict(json_schema_extra=ATOMIC)
+
+
+class Precision(str, Enum):
+    TF32 = "tf32"
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
+    FP8 = "fp8"
+
+
+Dims = Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=8)]
+
+
+class ShapeRange(ApiModel):
+    """The shapes that one input may have."""
+
+    name: TensorName = Field(description="Input of the ONNX graph.")
+    min: Dims
+    opt: Dims
+    max: Dims
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "self.min.size() == self.opt.size() && self.opt.size() == self.max.size()",
+                "profiles: min, opt and max of a tensor have the same number of dimensions, batch first",
+            )
+        )
+    )
+
+
+class Profile(ApiModel):
+    """An optimisation profile."""
+
+    shapes: list[ShapeRange] = Field(
+        min_length=1,
+        max_length=32,
+        description="Full shapes, batch first, as trtexec's --minShapes and so on.",
+    )
+
+
+class TensorRT(ApiModel):
+    """A TensorRT engine, built from ONNX on the GPU type that will run it."""
+
+    source: Source
+    precision: Precision = Field(
+        Precision.TF32, description="Lowest precision the engine computes in; never silently a higher one."
+    )
+    opt_batch_size: int | None = Field(None, ge=1, description="Batch to optimise for; default maxBatchSize.")
+    profiles: list[Profile] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Default: one profile, batch 1 to maxBatchSize; needed where other axes are dynamic too.",
+    )
+    model_config = ConfigDict(json_schema_extra=ATOMIC)
+
+
+class Python(ApiModel):
+    """A model of Triton's Python backend."""
+
+    source: Source = Field(description="model.py, or a folder that becomes the version folder.")
+    environment: Source | None = Field(
+        None, description="A packed environment (conda-pack, tar.gz), given to EXECUTION_ENV_PATH."
+    )
+    model_config = ConfigDict(json_schema_extra=ATOMIC)
+
+
+class InputFrom(ApiModel):
+    name: TensorName = Field(description="The model's own name of the input.")
+    from_: TensorName = Field(alias="from", description="The ensemble tensor that feeds it.")
+
+
+class OutputTo(ApiModel):
+    name: TensorName = Field(description="The model's own name of the output.")
+    to: TensorName = Field(description="The ensemble tensor it becomes.")
+
+
+class Step(ApiModel):
+    """One model's place in the graph."""
+
+    model: ModelName = Field(description="Name of another model in spec.models.")
+    version: int = Field(-1, ge=-1, description="-1 takes the newest version served.")
+    inputs: list[InputFrom] = Field(min_length=1, max_length=64)
+    outputs: list[OutputTo] = Field(min_length=1, max_length=64)
+
+
+class Ensemble(ApiModel):
+    """A graph of models; an ensemble is a model itself."""
+
+    chain: list[ModelName] | None = Field(
+        None, min_length=1, max_length=32, description="Models in order; tensors are joined by name."
+    )
+    steps: list[Step] | None = Field(None, min_length=1, max_length=64)
+    model_config = ConfigDict(
+        json_schema_extra=rules(exactly_one("chain", "steps", what="ensemble"), **ATOMIC)
+    )
