@@ -12,7 +12,7 @@ from typing import Any
 
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Event
-from ensemble_operator.plan.build_lane import BuildOutcome
+from ensemble_operator.plan.chain import BuildOutcome
 from ensemble_operator.plan.healing import deployments_of
 from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.stage import ServeOutcome

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ensemble_operator import names
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Delete, LeaveJob
-from ensemble_operator.plan.build_lane import BuildOutcome
+from ensemble_operator.plan.chain import BuildOutcome
 from ensemble_operator.plan.observation import JobSeen, ObjectSeen, Observation, RolloutSeen
 from ensemble_operator.plan.stage import ServeOutcome
 from ensembles_api.names import LABEL_ROLLOUT

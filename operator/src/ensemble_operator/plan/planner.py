@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from ensemble_operator.config import OperatorConfig
 from ensemble_operator.plan import conditions, history
 from ensemble_operator.plan.actions import Action, Delete, Plan, SetFinalizer
-from ensemble_operator.plan.build_lane import BuildOutcome, build
+from ensemble_operator.plan.build_lane import build
+from ensemble_operator.plan.chain import BuildOutcome
 from ensemble_operator.plan.deletion import delete
 from ensemble_operator.plan.desired import Desired, resolve
 from ensemble_operator.plan.litter_lane import beyond_history, litter

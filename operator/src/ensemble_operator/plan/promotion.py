@@ -9,7 +9,7 @@ from datetime import timedelta
 from ensemble_operator import names
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Annotate, Apply, Delete
-from ensemble_operator.plan.build_lane import owner_of
+from ensemble_operator.plan.chain import owner_of
 from ensemble_operator.plan.healing import main_service_manifest, overlap_manifest
 from ensemble_operator.plan.observation import Observation, RolloutSeen
 from ensemble_operator.plan.stage import ServeOutcome, Stage

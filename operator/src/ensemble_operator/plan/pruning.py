@@ -9,7 +9,7 @@ from ensemble_operator import names
 from ensemble_operator.config import OperatorConfig
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Create, Delete
-from ensemble_operator.plan.build_lane import job_context
+from ensemble_operator.plan.chain import job_context
 from ensemble_operator.plan.desired import Desired
 from ensemble_operator.plan.jobs import Running, Succeeded, attempt_of, judge
 from ensemble_operator.plan.observation import Observation, RolloutSeen

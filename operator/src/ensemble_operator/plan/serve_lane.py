@@ -10,7 +10,7 @@ from ensemble_operator import names
 from ensemble_operator.config import OperatorConfig
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Annotate, Create, Delete, Scale
-from ensemble_operator.plan.build_lane import owner_of
+from ensemble_operator.plan.chain import owner_of
 from ensemble_operator.plan.healing import (
     heal_budgets,
     heal_deployments,

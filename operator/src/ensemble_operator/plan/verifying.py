@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ensemble_operator.config import OperatorConfig
-from ensemble_operator.plan.build_lane import owner_of
+from ensemble_operator.plan.chain import owner_of
 from ensemble_operator.plan.jobs import Failed, Running, Succeeded, attempt_of, judge
 from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.trouble import Trouble

@@ -1,0 +1,137 @@
+"""The builds that one assemble round found missing: start, share, watch and retry them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from ensemble_operator.names import ANNOTATION_KEY
+from ensemble_operator.plan.actions import Action, AddOwner, Create
+from ensemble_operator.plan.chain import BuildOutcome, Chain, built_keys, round_of, stand
+from ensemble_operator.plan.jobs import Running, Succeeded, attempt_of, judge
+from ensemble_operator.plan.observation import JobSeen, Observation
+from ensemble_operator.plan.trouble import Trouble
+from ensemble_operator.resources.jobs import assemble_job, build_job
+from ensembles_api.contract import NextBuild, Result
+from ensembles_api.reasons import Reason
+
+MAX_ROUNDS = 8
+
+
+def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutcome:
+    """Start, watch and retry the builds that a round found missing; when all are done, begin the next."""
+    actions: list[Action] = []
+    building: set[str] = set()
+    troubles: list[Trouble] = []
+    done = active = 0
+    for order in result.next:
+        job = _build_job_of(chain.observation, order, after=assemble.created)
+        if job is None:
+            if active < chain.config.parallel_builds:
+                actions.append(
+                    Create(_new_build(chain, order, result.lock, attempt=_stale_attempts(chain, order) + 1))
+                )
+                active += 1
+            building.add(order.model)
+            continue
+        chain = chain.keep(job.name)
+        if chain.observation.uid not in job.owners:
+            actions.append(AddOwner(job.name, job.uid))
+        verdict = judge(job, now=chain.observation.now)
+        if isinstance(verdict, Succeeded):
+            done += 1
+            continue
+        building.add(order.model)
+        if isinstance(verdict, Running):
+            active += 1
+            troubles += [verdict.wait] if verdict.wait else []
+            continue
+        trouble = verdict.trouble
+        troubles.append(trouble)
+        if trouble.retry_at is not None and trouble.retry_at <= chain.observation.now:
+            actions.append(
+                Create(
+                    _new_build(chain, order, result.lock, attempt=attempt_of(job) + 1, since=trouble.since)
+                )
+            )
+    if done == len(result.next):
+        return _next_round(chain, assemble, result)
+    names = ", ".join(sorted(building))
+    outcome = stand(
+        chain,
+        Reason.BUILDING,
+        f"{done} of {len(result.next) + result.more} artifacts are built; building {names}",
+        trouble=_worst(troubles, chain.observation.now),
+        actions=tuple(actions),
+    )
+    wakes = [trouble.retry_at for trouble in troubles if trouble.retry_at]
+    return replace(
+        outcome,
+        assembled=True,
+        building=frozenset(building),
+        builds_total=len(result.next) + result.more,
+        builds_done=done,
+        wake=min(wakes, default=None),
+        warnings=result.warnings,
+    )
+
+
+def _worst(troubles: list[Trouble], now: datetime) -> Trouble | None:
+    """The one to show: what needs the user first."""
+    return max(troubles, key=lambda t: (t.stalled(now), t.retry_at is not None), default=None)
+
+
+def _jobs_of_key(observation: Observation, order: NextBuild) -> list[JobSeen]:
+    return [
+        job
+        for job in observation.jobs
+        if job.labels.get("ensembles.dev/role") == "build"
+        and job.annotations.get(ANNOTATION_KEY) == order.key
+    ]
+
+
+def _build_job_of(observation: Observation, order: NextBuild, *, after: datetime) -> JobSeen | None:
+    """The newest build Job of a key. One that ended before the assembler looked is no news: the artifact was
+    missing all the same.
+    """
+    fresh = [
+        job
+        for job in _jobs_of_key(observation, order)
+        if not job.deleting and not (job.finished_at is not None and job.finished_at < after)
+    ]
+    return max(fresh, key=attempt_of, default=None)
+
+
+def _stale_attempts(chain: Chain, order: NextBuild) -> int:
+    return max((attempt_of(job) for job in _jobs_of_key(chain.observation, order)), default=0)
+
+
+def _new_build(
+    chain: Chain, order: NextBuild, lock: str, *, attempt: int, since: datetime | None = None
+) -> dict[str, object]:
+    target = next((t for t in chain.desired.request.targets if t.name == order.target), None)
+    return build_job(
+        context=chain.context, order=order, lock=lock, attempt=attempt, target=target, first_failure=since
+    )
+
+
+def _next_round(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutcome:
+    number = round_of(assemble) + 1
+    if number > MAX_ROUNDS:
+        trouble = Trouble(Reason.TOO_MANY_ROUNDS, f"still not complete after {MAX_ROUNDS} rounds of building")
+        return replace(stand(chain, Reason.BUILDING, "", trouble=trouble), assembled=True)
+    job = assemble_job(
+        context=chain.context,
+        inputs=chain.desired.inputs,
+        number=number,
+        attempt=1,
+        lock=result.lock,
+        built=tuple(sorted({*built_keys(chain, before=number)})),
+        first_failure=None,
+    )
+    return replace(
+        stand(chain, Reason.ASSEMBLING, "the revision is put together", actions=(Create(job),)),
+        assembled=True,
+        built=True,
+        warnings=result.warnings,
+    )
