@@ -4,13 +4,15 @@ No ensemble can say this, as its wiring does not depend on values.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from averaging import mirrored, together, unsure
+from numpy.typing import NDArray
 
 
-def call(model: str, input_name: str, value: np.ndarray, output_name: str) -> np.ndarray:
+def call(model: str, input_name: str, value: NDArray[Any], output_name: str) -> Any:
     """One output of another model of this repository; its error becomes this request's error."""
     request = pb_utils.InferenceRequest(
         model_name=model,
@@ -25,10 +27,10 @@ def call(model: str, input_name: str, value: np.ndarray, output_name: str) -> np
 
 
 class TritonPythonModel:
-    def initialize(self, _args: dict) -> None:
+    def initialize(self, _args: dict[str, str]) -> None:
         self.labels = Path(__file__).with_name("labels.txt").read_text().splitlines()
 
-    def execute(self, requests: list) -> list:
+    def execute(self, requests: list[object]) -> list[object]:
         return [self.answer(request) for request in requests]
 
     def answer(self, request: object) -> object:

@@ -6,7 +6,7 @@ from regions import text_boxes
 
 
 class TritonPythonModel:
-    def execute(self, requests: list) -> list:
+    def execute(self, requests: list[object]) -> list[object]:
         return [self.answer(request) for request in requests]
 
     def answer(self, request: object) -> object:

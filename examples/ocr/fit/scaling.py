@@ -23,12 +23,12 @@ def detector_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.ascontiguousarray(normalised.transpose(2, 0, 1)[np.newaxis])
 
 
-def resize(pixels: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def resize(pixels: NDArray[np.float32], height: int, width: int) -> NDArray[np.floating]:
     """Bilinear."""
     top, bottom, down = _neighbours(pixels.shape[0], height)
     left, right, across = _neighbours(pixels.shape[1], width)
     rows = pixels[top] * (1 - down)[:, None, None] + pixels[bottom] * down[:, None, None]
-    resized: NDArray[np.float32] = rows[:, left] * (1 - across)[:, None] + rows[:, right] * across[:, None]
+    resized: NDArray[np.floating] = rows[:, left] * (1 - across)[:, None] + rows[:, right] * across[:, None]
     return resized
 
 

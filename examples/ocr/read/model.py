@@ -8,11 +8,11 @@ from spelling import LEGIBLE, alphabet, spell
 
 
 class TritonPythonModel:
-    def initialize(self, _args: dict) -> None:
+    def initialize(self, _args: dict[str, str]) -> None:
         characters = Path(__file__).with_name("characters.txt").read_text(encoding="utf-8")
         self.symbols = alphabet(characters.split("\n"))
 
-    def execute(self, requests: list) -> list:
+    def execute(self, requests: list[object]) -> list[object]:
         return [self.answer(request) for request in requests]
 
     def answer(self, request: object) -> object:

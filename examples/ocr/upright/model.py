@@ -5,7 +5,7 @@ from turning import upright
 
 
 class TritonPythonModel:
-    def execute(self, requests: list) -> list:
+    def execute(self, requests: list[object]) -> list[object]:
         responses = []
         for request in requests:
             lines, widths, directions = (

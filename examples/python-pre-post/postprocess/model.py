@@ -9,10 +9,10 @@ COUNT = 5
 
 
 class TritonPythonModel:
-    def initialize(self, _args: dict) -> None:
+    def initialize(self, _args: dict[str, str]) -> None:
         self.labels = Path(__file__).with_name("labels.txt").read_text().splitlines()
 
-    def execute(self, requests: list) -> list:
+    def execute(self, requests: list[object]) -> list[object]:
         responses = []
         for request in requests:
             probabilities = pb_utils.get_input_tensor_by_name(request, "probabilities").as_numpy()

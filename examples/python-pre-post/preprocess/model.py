@@ -6,7 +6,7 @@ from resampling import network_input
 
 
 class TritonPythonModel:
-    def execute(self, requests: list) -> list:
+    def execute(self, requests: list[object]) -> list[object]:
         responses = []
         for request in requests:
             pixels = pb_utils.get_input_tensor_by_name(request, "pixels").as_numpy()

@@ -15,7 +15,8 @@ def resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.flo
     columns = _weights(pixels.shape[1], width)
     resized = np.einsum("yh,hwc->ywc", rows, pixels.astype(np.float32), optimize=True)
     resized = np.einsum("xw,ywc->yxc", columns, resized, optimize=True)
-    return np.clip(resized, 0, 255).astype(np.float32)
+    clipped: NDArray[np.float32] = np.clip(resized, 0, 255).astype(np.float32)
+    return clipped
 
 
 def _weights(size: int, target: int) -> NDArray[np.float32]:
