@@ -17,8 +17,8 @@ from localcluster import (
 from localcluster.errors import ClusterError
 from localcluster.settings import Settings, exists, load
 
-API_SECONDS = 90.0
-NODE_SECONDS = 120.0
+API_SECONDS = 180.0
+NODE_SECONDS = 240.0
 
 
 class Laps:

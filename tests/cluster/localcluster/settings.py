@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import random
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,8 @@ def with_free_port(settings: Settings) -> Settings:
     """Replace port 0 by the first of a run of free ports."""
     if settings.port:
         return settings
-    for port in range(20000, 30000, 10):
+    # In random order: clusters that start at the same moment should not meet on one port.
+    for port in random.sample(range(20000, 30000, 10), k=1000):
         if all(_is_free(port + offset) for offset in range(PORTS_PER_CLUSTER)):
             return dataclasses.replace(settings, port=port)
     raise ClusterError("no run of five free ports between 20000 and 30000; name one with --port")
