@@ -20,5 +20,5 @@ def mirrored(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def together(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
     """The average, as a distribution again."""
-    mean: NDArray[np.float32] = (first + second) / 2
+    mean: NDArray[np.float32] = ((first + second) / 2).astype(np.float32)
     return mean
