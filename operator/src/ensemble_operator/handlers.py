@@ -22,6 +22,9 @@ CLIENT_TIMEOUT_SECONDS = 330
 SERVER_TIMEOUT_SECONDS = 300
 """Streams are renewed by the server, and by the client where the server has gone silent."""
 
+RETRY_SECONDS = (0.5, 1.0, 1.0, 2.0, 2.0, *[5.0] * 60)
+"""Between tries to reach an API server that is away; after five minutes the process ends and is restarted."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -51,6 +54,7 @@ def build_settings() -> kopf.OperatorSettings:
     settings.watching.client_timeout = CLIENT_TIMEOUT_SECONDS
     settings.watching.connect_timeout = 10
     settings.networking.request_timeout = 60
+    settings.networking.error_backoffs = RETRY_SECONDS
     settings.process.ultimate_exiting_timeout = 30
     for kind in WATCHED:
         if selector := selector_of(kind):

@@ -108,7 +108,7 @@ class Reconciler:
         if look is None:
             return self._gone(key)
         plan = self._plan(look.observation)
-        if any(map(_is_final, plan.actions)):
+        if any(map(needs_fresh_look, plan.actions)):
             self._observer.refresh(key)
             look = self._observer.observe(key)
             if look is None:
@@ -182,7 +182,7 @@ class Reconciler:
         return Outcome("gone")
 
 
-def _is_final(action: Action) -> bool:
+def needs_fresh_look(action: Action) -> bool:
     """Whether an action cannot be taken back, or costs a GPU: then the cache's word is not enough."""
     match action:
         case Delete() | LeaveJob():

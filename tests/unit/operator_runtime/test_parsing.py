@@ -12,8 +12,8 @@ from ensemble_operator.observe.pods import parse_pod
 from ensemble_operator.observe.workloads import (
     parse_deployment,
     parse_job,
+    pods_by_owner,
     pods_of_deployment,
-    pods_of_job,
 )
 
 Read = Callable[[str], Any]
@@ -21,8 +21,8 @@ Read = Callable[[str], Any]
 
 def test_succeeded_job_with_its_message(captured: Read) -> None:
     job = captured("job-succeeded")
-    pods = pods_of_job(job, captured("pods-succeeded") + captured("pods-oom"))
-    seen = parse_job(job, pods=pods)
+    pods = pods_by_owner(captured("pods-succeeded") + captured("pods-oom"))
+    seen = parse_job(job, pods=pods[job["metadata"]["uid"]])
     assert (seen.state, seen.deleting, seen.suspended, seen.failed_reason) == ("succeeded", False, False, "")
     assert seen.annotations == {"ensembles.dev/round": "1"}
     assert seen.created.tzinfo == UTC

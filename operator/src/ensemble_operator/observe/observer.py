@@ -30,11 +30,10 @@ from ensemble_operator.observe.objects import belongs_to, has_ready_endpoint, pa
 from ensemble_operator.observe.pods import parse_time
 from ensemble_operator.observe.routing import Key
 from ensemble_operator.observe.workloads import (
-    owner_uids,
     parse_deployment,
     parse_job,
+    pods_by_owner,
     pods_of_deployment,
-    pods_of_job,
 )
 from ensemble_operator.plan.observation import JobSeen, ObjectSeen, Observation, SpecError
 from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE
@@ -189,13 +188,13 @@ class Observer:
 
     def _jobs(self, key: Key, now: datetime) -> tuple[tuple[JobSeen, ...], datetime | None]:
         """The ensemble's Jobs and all build Jobs of its namespace; and when to look at podless ones again."""
-        pods = [pod for pod in self._cache.all(POD, key.namespace) if owner_uids(pod)]
+        pods = pods_by_owner(self._cache.all(POD, key.namespace))
         seen: list[JobSeen] = []
         again: list[datetime] = []
         for item in self._cache.all(JOB, key.namespace):
             if not (belongs_to(item, ensemble=key.name) or _role(item) == BUILD):
                 continue
-            job = parse_job(item, pods=pods_of_job(item, pods))
+            job = parse_job(item, pods=pods.get(item["metadata"]["uid"], ()))
             if job.state == "active" and not job.pods and not job.suspended and not job.deleting:
                 due = job.created + timedelta(seconds=PODLESS_SECONDS)
                 again.append(due if due > now else now + timedelta(seconds=PODLESS_SECONDS))

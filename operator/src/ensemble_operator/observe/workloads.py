@@ -16,9 +16,13 @@ def owner_uids(manifest: Object) -> tuple[str, ...]:
     return tuple(owner["uid"] for owner in manifest["metadata"].get("ownerReferences") or ())
 
 
-def pods_of_job(job: Object, pods: Iterable[Object]) -> list[Object]:
-    """Pods that the Job controller made for a Job, oldest first."""
-    return _oldest_first(pod for pod in pods if job["metadata"]["uid"] in owner_uids(pod))
+def pods_by_owner(pods: Iterable[Object]) -> dict[str, list[Object]]:
+    """Pods by the uid of whatever made them, oldest first."""
+    found: dict[str, list[Object]] = {}
+    for pod in _oldest_first(pods):
+        for uid in owner_uids(pod):
+            found.setdefault(uid, []).append(pod)
+    return found
 
 
 def pods_of_deployment(deployment: Object, pods: Iterable[Object]) -> list[Object]:
@@ -38,7 +42,7 @@ def parse_job(manifest: Object, *, pods: Iterable[Object], create_error: str = "
 
     Args:
         manifest: the Job.
-        pods: those of this Job, see `pods_of_job`.
+        pods: those of this Job, see `pods_by_owner`.
         create_error: why no pod could be made, where that was read.
     """
     metadata, status = manifest["metadata"], manifest.get("status", {})
