@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from s3server import KEYS, QUICK, Server
 
@@ -150,3 +152,23 @@ def test_a_storage_uri_must_be_one(server: Server, uri: str) -> None:
     with pytest.raises(FaultError, match="no S3 location") as caught:
         _ = Store(StorageLocation(uri=uri, endpoint=server.endpoint), environ=KEYS).root
     assert fault_of(caught).field == "spec.storage.uri"
+
+
+def test_an_identity_that_gets_no_keys_is_named(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A projected token is exchanged at the token service, which here is a port where nobody listens."""
+    (tmp_path / "token").write_text("token")
+    identity = {
+        "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/models",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"),
+        "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:9",
+    }
+    for name, value in identity.items():
+        monkeypatch.setenv(name, value)
+    location = StorageLocation(uri="s3://models/x", endpoint=server.endpoint)
+    store = Store(location, environ=identity, patience=QUICK)
+    assert store.root.access.keys_field == "spec.storage.identity"
+    with pytest.raises(FaultError, match=r"127\.0\.0\.1:9") as caught:
+        store.root.get("x/y")
+    assert fault_of(caught).code is Reason.STORAGE_UNAVAILABLE

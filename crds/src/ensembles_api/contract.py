@@ -293,7 +293,7 @@ class Result(Document):
     def message(self) -> str:
         """The JSON for /dev/termination-log, cut to RESULT_LIMIT bytes by dropping what can be dropped."""
         result = self
-        while len(text := result.model_dump_json(exclude_defaults=True)) > RESULT_LIMIT:
+        while len((text := result.model_dump_json(exclude_defaults=True)).encode()) > RESULT_LIMIT:
             result = result._smaller()
         return text
 

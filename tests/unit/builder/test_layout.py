@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ensemble_builder.artifacts import layout
@@ -10,6 +10,7 @@ PART = st.text(st.sampled_from("ab."), min_size=1, max_size=3)
 PATH = st.lists(PART, min_size=1, max_size=4).map("/".join)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # a busy machine is no defect
 @given(st.lists(PATH, max_size=8))
 def test_a_conflict_is_found_exactly_where_there_is_one(paths: list[str]) -> None:
     there = any(other.startswith(f"{path}/") for path in paths for other in paths)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from ensemble_builder.artifacts import layout
-from ensemble_builder.artifacts.documents import parse, sha256
 from ensemble_builder.artifacts.members import Knowledge, placed_models
 from ensemble_builder.artifacts.orders import Revisions, orders
 from ensemble_builder.artifacts.sources import by_field
-from ensemble_builder.commands.knowledge import artifact_records, config_texts, missing, onnx_facts
-from ensemble_builder.commands.log import say, step
+from ensemble_builder.commands.knowledge import config_texts, onnx_facts
+from ensemble_builder.commands.locks import load_lock, write_lock
+from ensemble_builder.commands.log import say
 from ensemble_builder.commands.pinning import pin
 from ensemble_builder.commands.publish import plan_revision, publish
+from ensemble_builder.commands.records import artifact_records, missing
 from ensemble_builder.compilers.parameters import DALI_REVISION
 from ensemble_builder.faults import FaultError
 from ensemble_builder.modelconfig import generate
@@ -57,7 +57,7 @@ def run(
     if lacking:
         _check_wiring(lock, known)
     if not lock_digest:
-        _write_lock(store, lock)
+        write_lock(store, lock)
     _check_vanished(lacking, built)
     if lacking:
         return _ask_for(lock, lacking, cached=len(records))
@@ -70,30 +70,6 @@ def run(
         server=planned.revision.manifest.server,
         warnings=planned.warnings,
     )
-
-
-def load_lock(store: Store, digest: str) -> Lock:
-    """The lock of this digest.
-
-    Raises:
-        FaultError: ArtifactVanished where it is gone, StorageCorrupt where its bytes changed.
-    """
-    key = store.key(layout.lock(digest))
-    data = store.root.get(key)
-    if data is None:
-        message = f"{store.root.access.uri(key)} is gone: look for lifecycle rules on the bucket"
-        raise FaultError(Fault(code=Reason.ARTIFACT_VANISHED, field="spec.storage.uri", message=message))
-    lock = parse(Lock, data) if sha256(data) == digest else None
-    if lock is None:
-        message = f"{store.root.access.uri(key)} is not what was written there"
-        raise FaultError(Fault(code=Reason.STORAGE_CORRUPT, field="spec.storage.uri", message=message))
-    return lock
-
-
-def _write_lock(store: Store, lock: Lock) -> None:
-    data = lock.canonical()
-    with step(f"wrote lock {sha256(data)}"):
-        store.root.put(store.key(layout.lock(sha256(data))), data)
 
 
 def _check_wiring(lock: Lock, known: Knowledge) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import parse, sha256
-from ensemble_builder.commands.assemble import load_lock
+from ensemble_builder.commands.locks import find_order, load_lock
 from ensemble_builder.commands.log import step
 from ensemble_builder.commands.origins import download_of, fields_of
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.download import Download, download
 from ensemble_builder.storage.store import Store
-from ensembles_api.contract import BuildOrder, Fault, Lock, Manifest, Result
+from ensembles_api.contract import Fault, Manifest, Result
 from ensembles_api.reasons import Reason
 
 INPUTS = "in"
@@ -36,14 +36,6 @@ def fetch_build(*, store: Store, lock_digest: str, key: str, work: Path) -> Resu
         download(items, scratch=work / SCRATCH)
     (work / ORDER).write_bytes(order.canonical())
     return Result(lock=lock_digest)
-
-
-def find_order(lock: Lock, key: str) -> BuildOrder:
-    for order in lock.builds:
-        if order.key == key:
-            return order
-    message = f"lock {lock.digest()} orders no artifact {key}"
-    raise FaultError(Fault(code=Reason.JOB_FAILED, message=message))
 
 
 def fetch_revision(

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import parse
-from ensemble_builder.commands.assemble import load_lock
-from ensemble_builder.commands.fetch import OUTPUTS, find_order
-from ensemble_builder.commands.knowledge import artifact_record
+from ensemble_builder.commands.fetch import OUTPUTS
+from ensemble_builder.commands.locks import find_order, load_lock
 from ensemble_builder.commands.log import say, step
 from ensemble_builder.commands.outputs import open_output, read_output
+from ensemble_builder.commands.records import artifact_record
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.store import Store
 from ensemble_builder.storage.upload import upload_file

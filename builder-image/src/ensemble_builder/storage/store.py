@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.bucket import Bucket
-from ensemble_builder.storage.client import make_client
+from ensemble_builder.storage.client import IDENTITY_VARIABLES, make_client
 from ensemble_builder.storage.errors import Access
 from ensemble_builder.storage.retry import Patience
 from ensembles_api.contract import Fault, StorageLocation
+from ensembles_api.names import SECRET_ACCESS_KEY_ID
 from ensembles_api.reasons import Reason
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-KEYS_FIELD = "spec.storage.secretName"
+SECRET_FIELD = "spec.storage.secretName"  # noqa: S105 - the name of a field
+IDENTITY_FIELD = "spec.storage.identity"
 
 
 def split_uri(uri: str, *, uri_field: str) -> tuple[str, str]:
@@ -57,7 +59,15 @@ class Store:
     def root(self) -> Bucket:
         """The storage's own bucket; keys are those of `key`."""
         name = split_uri(self.location.uri, uri_field="spec.storage.uri")[0]
-        return self.bucket(name, secret_name=None, uri_field="spec.storage.uri", keys_field=KEYS_FIELD)
+        return self.bucket(name, secret_name=None, uri_field="spec.storage.uri", keys_field=self.keys_field)
+
+    @property
+    def keys_field(self) -> str:
+        """The field from which the storage's own keys come."""
+        by_identity = SECRET_ACCESS_KEY_ID not in self.environ and any(
+            self.environ.get(name) for name in IDENTITY_VARIABLES
+        )
+        return IDENTITY_FIELD if by_identity else SECRET_FIELD
 
     def key(self, path: str) -> str:
         """The key of a path below the storage's URI."""
@@ -83,5 +93,5 @@ class Store:
             name,
             secret_name=secret_name,
             uri_field=f"{source_field}.uri",
-            keys_field=f"{source_field}.secretName" if secret_name else KEYS_FIELD,
+            keys_field=f"{source_field}.secretName" if secret_name else self.keys_field,
         )

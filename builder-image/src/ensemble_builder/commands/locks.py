@@ -1,0 +1,49 @@
+"""Locks in storage."""
+
+from __future__ import annotations
+
+from ensemble_builder.artifacts import layout
+from ensemble_builder.artifacts.documents import parse, sha256
+from ensemble_builder.commands.log import step
+from ensemble_builder.faults import FaultError
+from ensemble_builder.storage.store import Store
+from ensembles_api.contract import BuildOrder, Fault, Lock
+from ensembles_api.reasons import Reason
+
+
+def load_lock(store: Store, digest: str) -> Lock:
+    """The lock of this digest.
+
+    Raises:
+        FaultError: ArtifactVanished where it is gone, StorageCorrupt where its bytes changed.
+    """
+    key = store.key(layout.lock(digest))
+    data = store.root.get(key)
+    if data is None:
+        message = f"{store.root.access.uri(key)} is gone: look for lifecycle rules on the bucket"
+        raise FaultError(Fault(code=Reason.ARTIFACT_VANISHED, field="spec.storage.uri", message=message))
+    lock = parse(Lock, data) if sha256(data) == digest else None
+    if lock is None:
+        message = f"{store.root.access.uri(key)} is not what was written there"
+        raise FaultError(Fault(code=Reason.STORAGE_CORRUPT, field="spec.storage.uri", message=message))
+    return lock
+
+
+def write_lock(store: Store, lock: Lock) -> None:
+    """Write a lock under its digest; writing it twice is harmless."""
+    data = lock.canonical()
+    with step(f"wrote lock {sha256(data)}"):
+        store.root.put(store.key(layout.lock(sha256(data))), data)
+
+
+def find_order(lock: Lock, key: str) -> BuildOrder:
+    """The order of this key.
+
+    Raises:
+        FaultError: JobFailed where the lock has none.
+    """
+    for order in lock.builds:
+        if order.key == key:
+            return order
+    message = f"lock {lock.digest()} orders no artifact {key}"
+    raise FaultError(Fault(code=Reason.JOB_FAILED, message=message))
