@@ -44,7 +44,11 @@ class ProgramImage:
 
 BASE = Image(name="base", dockerfile="tests/images/base/Dockerfile")
 
-_WORKSPACE = ("pyproject.toml", "uv.lock", "crds", "operator", "builder-image", "README.md", "LICENSE")
+_WORKSPACE = (
+    *("pyproject.toml", "uv.lock", "crds"),
+    *("operator/pyproject.toml", "builder-image/pyproject.toml"),
+)
+"""What every image of the workspace needs; of the others' code only the metadata that uv.lock speaks of."""
 
 IMAGES: tuple[Image | ProgramImage, ...] = (
     BASE,
@@ -55,12 +59,17 @@ IMAGES: tuple[Image | ProgramImage, ...] = (
         inputs=("tests/images/tritonserver-cpu",),
         base="base",
     ),
-    Image(name="operator", dockerfile="operator/Dockerfile", inputs=_WORKSPACE, base="base"),
-    Image(name="tools", dockerfile="builder-image/Dockerfile.tools", inputs=_WORKSPACE, base="base"),
+    Image(name="operator", dockerfile="operator/Dockerfile", inputs=(*_WORKSPACE, "operator"), base="base"),
+    Image(
+        name="tools",
+        dockerfile="builder-image/Dockerfile.tools",
+        inputs=(*_WORKSPACE, "builder-image"),
+        base="base",
+    ),
     Image(
         name="builder",
         dockerfile="builder-image/Dockerfile.builder",
-        inputs=_WORKSPACE,
+        inputs=(*_WORKSPACE, "builder-image"),
         base="tritonserver-cpu",
     ),
 )

@@ -101,7 +101,7 @@ def _round(chain: Chain) -> BuildOutcome:
     chain = chain.keep(job.name)
     verdict = judge(job, now=chain.observation.now)
     if isinstance(verdict, Running):
-        return stand(chain, Reason.ASSEMBLING, "sources are pinned and checked", trouble=verdict.wait)
+        return stand(chain, Reason.ASSEMBLING, "sources are being pinned and checked", trouble=verdict.wait)
     if isinstance(verdict, Failed):
         return _retry_assemble(chain, job, verdict.trouble)
     result = verdict.result
@@ -151,7 +151,10 @@ def _start(chain: Chain) -> BuildOutcome:
         first_failure=None,
     )
     return stand(
-        chain, Reason.ASSEMBLING, "sources are pinned and checked", actions=(Create(document), Create(job))
+        chain,
+        Reason.ASSEMBLING,
+        "sources are being pinned and checked",
+        actions=(Create(document), Create(job)),
     )
 
 
