@@ -70,14 +70,15 @@ def at_rest(space: live.Namespace) -> dict[str, str]:
 def the_same_again(space: live.Namespace) -> None:
     """Applying what is there does nothing; metadata concerns nobody; suspend and scale restart nobody."""
     uri = space.put("double.onnx", affine_onnx(scale=2))
-    ensemble = space.apply("same", onnx(uri), serving=SERVING)
-    ensemble.wait()
     document = yaml.safe_dump(space.document("same", onnx(uri), serving=SERVING))
+    space.kubectl("apply", "--server-side", "-f", "-", text=document)
+    ensemble = live.Ensemble(space, "same")
+    ensemble.wait()
     before = at_rest(space)
 
-    space.kubectl("apply", "-f", "-", text=document)
-    assert space.kubectl("diff", "-f", "-", text=document) == ""
-    assert space.kubectl("diff", "--server-side", "--force-conflicts", "-f", "-", text=document) == ""
+    # As GitOps tools apply and compare.
+    space.kubectl("apply", "--server-side", "-f", "-", text=document)
+    assert space.kubectl("diff", "--server-side", "-f", "-", text=document) == ""
     time.sleep(QUIET_SECONDS)
     assert state(space) == before
 
@@ -97,7 +98,7 @@ def _suspended(ensemble: live.Ensemble, document: str) -> None:
     space = ensemble.namespace
     other = yaml.safe_load(document)
     other["spec"] |= {"suspend": True, "models": onnx("s3://models/not-there.onnx")}
-    space.kubectl("apply", "-f", "-", text=yaml.safe_dump(other))
+    space.kubectl("apply", "--server-side", "-f", "-", text=yaml.safe_dump(other))
     live.eventually(lambda: ensemble.condition("Ready").get("reason") == "Suspended", what=ensemble.describe)
     before = at_rest(space)
     name = the_deployment(space)["metadata"]["name"]
@@ -107,7 +108,7 @@ def _suspended(ensemble: live.Ensemble, document: str) -> None:
         f"Deployment/{name}"
     }
     assert factor(ensemble) == 2
-    space.kubectl("apply", "-f", "-", text=document)
+    space.kubectl("apply", "--server-side", "-f", "-", text=document)
     ensemble.wait()
     live.eventually(
         lambda: the_deployment(space)["metadata"]["annotations"]["ensembles.dev/revision"] != "edited",
@@ -265,8 +266,14 @@ def _stalled(ensemble: live.Ensemble, reason: str, says: str) -> None:
 
 def hands_on_the_children(space: live.Namespace) -> None:
     """What others delete or edit is put back; edits cost no request."""
-    ensemble = space.apply("hands", onnx(space.put("double.onnx", affine_onnx(scale=2))), serving=SERVING)
+    models = onnx(space.put("double.onnx", affine_onnx(scale=2)))
+    ensemble = space.apply("hands", models, serving=SERVING)
     ensemble.wait()
+    before_all = at_rest(space)
+    space.apply("hands", models, serving=SERVING)
+    assert state(space) == before_all
+    document = yaml.safe_dump(space.document("hands", models, serving=SERVING))
+    assert space.kubectl("diff", "-f", "-", text=document) == ""
     rollout = ensemble.status["rollout"]
     before = the_deployment(space)
     name = before["metadata"]["name"]

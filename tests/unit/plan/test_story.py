@@ -283,6 +283,31 @@ def test_servers_that_crash_fail_the_rollout_once_and_the_old_one_serves_on() ->
     assert next(d for d in story.seen.deployments if d.name == new.name).replicas == 0
 
 
+def test_the_model_that_cannot_load_is_named_before_other_errors() -> None:
+    story = Story()
+    story.until_published()
+    story.step()
+    log = (
+        'E1121 01:42:21.962294 1 server.cc:241] "CudaDriverHelper has not been initialized."\n'
+        "E1121 01:42:24.451761 1 model_lifecycle.cc:642] \"failed to load 'net' version 1: Internal: "
+        'RuntimeError: too large\\n\\nAt:\\n  model.py(4)\\n"\n'
+        "Error: Failed to initialize NVML\n"
+        "error: creating server: Internal - failed to load all models\n"
+    )
+    crashed = ContainerSeen(name="tritonserver", exit_code=1, restarts=2, termination_message=log)
+    story.seen = replace(
+        story.seen,
+        deployments=tuple(
+            replace(d, pods=(server_pod(d.manifest, crashed),)) for d in story.seen.deployments
+        ),
+    )
+    story.step()
+    message = condition(story.last, "Stalled")["message"]  # type: ignore[index]
+    assert message.endswith(
+        "exit code 1: failed to load 'net' version 1: Internal: RuntimeError: too large  At:   model.py(4) "
+    )
+
+
 def test_a_failed_rollout_is_tried_again_when_asked_for() -> None:
     story = Story()
     story.until_published()

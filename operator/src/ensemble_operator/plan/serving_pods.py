@@ -70,10 +70,16 @@ def _crash(pod: PodSeen) -> Trouble | None:
 
 
 def _errors(log: str) -> str:
-    """The lines of tritonserver's log that say what failed (they begin with E), else its last lines."""
+    """The lines of tritonserver's log that name a model that failed, else errors, else its last lines."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
+    models = [_text(line) for line in lines if "failed to load '" in line]
     errors = [line for line in lines if line.startswith("E") or "error" in line.lower()]
-    return " | ".join((errors or lines)[-3:])[:1200] or "it printed nothing"
+    return " | ".join(models[:3] or (errors or lines)[-3:])[:1200] or "it printed nothing"
+
+
+def _text(line: str) -> str:
+    """A line of tritonserver's log without time, place and quotes."""
+    return line.partition("] ")[2].strip('"').replace("\\n", " ") or line
 
 
 def _fetch_fault(pod: PodSeen) -> Trouble | None:

@@ -59,6 +59,9 @@ def arguments(*, drain_seconds: int, derived: Sequence[str], extra: Sequence[str
         f"--grpc-port={GRPC_PORT}",
         f"--metrics-port={METRICS_PORT}",
         f"--grpc-max-connection-age={CONNECTION_AGE_MILLISECONDS}",
+        # A server that cannot load leaves the end of its log as its message. With level info that end is
+        # tables; without, it says which model failed and why.
+        "--log-info=false",
     ]
     given = {option.partition("=")[0] for option in extra}
     return [*(option for option in ours if option.partition("=")[0] not in given), *derived, *extra]
