@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 
 def affine_onnx(*, scale: float = 2.0, width: int = 4, kind: str = "float") -> bytes:
@@ -13,6 +14,20 @@ def affine_onnx(*, scale: float = 2.0, width: int = 4, kind: str = "float") -> b
     y = helper.make_tensor_value_info("Y", dtype, ["N", width])
     factor = helper.make_tensor("scale", dtype, [1], [scale if kind == "float" else int(scale)])
     graph = helper.make_graph([helper.make_node("Mul", ["X", "scale"], ["Y"])], "affine", [x], [y], [factor])
+    return _bytes(graph)
+
+
+def ramp_onnx(width: int) -> bytes:
+    """Y = X + [0, 1, 2, …] for [-1, width] of float: 4 bytes of model for each number of the answer."""
+    x = helper.make_tensor_value_info("X", TensorProto.FLOAT, ["N", width])
+    y = helper.make_tensor_value_info("Y", TensorProto.FLOAT, ["N", width])
+    ramp = numpy_helper.from_array(np.arange(width, dtype=np.float32), "ramp")
+    return _bytes(
+        helper.make_graph([helper.make_node("Add", ["X", "ramp"], ["Y"])], "ramp", [x], [y], [ramp])
+    )
+
+
+def _bytes(graph: onnx.GraphProto) -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
     data: bytes = model.SerializeToString()

@@ -69,7 +69,7 @@ def applied(
 
 def _ready(applied: live.Namespace, name: str) -> live.Ensemble:
     ensemble = live.Ensemble(applied, name)
-    ensemble.wait(seconds=400)
+    ensemble.wait(seconds=500)
     return ensemble
 
 

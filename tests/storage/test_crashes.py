@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from faultproxy import Trouble, fault_proxy
+from faultproxy import FaultProxy, Trouble, fault_proxy
 from s3server import KEYS, Server
 from workbench import Workbench, onnx_model
 
@@ -59,23 +59,49 @@ def assert_whole(bench: Workbench, server: Server) -> None:
 
 
 def test_publication_killed_at_any_point_is_mended_by_the_next(bench: Workbench, server: Server) -> None:
+    """The storage falls silent after some requests, and the process is killed while it waits."""
     request = many_files(bench)
-    arguments, _ = command(bench, request)
     revisions = server.object("models", bench.store.key(layout.revisions("demo", "vision")))
-    killed = 0
-    for wanted in random.sample(range(1, 55), 4):
-        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and len(list(revisions.glob("*/default/models/any/1/*"))) < wanted:
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        killed += not list(revisions.glob("*/manifest.json"))
-        assert_whole(bench, server)
-        for path in sorted(revisions.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-    assert killed, "no process was killed before its manifest was written"
+    with fault_proxy(("127.0.0.1", server.port)) as proxy:
+        location = bench.store.location.model_copy(update={"endpoint": proxy.endpoint})
+        arguments, _ = command(bench, request)
+        arguments[arguments.index("--storage") + 1] = location.model_dump_json()
+        done = subprocess.run(arguments, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        total = proxy.seen
+        assert total > 120, "every file is read once and copied once"
+        whole = bench.assemble(request).revision
+        for allowed in (total - 1, total - 20, total - 63, total - 100, 3):
+            remove(revisions)
+            kill_after(proxy, arguments, requests=allowed)
+            assert not list(revisions.glob("*/manifest.json")), f"killed after {allowed} of {total} requests"
+        proxy.befall(Trouble.NONE)
     files = bench.published(bench.assemble(request))
+    assert bench.results[-2].revision == whole
     assert len([path for path in files if path.startswith("models/any/1/")]) == 60
+
+
+def remove(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+def kill_after(proxy: FaultProxy, arguments: list[str], *, requests: int) -> None:
+    seen = itertools.count(1)
+    silent = threading.Event()
+
+    def next_trouble() -> Trouble:
+        if next(seen) <= requests:
+            return Trouble.NONE
+        silent.set()
+        return Trouble.HANG
+
+    proxy.next_trouble = next_trouble  # type: ignore[method-assign]
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert silent.wait(120)
+    process.kill()
+    process.wait()
+    del proxy.next_trouble
 
 
 def test_the_remains_of_a_killed_publication_do_no_harm(bench: Workbench, server: Server) -> None:
@@ -91,7 +117,7 @@ def test_the_remains_of_a_killed_publication_do_no_harm(bench: Workbench, server
 
 
 def test_sigterm_ends_a_command_at_once(bench: Workbench, server: Server) -> None:
-    with fault_proxy(server.port) as proxy:
+    with fault_proxy(("127.0.0.1", server.port)) as proxy:
         proxy.befall(Trouble.HANG)
         location = bench.store.location.model_copy(update={"endpoint": proxy.endpoint})
         arguments, _ = command(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faultproxy import FaultProxy, Trouble, fault_proxy
 from s3server import KEYS, QUICK, Server, free_port, versitygw
+from workbench import Workbench
 
 from ensemble_builder.artifacts.documents import sha256
 from ensemble_builder.faults import FaultError
@@ -27,7 +30,7 @@ DATA = os.urandom(300_000)
 
 @pytest.fixture
 def proxy(server: Server) -> Iterator[FaultProxy]:
-    with fault_proxy(server.port) as running:
+    with fault_proxy(("127.0.0.1", server.port)) as running:
         yield running
 
 
@@ -164,3 +167,41 @@ def test_a_private_authority_is_believed_where_it_is_given(
     store = Store(location, environ=KEYS, patience=QUICK)
     store.root.put("x/y", b"z")
     assert store.root.get("x/y") == b"z"
+
+
+def table(uri: str) -> dict[str, Any]:
+    tensor = {"data_type": "TYPE_FP32", "dims": [3]}
+    io = {"input": [{"name": "x", **tensor}], "output": [{"name": "y", **tensor}]}
+    return {"name": "table", "files": {"uri": uri}, "config": {"backend": "identity", **io}}
+
+
+def test_a_source_read_wrongly_is_not_pinned(
+    proxy: FaultProxy, server: Server, bench: Workbench, tmp_path: Path
+) -> None:
+    """The first reading has no digest to be checked against: the ETag, or a second reading, tells."""
+    uri = bench.put("table/1/table.bin", DATA).removesuffix("1/table.bin")
+    location = bench.store.location.model_copy(update={"endpoint": proxy.endpoint})
+    troubled = Workbench(Store(location, environ=KEYS, patience=QUICK), tmp_path)
+    request = troubled.request(table(uri))
+    proxy.befall(Trouble.CORRUPT)
+    found = troubled.assemble(request).fault
+    assert found is not None
+    assert found.code is Reason.STORAGE_CORRUPT
+    assert "table.bin" in found.message
+    proxy.befall(Trouble.NONE)
+    files = troubled.published(troubled.assemble(request))
+    assert files["models/table/1/table.bin"] == DATA
+
+
+def test_one_wrong_reading_is_forgiven(
+    proxy: FaultProxy, server: Server, bench: Workbench, tmp_path: Path
+) -> None:
+    bench.put("table/1/table.bin", DATA)
+    location = bench.store.location.model_copy(update={"endpoint": proxy.endpoint})
+    proxy.only = re.compile(rb"^GET .*table\.bin")
+    proxy.befall(Trouble.CORRUPT, times=1)
+    troubled = Workbench(Store(location, environ=KEYS, patience=QUICK), tmp_path)
+    uri = bench.store.root.access.uri(bench.store.key("sources/table/"))
+    files = troubled.published(troubled.assemble(troubled.request(table(uri))))
+    assert files["models/table/1/table.bin"] == DATA
+    assert proxy.times == 0, "the trouble was met"

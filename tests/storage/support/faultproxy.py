@@ -5,6 +5,7 @@ It works on TCP, so that what the client meets is what a bad network or a broken
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -40,21 +41,31 @@ UNSUPPORTED_HEADERS = {
 LONG_BODY = 20_000
 """Answers of at least this many bytes are bodies worth spoiling; XML answers are shorter."""
 
+Address = tuple[str, int]
+
 
 @dataclass
 class FaultProxy:
-    """`trouble` befalls the next `times` connections (for ever where None); `seen` counts connections."""
+    """`trouble` befalls the next `times` connections (for ever where None); `seen` counts connections.
 
-    port: int
-    backend: int
+    only: where given, request lines that may meet trouble, and are counted; the others pass.
+    hang: seconds that a hanging connection stays open.
+    long_body: bytes from which a body is spoilt.
+    """
+
+    address: Address
+    backend: Address
     trouble: Trouble = Trouble.NONE
     times: int | None = None
     seen: int = 0
+    only: re.Pattern[bytes] | None = None
+    hang: float = 5
+    long_body: int = LONG_BODY
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address[0]}:{self.address[1]}"
 
     def befall(self, trouble: Trouble, *, times: int | None = None) -> None:
         with self._lock:
@@ -72,36 +83,40 @@ class FaultProxy:
 
     def serve(self, client: socket.socket) -> None:
         """Every connection carries one request: the answer says so, and the client opens another one."""
-        trouble = self.next_trouble()
         with client:
             client.settimeout(30)
             try:
+                request = _read_request(client) if self.only else b""
+                concerned = self.only is None or self.only.search(request.partition(b"\r\n")[0])
+                trouble = self.next_trouble() if concerned else Trouble.NONE
                 if trouble is Trouble.HANG:
-                    time.sleep(5)
-                elif trouble in ANSWERS:
-                    _read_request(client)
-                    _refuse(client, *ANSWERS[trouble])
+                    time.sleep(self.hang)
                 elif trouble is not Trouble.CLOSE:
-                    self._pass_on(client, trouble)
+                    self._answer(client, request or _read_request(client), trouble)
             except OSError:
                 return
 
-    def _pass_on(self, client: socket.socket, trouble: Trouble) -> None:
-        request = _read_request(client)
+    def _answer(self, client: socket.socket, request: bytes, trouble: Trouble) -> None:
         header = UNSUPPORTED_HEADERS.get(trouble)
-        if header and header in request.partition(b"\r\n\r\n")[0].lower():
+        if trouble in ANSWERS:
+            _refuse(client, *ANSWERS[trouble])
+        elif header and header in request.partition(b"\r\n\r\n")[0].lower():
             _refuse(client, *NOT_IMPLEMENTED)
-            return
-        with socket.create_connection(("127.0.0.1", self.backend), timeout=30) as backend:
+        else:
+            self._pass_on(client, request, trouble)
+
+    def _pass_on(self, client: socket.socket, request: bytes, trouble: Trouble) -> None:
+        with socket.create_connection(self.backend, timeout=30) as backend:
             head, _, body = request.partition(b"\r\n\r\n")
             backend.sendall(head + b"\r\nConnection: close\r\n\r\n" + body)
             answer = b""
             while piece := backend.recv(1 << 20):
                 answer += piece
         head, _, body = answer.partition(b"\r\n\r\n")
-        spoilt = _spoil(body, trouble) if len(body) >= LONG_BODY else body
+        long = len(body) >= self.long_body
+        spoilt = _spoil(body, trouble, at=len(body) // 2 + self.seen % 100) if long and body else body
         client.sendall(head + b"\r\nConnection: close\r\n\r\n")
-        if trouble is Trouble.SLOW and len(body) >= LONG_BODY:
+        if trouble is Trouble.SLOW and long:
             for start in range(0, len(spoilt), len(spoilt) // 5 + 1):
                 client.sendall(spoilt[start : start + len(spoilt) // 5 + 1])
                 time.sleep(0.5)
@@ -115,12 +130,13 @@ def _refuse(client: socket.socket, status: bytes, code: bytes) -> None:
     client.sendall(head + body)
 
 
-def _spoil(body: bytes, trouble: Trouble) -> bytes:
-    middle = len(body) // 2
+def _spoil(body: bytes, trouble: Trouble, *, at: int) -> bytes:
     if trouble is Trouble.TRUNCATE:
-        return body[:middle]
+        return body[: len(body) // 2]
     if trouble is Trouble.CORRUPT:
-        return body[:middle] + bytes([body[middle] ^ 0xFF]) + body[middle + 1 :]
+        # Another byte each time, as hardware would.
+        at = min(at, len(body) - 1)
+        return body[:at] + bytes([body[at] ^ 0xFF]) + body[at + 1 :]
     return body
 
 
@@ -151,10 +167,10 @@ def _read_request(client: socket.socket) -> bytes:
 
 
 @contextmanager
-def fault_proxy(backend: int) -> Iterator[FaultProxy]:
-    """A proxy before the server on 127.0.0.1:`backend`."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        proxy = FaultProxy(port=listener.getsockname()[1], backend=backend)
+def fault_proxy(backend: Address, *, at: Address = ("127.0.0.1", 0)) -> Iterator[FaultProxy]:
+    """A proxy before the server at `backend`, on a port of its own where that of `at` is 0."""
+    with socket.create_server(at) as listener:
+        proxy = FaultProxy(address=(at[0], listener.getsockname()[1]), backend=backend)
 
         def accept() -> None:
             while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ WORTH_A_PIN = 1 << 20
 """Bytes from which reading a pin is cheaper than reading the object."""
 EXECUTABLE = (b"#!", b"\x7fELF")
 """First bytes of files that get their x-bit back: object storage keeps no modes."""
+
+
+_MD5 = re.compile("[0-9a-fA-F]{32}")
 
 
 @dataclass(frozen=True)
@@ -152,14 +156,40 @@ class _Pinning:
 
 
 def _read(subject: PinSubject, bucket: Bucket) -> Pin:
-    digest = hashlib.sha256()
+    """The pin of what an object holds. Nothing can check this first reading but the ETag, where it is an MD5.
+
+    The ETag is one unless the object was written in parts or encrypted with a KMS key (S3 API reference,
+    Object): then two readings must agree.
+
+    Raises:
+        FaultError: StorageCorrupt where two readings give other bytes; else as Bucket.
+    """
+    pin, matches = _read_once(subject, bucket)
+    if matches:
+        return pin
+    again, matches = _read_once(subject, bucket)
+    if matches or again == pin:
+        return again
+    message = (
+        f"{bucket.access.uri(subject.key)} was read twice with other bytes each time "
+        f"(sha256 {pin.sha256} and {again.sha256})"
+    )
+    raise _fault(Reason.STORAGE_CORRUPT, bucket.access.uri_field, message)
+
+
+def _read_once(subject: PinSubject, bucket: Bucket) -> tuple[Pin, bool]:
+    """The pin by one reading, and whether the ETag does not speak against it."""
+    digest, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     head = b""
     for chunk in bucket.stream(
         subject.key, end=subject.size, etag=subject.etag, version_id=subject.version_id
     ):
         head = head or chunk[:4]
         digest.update(chunk)
-    return Pin(subject=subject, sha256=digest.hexdigest(), mode=_mode(head))
+        md5.update(chunk)
+    etag = subject.etag.strip('"')
+    matches = not _MD5.fullmatch(etag) or etag.lower() == md5.hexdigest()
+    return Pin(subject=subject, sha256=digest.hexdigest(), mode=_mode(head)), matches
 
 
 def _mode(head: bytes) -> int:
