@@ -30,6 +30,8 @@ DEFAULT_BATCH_SIZE = 64
 DECOUPLED_BATCH_SIZE = 1
 """For fn.inputs operators, whose batch is the number of sequences in a response; several may be unequal."""
 MODULE = "pipeline"
+STARTED = "started"
+"""File beside the job that tells an end in user code from a failure of this process before it."""
 _OWN_PARAMETERS = ("batch_size", "num_threads", "device_id")
 
 
@@ -59,6 +61,7 @@ def main() -> None:
     path = Path(sys.argv[1])
     job = Job.model_validate_json(path.read_bytes())
     sys.argv = [MODULE + ".py"]
+    path.with_name(STARTED).touch()
     try:
         report, serialized = _author(job)
         path.with_name("pipeline.dali").write_bytes(serialized)

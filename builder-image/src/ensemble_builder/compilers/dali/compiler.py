@@ -168,7 +168,11 @@ class _Compilation:
                     message=f"running {self.field}.source was killed, probably for memory: raise the limit",
                 )
             )
-        return self._invalid("source", f"the file's process {ended.how}. {ended.tail[-600:]}".strip())
+        what = f"process {ended.how}. {ended.tail[-600:]}".strip()
+        if not (self.scratch / "author" / author.STARTED).exists():
+            fault = Fault(code=Reason.COMPILE_FAILED, field=self.field, message=f"the compiler's {what}")
+            return FaultError(fault)
+        return self._invalid("source", f"the file's {what}")
 
     def _invalid(self, name: str, message: str) -> FaultError:
         return FaultError(Fault(code=Reason.INVALID_PIPELINE, field=f"{self.field}.{name}", message=message))

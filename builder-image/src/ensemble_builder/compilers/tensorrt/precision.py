@@ -70,7 +70,7 @@ def _demand(met: bool, precision: Precision, types: NetworkTypes, field: str) ->
             code=Reason.INVALID_MODEL,
             field=f"{field}.precision",
             message=f"{precision.value} is asked for; the ONNX, which decides here, computes in {found}: "
-            f"convert it to {precision.value} (fp16: onnxruntime.transformers.float16, keep_io_types), or choose "
+            f"convert it to {precision.value} (for fp16: onnxruntime.transformers.float16), or choose "
             "tf32",
         )
     )
