@@ -14,14 +14,14 @@ from ensemble_builder.commands.log import say
 from ensemble_builder.commands.pinning import pin
 from ensemble_builder.commands.publish import plan_revision, publish
 from ensemble_builder.commands.records import artifact_records, missing
-from ensemble_builder.compilers.parameters import DALI_REVISION
+from ensemble_builder.compilers.parameters import DALI_REVISION, TENSORRT_REVISION
 from ensemble_builder.faults import FaultError
 from ensemble_builder.modelconfig import generate
 from ensemble_builder.storage.store import Store
 from ensembles_api.contract import BuildOrder, Fault, Lock, NextBuild, Request, Result
 from ensembles_api.reasons import Reason
 
-REVISIONS: Revisions = {"dali": DALI_REVISION, "tensorrt": 1}
+REVISIONS: Revisions = {"dali": DALI_REVISION, "tensorrt": TENSORRT_REVISION}
 
 
 def run(
