@@ -146,10 +146,12 @@ class Reconciler:
         *,
         failures: int,
     ) -> Outcome:
-        _log.warning("action failed", extra={"key": str(key), **_described(action), "error": str(error)})
+        explanation = explain(error, action)
+        level = logging.INFO if explanation is None else logging.WARNING
+        extra = {"key": str(key), **_described(action), "error": str(error)}
+        _log.log(level, "action failed", extra=extra)
         if isinstance(error, NamespaceTerminatingError):
             self._observer.namespace_is_terminating(key.namespace)
-        explanation = explain(error, action)
         lasting = explanation is not None and explanation.reason is not Reason.API_UNAVAILABLE
         if explanation is not None and (lasting or failures >= PATIENCE):
             plan = self._plan_failure(look.observation, explanation)

@@ -11,7 +11,13 @@ from typing import Any
 
 from ensemble_operator.apply.executor import Recorder, Target
 from ensemble_operator.cluster.client import KubernetesApi
-from ensemble_operator.cluster.errors import AlreadyExistsError, ApiError, InvalidError, NotFoundError
+from ensemble_operator.cluster.errors import (
+    AlreadyExistsError,
+    ApiError,
+    InvalidError,
+    NamespaceTerminatingError,
+    NotFoundError,
+)
 from ensemble_operator.cluster.kinds import ENSEMBLE, EVENT
 from ensemble_operator.plan.actions import Event
 from ensembles_api.names import API_VERSION, GROUP, KIND
@@ -95,10 +101,11 @@ class Reporter:
                 del self._posted[next(iter(self._posted))]
         try:
             self._send(target, event, name=name, now=now, count=count + 1)
+        except NamespaceTerminatingError:
+            return  # nobody will read it
         except ApiError as error:
-            _log.warning(
-                "event not posted", extra={"key": f"{target.namespace}/{target.name}", "error": str(error)}
-            )
+            extra = {"key": f"{target.namespace}/{target.name}", "error": str(error)}
+            _log.warning("event not posted", extra=extra)
 
     def _send(self, target: Target, event: Event, *, name: str, now: datetime, count: int) -> None:
         try:
