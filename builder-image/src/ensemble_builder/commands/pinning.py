@@ -158,8 +158,8 @@ class _Pinning:
 def _read(subject: PinSubject, bucket: Bucket) -> Pin:
     """The pin of what an object holds. Nothing can check this first reading but the ETag, where it is an MD5.
 
-    The ETag is one unless the object was written in parts or encrypted with a KMS key (S3 API reference,
-    Object): then two readings must agree.
+    With a KMS key it looks like one and is none (S3 API reference, Object): where it differs, two readings
+    must agree. The ETag of an object written in parts says nothing: its first reading is believed.
 
     Raises:
         FaultError: StorageCorrupt where two readings give other bytes; else as Bucket.
