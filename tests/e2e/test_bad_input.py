@@ -58,7 +58,7 @@ def _steps(**second: Any) -> list[dict[str, Any]]:
     return [step("IN", "MIDDLE"), {**step("MIDDLE", "OUT"), **second}]
 
 
-CASES = {
+CASES: dict[str, Case] = {
     "missing-source": Case(
         [{"name": "net", "onnxruntime": {"source": {"uri": "{gone}"}}}],
         "SourceMissing",
@@ -176,7 +176,7 @@ def applied(make_namespace: live.NamespaceFactory) -> Iterator[live.Namespace]:
         yield space
 
 
-@pytest.mark.parametrize("name", sorted(CASES, key=lambda name: CASES[name].grace))
+@pytest.mark.parametrize("name", sorted(CASES, key=lambda case: CASES[str(case)].grace))
 def test_bad_input_stalls_with_field_and_cure(applied: live.Namespace, name: str) -> None:
     case = CASES[name]
     ensemble = live.Ensemble(applied, name)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +8,8 @@ import pytest
 
 from ensemble_builder.storage.store import Store
 from ensembles_api.contract import StorageLocation
-
-sys.path.insert(0, str(Path(__file__).parent / "support"))
-
-from s3server import KEYS, QUICK, Server, versitygw
-from workbench import Workbench
+from tests.storage.support.s3server import KEYS, QUICK, Server, versitygw
+from tests.storage.support.workbench import Workbench
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,12 @@ import json
 from typing import Any
 
 import pytest
-from s3server import Server
-from workbench import Workbench, onnx_model, repository
 
 from ensemble_builder.artifacts import layout
 from ensembles_api.contract import Fault, Manifest, Result, TargetRequest, VerificationPlan
 from ensembles_api.reasons import Reason
+from tests.storage.support.s3server import Server
+from tests.storage.support.workbench import Workbench, onnx_model, repository
 
 pytestmark = pytest.mark.s3
 PYTHON = "class TritonPythonModel:\n    def execute(self, requests):\n        return []\n"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from s3server import KEYS, QUICK, Server
 
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.bucket import Bucket
 from ensemble_builder.storage.store import Store
 from ensembles_api.contract import Fault, StorageLocation, credentials_prefix
 from ensembles_api.reasons import Reason
+from tests.storage.support.s3server import KEYS, QUICK, Server
 
 pytestmark = pytest.mark.s3
 

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from s3server import Server
-from workbench import Workbench, onnx_model
 
 from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import sha256
@@ -29,6 +27,8 @@ from ensembles_api.contract import (
 )
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import Gpu
+from tests.storage.support.s3server import Server
+from tests.storage.support.workbench import Workbench, onnx_model
 
 pytestmark = pytest.mark.s3
 PIPELINE = """

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faultproxy import FaultProxy, Trouble, fault_proxy
-from s3server import KEYS, Server
-from workbench import Workbench, onnx_model
 
 from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import Owner
 from ensembles_api.contract import Manifest, Request, Result
 from ensembles_api.reasons import Reason
+from tests.storage.support.faultproxy import FaultProxy, Trouble, fault_proxy
+from tests.storage.support.s3server import KEYS, Server
+from tests.storage.support.workbench import Workbench, onnx_model
 
 pytestmark = pytest.mark.s3
 

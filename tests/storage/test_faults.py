@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faultproxy import FaultProxy, Trouble, fault_proxy
-from s3server import KEYS, QUICK, Server, free_port, versitygw
-from workbench import Workbench
 
 from ensemble_builder.artifacts.documents import sha256
 from ensemble_builder.faults import FaultError
@@ -23,6 +20,9 @@ from ensemble_builder.storage.download import Download, download
 from ensemble_builder.storage.store import Store
 from ensembles_api.contract import StorageLocation
 from ensembles_api.reasons import Reason
+from tests.storage.support.faultproxy import FaultProxy, Trouble, fault_proxy
+from tests.storage.support.s3server import KEYS, QUICK, Server, free_port, versitygw
+from tests.storage.support.workbench import Workbench
 
 pytestmark = pytest.mark.s3
 DATA = os.urandom(300_000)

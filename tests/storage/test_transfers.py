@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from s3server import KEYS, QUICK, Server
 
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.copying import Origin, copy
@@ -17,6 +16,7 @@ from ensemble_builder.storage.store import Store
 from ensemble_builder.storage.upload import upload_file
 from ensembles_api.contract import StorageLocation, credentials_prefix
 from ensembles_api.reasons import Reason
+from tests.storage.support.s3server import KEYS, QUICK, Server
 
 pytestmark = pytest.mark.s3
 PART = 5 << 20

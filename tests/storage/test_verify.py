@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from triton import RunningServer, tritonserver
 
 from ensemble_builder.artifacts.documents import sha256
 from ensemble_builder.commands import verify
 from ensemble_builder.faults import FaultError
 from ensembles_api.contract import Result, SampleTensor, VerificationCase, VerificationPlan
 from ensembles_api.reasons import Reason
+from tests.storage.support.triton import RunningServer, tritonserver
 
 CODE = """
 import numpy as np

@@ -9,12 +9,12 @@ from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
-from s3server import KEYS, QUICK, SECRET_KEY, Server
 
 from ensemble_builder.cli import main
 from ensemble_builder.storage.store import Store
 from ensembles_api.contract import Request, Result, StorageLocation, TargetRequest
 from ensembles_api.spec import Model, Repository
+from tests.storage.support.s3server import KEYS, QUICK, SECRET_KEY, Server
 
 DEFAULT_TARGET = (TargetRequest(name="default"),)
 assert SECRET_KEY

@@ -469,7 +469,7 @@ def test_deletion_prunes_and_then_lets_go() -> None:
     assert story.seen.finalizers == (FINALIZER,)
     story.end("prune", result=Result())
     story.step()
-    assert story.seen.finalizers == ()
+    assert not story.seen.finalizers
     assert story.jobs("prune") == []
 
 
