@@ -32,10 +32,18 @@ def parse_pod(manifest: Object) -> PodSeen:
         scheduled=scheduled.get("status") == "True" or bool(manifest.get("spec", {}).get("nodeName")),
         unscheduled_reason=scheduled.get("reason", "") if unscheduled else "",
         unscheduled_message=scheduled.get("message", "") if unscheduled else "",
+        devices=tuple(sorted(_devices(manifest.get("spec", {})))),
         disrupted=_condition(status, "DisruptionTarget").get("status") == "True",
         created=parse_time(metadata.get("creationTimestamp")),
         containers=tuple(_containers(status)),
     )
+
+
+def _devices(spec: Object) -> set[str]:
+    """Names of extended resources: the only ones with a domain before a slash."""
+    containers = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
+    limits = [(container.get("resources") or {}).get("limits") or {} for container in containers]
+    return {name for limit in limits for name in limit if "/" in name}
 
 
 def _condition(status: Object, kind: str) -> Object:

@@ -151,14 +151,23 @@ def pod_wait(pod: PodSeen) -> Trouble | None:
     if not pod.scheduled:
         if pod.unscheduled_reason != "Unschedulable":
             return None
-        gpu = ".com/gpu" in pod.unscheduled_message or "gpu" in pod.unscheduled_message.lower()
-        reason = Reason.WAITING_FOR_GPU if gpu else Reason.UNSCHEDULABLE
+        reason = Reason.WAITING_FOR_GPU if _lacks_device(pod) else Reason.UNSCHEDULABLE
         return Trouble(reason, f"pod {pod.name}: {pod.unscheduled_message}", since=pod.created)
     for container in pod.containers:
         trouble = _container_wait(pod, container)
         if trouble:
             return trouble
     return None
+
+
+def _lacks_device(pod: PodSeen) -> bool:
+    """Whether no node fits for want of a device. The scheduler names one reason a node, and looks at labels
+    (a GPU's product) before it counts devices.
+    """
+    text = pod.unscheduled_message
+    return any(device in text for device in pod.devices) or (
+        bool(pod.devices) and "affinity/selector" in text
+    )
 
 
 def _container_wait(pod: PodSeen, container: ContainerSeen) -> Trouble | None:

@@ -58,6 +58,8 @@ class PodSeen:
     unscheduled_reason: str = ""
     """reason of PodScheduled=False: Unschedulable, SchedulingGated."""
     unscheduled_message: str = ""
+    devices: tuple[str, ...] = ()
+    """Extended resources that it asks for: nvidia.com/gpu, …"""
     disrupted: bool = False
     """A DisruptionTarget condition is true: evicted, preempted, node lost."""
     created: datetime | None = None

@@ -87,8 +87,13 @@ def _fetch_fault(pod: PodSeen) -> Trouble | None:
     if fetch is None or fetch.exit_code in {0, None}:
         return None
     result = parse_result(fetch.termination_message)
-    if result is not None and result.fault is not None:
-        return Trouble(result.fault.code, result.fault.message, field=result.fault.field, since=pod.created)
+    fault = result.fault if result is not None else None
+    code = fault.code if fault else Reason.STORAGE_UNAVAILABLE
+    message = fault.message if fault else f"fetching the revision ended with exit code {fetch.exit_code}"
     return Trouble(
-        Reason.STORAGE_UNAVAILABLE, f"pod {pod.name} cannot fetch the revision (exit code {fetch.exit_code})"
+        code,
+        f"pod {pod.name}: {message} (attempt {fetch.restarts + 1})",
+        field=fault.field if fault else "",
+        since=pod.created,
+        attempt=fetch.restarts + 1,
     )

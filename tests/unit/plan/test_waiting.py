@@ -1,0 +1,67 @@
+"""What servers wait for, told from their pods."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ensemble_operator.plan.observation import ContainerSeen, PodSeen
+from ensembles_api.reasons import Reason
+from tests.unit.plan.world import Story, condition, fault
+
+NO_CPU = "0/1 nodes are available: 1 Insufficient cpu. preemption: not helpful."
+NO_GPU = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: not helpful."
+NO_LABEL = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
+
+
+def rolling_out(**pod: object) -> Story:
+    """A rollout whose only pod looks like this."""
+    story = Story()
+    story.until_published()
+    story.step()
+    seen = PodSeen(**{"name": "p", "uid": "p", "labels": {}, "phase": "Pending", **pod})  # type: ignore[arg-type]
+    deployments = tuple(replace(d, pods=(seen,)) for d in story.seen.deployments)
+    story.seen = replace(story.seen, deployments=deployments)
+    story.step()
+    return story
+
+
+@pytest.mark.parametrize(
+    ("devices", "message", "reason"),
+    [
+        ((), NO_CPU, "Unschedulable"),
+        ((), NO_LABEL, "Unschedulable"),
+        (("nvidia.com/gpu",), NO_CPU, "Unschedulable"),
+        (("nvidia.com/gpu",), NO_GPU, "WaitingForGPU"),
+        (("nvidia.com/gpu",), NO_LABEL, "WaitingForGPU"),
+        (("nvidia.com/mig-1g.5gb",), NO_GPU.replace("gpu", "mig-1g.5gb"), "WaitingForGPU"),
+    ],
+)
+def test_a_pod_without_node_says_what_it_waits_for(
+    devices: tuple[str, ...], message: str, reason: str
+) -> None:
+    story = rolling_out(
+        scheduled=False, unscheduled_reason="Unschedulable", unscheduled_message=message, devices=devices
+    )
+    assert story.reason == reason
+    assert message in condition(story.last, "Reconciling")["message"]  # type: ignore[index]
+    assert condition(story.last, "Stalled") is None
+
+
+@pytest.mark.parametrize("reason", [Reason.STORAGE_UNAVAILABLE, Reason.STORAGE_CORRUPT])
+def test_servers_that_cannot_fetch_say_why_and_how_often_they_tried(reason: Reason) -> None:
+    message = fault(reason, "no answer", field="spec.storage.endpoint").message()
+    fetch = ContainerSeen(name="fetch", init=True, exit_code=1, restarts=2, termination_message=message)
+    story = rolling_out(containers=(fetch,))
+    assert story.reason == reason.value
+    said = condition(story.last, "Reconciling")
+    assert said is not None
+    assert said["message"].startswith("spec.storage.endpoint: pod p: no answer")
+    assert story.last.status is not None
+    assert story.last.status["attempt"] == 3
+
+
+def test_servers_that_fetched_at_last_are_no_trouble() -> None:
+    fetch = ContainerSeen(name="fetch", init=True, exit_code=0, restarts=2)
+    assert rolling_out(containers=(fetch,)).reason == "RollingOut"
