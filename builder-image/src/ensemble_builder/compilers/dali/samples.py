@@ -151,4 +151,4 @@ def _encoded(entry: Input, which: int) -> bytes:
         frames = entry.sequence_length * max(frames // entry.sequence_length, 1)
         if which and not entry.pads_last_sequence:
             frames += entry.sequence_length // 2  # shows that the last sequence is shorter
-    return media.avi(width, height, frames=frames)
+    return media.clip(width, height, frames=frames)
