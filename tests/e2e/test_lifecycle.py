@@ -49,10 +49,11 @@ def the_deployment(space: live.Namespace) -> dict[str, Any]:
 
 
 def state(space: live.Namespace) -> dict[str, str]:
-    """The version of every object in a namespace."""
+    """The version of every object in a namespace, but for those that are on their way out."""
     return {
         f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["resourceVersion"]
         for item in space.items(f"inferenceensembles,{CHILDREN}")
+        if "deletionTimestamp" not in item["metadata"]
     }
 
 
@@ -104,9 +105,8 @@ def _suspended(ensemble: live.Ensemble, document: str) -> None:
     name = the_deployment(space)["metadata"]["name"]
     space.kubectl("annotate", "deployment", name, "ensembles.dev/revision=edited", "--overwrite")
     time.sleep(QUIET_SECONDS)
-    assert {key for key, version in state(space).items() if before.get(key) != version} <= {
-        f"Deployment/{name}"
-    }
+    edited = {key for key, version in state(space).items() if before.get(key) != version}
+    assert {key for key in edited if not key.startswith("ReplicaSet/")} == {f"Deployment/{name}"}
     assert factor(ensemble) == 2
     space.kubectl("apply", "--server-side", "-f", "-", text=document)
     ensemble.wait()
