@@ -10,6 +10,10 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 """Attributes every record has, or that a library adds; all others are ours and are written."""
 
 
+OUTAGE_SECONDS = 30.0
+"""How often the libraries may tell that the API server is away."""
+
+
 class JsonFormatter(logging.Formatter):
     """time, level, logger, message, then whatever `extra` the call gave."""
 
@@ -27,6 +31,21 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+class Sparse(logging.Filter):
+    """Lets one line of a logger through in so many seconds: each of many streams tells the same outage."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._last: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.created - self._last.get(record.name, 0.0) < self._seconds:
+            return False
+        self._last[record.name] = record.created
+        return True
+
+
 def configure(level: str) -> None:
     """Send all logs to standard error as JSON.
 
@@ -39,3 +58,5 @@ def configure(level: str) -> None:
     if level != "debug":
         for name in ("kopf", "kubernetes", "urllib3", "aiohttp", "asyncio"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        for name in ("kopf._cogs.clients.watching", "kopf._cogs.clients.fetching", "urllib3.connectionpool"):
+            logging.getLogger(name).addFilter(Sparse(OUTAGE_SECONDS))
