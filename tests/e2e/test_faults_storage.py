@@ -15,7 +15,7 @@ from tests.e2e.badnetwork import bad_network, free_port, own_address
 from tests.e2e.models import ramp_onnx
 from tests.storage.support.faultproxy import Trouble
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 WIDTH = 20_000
 """Floats in the model: 80 kB that can arrive cut, slowly or wrong, and show in the answer."""
 REVISION = re.compile(rb"^GET .*/revisions/[0-9a-f]+/default/models/")
@@ -30,11 +30,18 @@ def _apply(space: live.Namespace, endpoint: str, **spec: Any) -> live.Ensemble:
 
 def _wait_for_trouble(ensemble: live.Ensemble, reason: str) -> Mapping[str, Any]:
     """The world's fault: Reconciling, with its attempt; nothing that a user must mend."""
-    condition = ensemble.wait("Reconciling", reason, seconds=420)
-    assert ensemble.condition("Stalled") == {}
-    assert ensemble.condition("Ready")["status"] == "False"
-    assert ensemble.status["attempt"] >= 1
-    return condition
+
+    def look() -> tuple[Mapping[str, Any], dict[str, Mapping[str, Any]]] | None:
+        # One reading: between attempts this lasts for seconds only.
+        status = ensemble.status
+        found = {condition["type"]: condition for condition in status.get("conditions", [])}
+        return (status, found) if found.get("Reconciling", {}).get("reason") == reason else None
+
+    status, found = live.eventually(look, seconds=420, what=ensemble.describe)
+    assert "Stalled" not in found
+    assert found["Ready"]["status"] == "False"
+    assert status["attempt"] >= 1
+    return found["Reconciling"]
 
 
 def _wait_for_answers(ensemble: live.Ensemble) -> None:
