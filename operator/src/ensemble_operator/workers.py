@@ -99,10 +99,7 @@ class Workers:
             case "changed":
                 self._queue.succeeded(key)
                 self._changes[key] = changes + 1
-                # Two controllers that undo each other's work must not keep the API server busy.
-                self._queue.schedule(
-                    key, 0.0 if changes < _AT_ONCE else min(30.0, 2.0 ** (changes - _AT_ONCE))
-                )
+                self._queue.schedule(key, _slowed(changes))
             case "settled":
                 self._queue.succeeded(key)
                 self._queue.schedule(key, self._seconds_to(outcome.wake))
@@ -115,5 +112,8 @@ class Workers:
 
 
 def _slowed(changes: int) -> float:
-    """Seconds until the next pass after so many that changed something."""
-    return 0.0 if changes < _AT_ONCE else min(30.0, 2.0 ** (changes - _AT_ONCE))
+    """Seconds until the next pass after so many that changed something.
+
+    Two controllers that undo each other's work must not keep the API server busy.
+    """
+    return 0.0 if changes < _AT_ONCE else min(30.0, 2.0 ** min(changes - _AT_ONCE, 5))

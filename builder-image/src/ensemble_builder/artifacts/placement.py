@@ -279,6 +279,9 @@ def _extra_files(index: int, model: Model, locked: Locked) -> list[tuple[str, Lo
 
 
 def _checked(folder: ModelFolder, at: str) -> ModelFolder:
+    if unsafe := [path for path in folder.files if not is_safe(path)]:
+        message = f"{unsafe[0]!r} leaves the model's folder, or cannot be a file's name: rename it"
+        raise _fault(Reason.INVALID_SPEC, at, message)
     if conflict := folder_conflict([*folder.files, CONFIG]):
         message = f"{conflict[0]} would be a file and the folder of {conflict[1]}: rename one"
         raise _fault(Reason.INVALID_SPEC, at, message)

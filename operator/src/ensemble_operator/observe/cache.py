@@ -26,6 +26,8 @@ class ObjectCache:
         self._objects: dict[Kind, dict[str, dict[str, Object]]] = {}
         self._tombstones: dict[str, int] = {}
         self._watched: dict[tuple[Kind, str], int] = {}
+        self._streamed: dict[str, int] = {}
+        """The newest version of each living object that a watch has brought, by uid."""
 
     def store(self, manifest: Object) -> bool:
         """Keep an object as read or written just now.
@@ -45,11 +47,20 @@ class ObjectCache:
         """Take a watch event: its type, None for the initial list.
 
         Returns:
-            Whether that was news.
+            Whether the stream moved on with it. That counts, not whether the cache learned from it: the
+            answer to a write of ours may have brought somebody else's change along, which nobody has looked at yet.
         """
         with self._lock:
             self._note_watched(manifest)
-            return self._remove(manifest) if event_type == "DELETED" else self._store(manifest)
+            uid, version = _uid(manifest), _version(manifest)
+            moved = version > self._streamed.get(uid, -1)
+            if event_type == "DELETED":
+                self._streamed.pop(uid, None)
+                self._remove(manifest)
+            else:
+                self._streamed[uid] = max(version, self._streamed.get(uid, -1))
+                self._store(manifest)
+            return moved
 
     def watched_version(self, kind: Kind, namespace: str | None) -> int:
         """The newest resourceVersion that the watch of a kind (of one namespace, or of all) has brought."""
@@ -140,6 +151,7 @@ class ObjectCache:
         if known is not None and _uid(known) == uid and _version(known) > _version(manifest):
             return False  # it only left the watch's selection for a while
         self._bury(uid, _version(manifest))
+        self._streamed.pop(uid, None)
         if known is None or _uid(known) != uid:
             return False
         del space[name]

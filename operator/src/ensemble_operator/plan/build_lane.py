@@ -47,7 +47,18 @@ def build(observation: Observation, desired: Desired, config: OperatorConfig) ->
             kept_jobs=frozenset(job.name for job in assemble_jobs(observation, desired)),
         )
     chain = Chain(observation, desired, config, job_context(observation, desired, config))
-    return _round(chain)
+    outcome = _round(chain)
+    return replace(outcome, actions=(*_missing_request(chain), *outcome.actions))
+
+
+def _missing_request(chain: Chain) -> tuple[Action, ...]:
+    """Every assemble Job mounts the request, those of later rounds as well."""
+    document = request_config_map(
+        owner=chain.context.owner, inputs=chain.desired.inputs, request=chain.desired.request
+    )
+    name = document["metadata"]["name"]
+    there = any(seen.name == name and not seen.deleting for seen in chain.observation.requests)
+    return () if there else (Create(document),)
 
 
 def _known_revision(observation: Observation, desired: Desired) -> RolloutSeen | None:
@@ -138,9 +149,6 @@ def _remember(chain: Chain, result: Result) -> tuple[Action, ...]:
 
 
 def _start(chain: Chain) -> BuildOutcome:
-    document = request_config_map(
-        owner=chain.context.owner, inputs=chain.desired.inputs, request=chain.desired.request
-    )
     job = assemble_job(
         context=chain.context,
         inputs=chain.desired.inputs,
@@ -154,7 +162,7 @@ def _start(chain: Chain) -> BuildOutcome:
         chain,
         Reason.ASSEMBLING,
         "sources are being pinned and checked",
-        actions=(Create(document), Create(job)),
+        actions=(Create(job),),
     )
 
 

@@ -100,16 +100,16 @@ def status(
         failing_since=_text(since),
         models=[_model_status(model, building) for model in spec.models] if spec else [],
         targets=_targets(observation, active),
-        warnings=list(
-            building.warnings if building and building.warnings else _old_warnings(observation, building)
-        ),
+        warnings=_warnings(observation, building),
         history=_history(observation)[:100],
     )
     return document.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _old_warnings(observation: Observation, building: BuildOutcome | None) -> list[str]:
+def _warnings(observation: Observation, building: BuildOutcome | None) -> list[str]:
     """Warnings come with the assembler's result; once its Job is gone the status is where they live."""
+    if building is not None and building.warnings:
+        return [warning[:1024] for warning in building.warnings[:32]]  # as much as the CRD takes
     if building is None or building.wanted is None:
         return []
     return list(observation.status.get("warnings", []))

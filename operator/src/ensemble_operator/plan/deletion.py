@@ -7,9 +7,8 @@ from datetime import timedelta
 from ensemble_operator.config import OperatorConfig
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Delete, Event, LeaveJob, Plan, SetFinalizer
-from ensemble_operator.plan.desired import Desired
 from ensemble_operator.plan.observation import Observation
-from ensemble_operator.plan.pruning import prune
+from ensemble_operator.plan.pruning import prune, prune_context
 from ensembles_api.names import ANNOTATION_ABANDON_STORAGE, FINALIZER
 from ensembles_api.spec import DeletionPolicy
 
@@ -17,31 +16,32 @@ PATIENCE = timedelta(minutes=10)
 """So long storage may refuse before the resource is let go without pruning."""
 
 
-def delete(observation: Observation, desired: Desired | None, config: OperatorConfig) -> Plan:
+def delete(observation: Observation, config: OperatorConfig) -> Plan:
     """One step of deletion. Without our finalizer the garbage collector does it all."""
     if FINALIZER not in observation.finalizers:
         return Plan(actions=tuple(_children(observation)))
     children = _children(observation)
     if observation.deployments:
         return Plan(actions=tuple(children), wake=observation.now + timedelta(seconds=5))
-    skipped = _why_skipped(observation, desired)
+    skipped = _why_skipped(observation)
     if skipped:
         event = Event("Warning", "PruneSkipped", f"revisions stay in storage: {skipped}")
         return Plan(
             actions=(*children, *_prune_jobs(observation), SetFinalizer(present=False)), events=(event,)
         )
-    assert desired is not None  # noqa: S101 - otherwise skipped
-    outcome = prune(observation, desired, config, revisions=None, owned=False)
+    assert observation.spec is not None  # noqa: S101 - otherwise skipped
+    context = prune_context(observation, observation.spec, config)
+    outcome = prune(observation, context, revisions=None, owned=False)
     actions = (*children, *outcome.actions)
     if outcome.done:
         return Plan(actions=(*actions, SetFinalizer(present=False)))
     return Plan(actions=actions, wake=outcome.wake or observation.now + timedelta(seconds=30))
 
 
-def _why_skipped(observation: Observation, desired: Desired | None) -> str:
-    if desired is None:
+def _why_skipped(observation: Observation) -> str:
+    if observation.spec is None:
         return "the spec cannot be read"
-    if desired.spec.deletion_policy is not DeletionPolicy.DELETE:
+    if observation.spec.deletion_policy is not DeletionPolicy.DELETE:
         return "deletionPolicy is Retain"
     if observation.namespace_terminating:
         return "the namespace is being deleted, no Job can run in it"

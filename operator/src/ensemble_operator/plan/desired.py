@@ -68,6 +68,7 @@ def resolve(observation: Observation, config: OperatorConfig) -> Desired | Troub
         builder_image=images.builder,
         versions=images.versions,
         requested_at=requested_at,
+        uid=observation.uid,
     )
     secrets = {source.secret_name for _, source in iter_sources(spec.models) if source.secret_name}
     if spec.repository and spec.repository.secret_name:

@@ -14,7 +14,7 @@ from ensemble_operator.plan.deletion import delete
 from ensemble_operator.plan.desired import Desired, resolve
 from ensemble_operator.plan.litter_lane import beyond_history, litter
 from ensemble_operator.plan.observation import Observation
-from ensemble_operator.plan.pruning import prune, unshared
+from ensemble_operator.plan.pruning import prune, prune_context, unshared
 from ensemble_operator.plan.serve_lane import serve
 from ensemble_operator.plan.stage import ServeOutcome
 from ensemble_operator.plan.trouble import GRACE, STALLED_RETRY, Trouble
@@ -29,7 +29,7 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
     resolved = resolve(observation, config)
     desired = resolved if isinstance(resolved, Desired) else None
     if observation.deleting_since is not None:
-        return delete(observation, desired, config)
+        return delete(observation, config)
     trouble = resolved if isinstance(resolved, Trouble) else None
     building = build(observation, desired, config) if desired else None
     wanted = building.wanted if building else None
@@ -100,7 +100,8 @@ def _prune_history(
     revisions = unshared(observation, surplus)
     if not revisions:
         return records
-    outcome = prune(observation, desired, config, revisions=revisions, owned=True)
+    context = prune_context(observation, desired.spec, config)
+    outcome = prune(observation, context, revisions=revisions, owned=True)
     return (*outcome.actions, *records) if outcome.done else outcome.actions
 
 
@@ -122,7 +123,7 @@ def _report(
         actions=actions,
         status=conditions.status(observation, summary, stalled=stalled, since=since),
         events=conditions.events(observation, summary),
-        wake=_wake(observation, building, serving, summary.trouble, since),
+        wake=None if suspended else _wake(observation, building, serving, summary.trouble, since),
         labels={"stage": "Stalled" if stalled else summary.reason.value, "reason": summary.reason.value},
     )
 
@@ -142,8 +143,8 @@ def _wake(
         times.append(
             observation.now + timedelta(seconds=30)
         )  # a Job without a pod tells why only after a while
-    later = [time for time in times if time is not None]
-    return min(later, default=None)
+    # What is due was done in this pass, or waits for news: a time that is past would call at once, for ever.
+    return min((time for time in times if time is not None and time > observation.now), default=None)
 
 
 def report_failure(observation: Observation, *, reason: Reason, field: str, message: str) -> Plan:

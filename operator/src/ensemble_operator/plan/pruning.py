@@ -9,12 +9,12 @@ from ensemble_operator import names
 from ensemble_operator.config import OperatorConfig
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Create, Delete
-from ensemble_operator.plan.chain import job_context
-from ensemble_operator.plan.desired import Desired
+from ensemble_operator.plan.chain import owner_of
 from ensemble_operator.plan.jobs import Running, Succeeded, attempt_of, judge
 from ensemble_operator.plan.observation import Observation, RolloutSeen
 from ensemble_operator.plan.trouble import Trouble
-from ensemble_operator.resources.jobs import prune_job
+from ensemble_operator.resources.jobs import JobContext, prune_job
+from ensembles_api.spec import InferenceEnsembleSpec
 
 ALL = "all"
 
@@ -29,9 +29,7 @@ class PruneOutcome:
 
 @dataclass(frozen=True)
 class _Task:
-    observation: Observation
-    desired: Desired
-    config: OperatorConfig
+    context: JobContext
     revisions: tuple[str, ...] | None
     owned: bool
 
@@ -42,7 +40,7 @@ class _Task:
     def create(self, *, attempt: int) -> Action:
         return Create(
             prune_job(
-                context=job_context(self.observation, self.desired, self.config),
+                context=self.context,
                 token=self.token,
                 remove=self.revisions,
                 attempt=attempt,
@@ -51,10 +49,25 @@ class _Task:
         )
 
 
+def prune_context(
+    observation: Observation, spec: InferenceEnsembleSpec, config: OperatorConfig
+) -> JobContext:
+    """What pruning needs of a spec; neither its release nor its ConfigMaps need to exist any more."""
+    return JobContext(
+        owner=owner_of(observation),
+        config=config,
+        storage=spec.storage,
+        build=spec.build,
+        serving_pull_secrets=spec.serving.image_pull_secrets,
+        builder_image="",
+        source_secrets=(),
+        config_maps={},
+    )
+
+
 def prune(
     observation: Observation,
-    desired: Desired,
-    config: OperatorConfig,
+    context: JobContext,
     *,
     revisions: tuple[str, ...] | None,
     owned: bool,
@@ -63,7 +76,7 @@ def prune(
 
     owned False leaves the Job without ownerReference, so that it outlives the resource's own deletion.
     """
-    task = _Task(observation, desired, config, revisions, owned)
+    task = _Task(context, revisions, owned)
     labelled = [job for job in observation.jobs if job.labels.get("ensembles.dev/role") == "prune"]
     present = [job for job in labelled if not job.deleting]
     jobs = [job for job in present if job.annotations.get(names.ANNOTATION_INPUTS) == task.token]

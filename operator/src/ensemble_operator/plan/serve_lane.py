@@ -45,7 +45,10 @@ def serve(
     """One step of lane B. `wanted` None: only keep alive what serves."""
     service = history.main_service(observation)
     if service is not None and not history.is_ours(service, observation):
-        return _foreign_service(observation, leftover=service.labels.get(LABEL_ENSEMBLE) == observation.name)
+        leftover = bool(service.owners) and service.labels.get(LABEL_ENSEMBLE) == observation.name
+        outcome = _foreign_service(observation, leftover=leftover)
+        # Whoever took the name may give it back: that is no reason to end servers.
+        return replace(outcome, kept_rollouts=frozenset(map(history.rollout_name, observation.rollouts)))
     active = history.active_rollout(observation)
     replicas = spec.serving.replicas if spec else None
     retain = spec.rollout.retain_seconds if spec else None
@@ -173,7 +176,8 @@ def _watch(stage: Stage, rollout: RolloutSeen) -> ServeOutcome:
     if not stage.replicas:
         return promote(stage, rollout, note="; not verified: spec.serving.replicas is 0")
     trouble = pods_trouble(observation, stage.hash)
-    if trouble is not None and trouble.nature is Nature.USER:
+    # A refused pod is tried again by its controller: an account that comes later, a webhook that was away.
+    if trouble and trouble.nature is Nature.USER and trouble.reason is not Reason.INVALID_POD_SETTINGS:
         return _mark_failed(stage, rollout, trouble)
     check = verification(observation, stage.config, rollout.data, stage.hash, replicas=stage.replicas)
     if check.failed is not None and check.failed.nature is Nature.USER:

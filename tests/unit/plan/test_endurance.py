@@ -1,0 +1,125 @@
+"""States that last or come at a bad moment: the planner neither spins, nor gives up, nor ends what serves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ensemble_operator.plan.observation import ContainerSeen, PodSeen
+from ensembles_api.contract import Result
+from ensembles_api.reasons import Reason
+from tests.unit.plan.world import UID, Story, condition, created, deleted, fault, missing_dali, published
+
+PIPES: list[dict[str, Any]] = [
+    {"name": "p", "dali": {"source": {"configMap": {"name": "pipes", "key": "pipe.py"}}}}
+]
+
+
+def test_a_trouble_older_than_its_grace_time_does_not_call_for_pass_after_pass() -> None:
+    story = Story(config_maps={"pipes": None})
+    story.change(models=PIPES)
+    for _ in range(4):
+        story.step(70)
+        assert story.last.wake is not None
+        assert story.last.wake > story.seen.now
+    assert condition(story.last, "Stalled") is not None
+
+
+def test_a_suspended_retry_that_is_due_calls_for_no_pass() -> None:
+    story = Story()
+    story.step()
+    story.end("assemble", "failed", result=fault(Reason.JOB_FAILED))
+    story.step()
+    story.change(suspend=True)
+    story.step(100)
+    assert story.last.wake is None
+
+
+def test_a_service_that_lost_its_owner_ends_no_servers() -> None:
+    story = Story()
+    story.until_ready()
+    story.seen = replace(story.seen, services=tuple(
+        replace(s, owners=()) if s.name == "net" else s for s in story.seen.services
+    ))  # fmt: skip
+    story.step()
+    assert deleted(story.last) == set()
+    assert condition(story.last, "Stalled")["reason"] == "ObjectNotOwned"  # type: ignore[index]
+
+
+def test_revisions_are_pruned_when_config_maps_and_release_went_with_the_resource() -> None:
+    story = Story(config_maps={"pipes": {"pipe.py": "d" * 64}})
+    story.change(deletionPolicy="Delete", models=PIPES)
+    story.until_ready()
+    story.change(deletionPolicy="Delete", models=PIPES, runtime={"release": "gone"})
+    story.seen = replace(story.seen, deleting_since=story.seen.now, config_maps={"pipes": None})
+    story.step()
+    story.step()
+    assert [m["metadata"]["labels"]["ensembles.dev/role"] for m in created(story.last, "Job")] == ["prune"]
+    assert story.seen.finalizers
+
+
+def test_the_request_names_the_resource_that_may_prune_its_revisions() -> None:
+    story = Story()
+    story.step()
+    assert f'"uid":"{UID}"' in created(story.last, "ConfigMap")[0]["data"]["request.json"]
+
+
+def test_a_request_deleted_by_hand_is_put_back_for_the_next_round() -> None:
+    story = Story()
+    story.step()
+    request = created(story.last, "ConfigMap")
+    story.end("assemble", result=missing_dali())
+    story.seen = replace(story.seen, requests=())
+    story.step()
+    assert created(story.last, "ConfigMap") == request
+    story.step()
+    assert created(story.last, "ConfigMap") == []
+
+
+def test_a_build_that_ended_well_is_not_repeated_because_its_node_is_gone() -> None:
+    story = Story()
+    story.step()
+    story.end("assemble", result=missing_dali())
+    story.step()
+    story.end("build", result=Result())
+    story.seen = replace(story.seen, jobs=tuple(
+        replace(j, pods=()) if j.labels["ensembles.dev/role"] == "build" else j for j in story.seen.jobs
+    ))  # fmt: skip
+    story.step()
+    roles = [m["metadata"]["labels"]["ensembles.dev/role"] for m in created(story.last, "Job")]
+    assert roles == ["assemble"]
+
+
+def test_an_assembler_that_ended_well_without_its_pod_is_asked_again() -> None:
+    story = Story()
+    story.step()
+    story.end("assemble", result=published())
+    story.seen = replace(story.seen, jobs=tuple(replace(job, pods=()) for job in story.seen.jobs))
+    story.step()
+    assert story.reason == "PodLost"
+
+
+def test_warnings_are_as_long_and_as_many_as_the_status_takes() -> None:
+    story = Story()
+    story.step()
+    story.end("assemble", result=Result(lock="1" * 64, warnings=("w" * 1500,), next=missing_dali().next))
+    story.step()
+    assert story.last.status is not None
+    assert story.last.status["warnings"] == ["w" * 1024]
+
+
+def test_pods_that_cannot_be_made_yet_do_not_fail_the_rollout() -> None:
+    story = Story()
+    story.until_published()
+    story.step()
+    serving = story.seen.deployments[0]
+    waiting = ContainerSeen(
+        name="tritonserver", waiting_reason="CreateContainerError", waiting_message="deadline exceeded"
+    )
+    pod = PodSeen(name="p", uid="p", labels=serving.labels, phase="Pending", containers=(waiting,))
+    story.seen = replace(story.seen, deployments=(replace(serving, pods=(pod,)),))
+    story.step()
+    assert condition(story.last, "Stalled")["reason"] == "InvalidPodSettings"  # type: ignore[index]
+    story.seen = replace(story.seen, deployments=(serving,))
+    story.verify_and_promote()
+    assert story.reason == "Ready"
