@@ -47,8 +47,8 @@ class ObjectCache:
         """Take a watch event: its type, None for the initial list.
 
         Returns:
-            Whether the stream moved on with it. That counts, not whether the cache learned from it: the
-            answer to a write of ours may have brought somebody else's change along, which nobody has looked at yet.
+            Whether the stream moved on with it, which is not whether the cache learned from it: the answer
+            to a write of ours may have brought along a change of somebody else's that nobody looked at yet.
         """
         with self._lock:
             self._note_watched(manifest)
