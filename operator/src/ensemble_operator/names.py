@@ -51,6 +51,8 @@ ANNOTATION_ROUND = "ensembles.dev/round"
 ANNOTATION_ATTEMPT = "ensembles.dev/attempt"
 ANNOTATION_LOCK = "ensembles.dev/lock"
 ANNOTATION_KEY = "ensembles.dev/key"
+ANNOTATION_SETTINGS = "ensembles.dev/settings"
+"""Digests of the pod settings that this Job and its earlier attempts were made with, separated by spaces."""
 ANNOTATION_FIRST_FAILURE = "ensembles.dev/firstFailure"
 
 ANNOTATION_ACTIVE = "ensembles.dev/active"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import struct
 import wave
+from typing import cast
 
 import pytest
 from PIL import Image
 
 from ensemble_builder.compilers.dali import media
+
+Extrema = tuple[tuple[int, int], ...]
 
 
 def test_png() -> None:
@@ -17,7 +20,7 @@ def test_png() -> None:
     image.load()
 
     assert (image.format, image.mode, image.size) == ("PNG", "RGB", (64, 48))
-    assert all(low < high for low, high in image.getextrema())
+    assert all(low < high for low, high in cast(Extrema, image.getextrema()))
 
 
 def test_wav() -> None:
@@ -37,4 +40,5 @@ def test_clips_hold_vp8_key_frames(size: tuple[int, int]) -> None:
     chunk = b"WEBPVP8 " + struct.pack("<I", length) + padded
     image = Image.open(io.BytesIO(b"RIFF" + struct.pack("<I", len(chunk)) + chunk))
     assert image.size == size
-    assert all(low < high for low, high in image.convert("RGB").getextrema()[:2])
+    extrema = cast(Extrema, image.convert("RGB").getextrema())
+    assert all(low < high for low, high in extrema[:2])

@@ -123,3 +123,47 @@ def test_pods_that_cannot_be_made_yet_do_not_fail_the_rollout() -> None:
     story.seen = replace(story.seen, deployments=(serving,))
     story.verify_and_promote()
     assert story.reason == "Ready"
+
+
+def test_raising_the_limit_that_the_message_names_tries_again() -> None:
+    story = Story()
+    story.step()
+    for _ in (1, 2):
+        job = [j for j in story.jobs("assemble") if j.state == "active"][-1]
+        container = ContainerSeen(name="assemble", exit_code=137, terminated_reason="OOMKilled")
+        pod = PodSeen(name="p", uid="p", labels=job.labels, phase="Failed", containers=(container,))
+        story.end("assemble", "failed", pod=pod)
+        story.step()
+    assert condition(story.last, "Stalled") is not None
+    story.change(build={"resources": {"limits": {"memory": "8Gi"}}})
+    story.step()
+    assert len([j for j in story.jobs("assemble") if j.state == "active"]) == 1
+    story.end("assemble", result=published())
+    story.step()
+    assert story.reason == "RollingOut"
+
+
+def test_a_build_that_waits_takes_up_changed_settings_once() -> None:
+    story = Story()
+    story.step()
+    story.end("assemble", result=missing_dali())
+    story.step()
+    job = story.jobs("build")[0]
+    waiting = PodSeen(
+        name="p",
+        uid="p",
+        labels=job.labels,
+        phase="Pending",
+        scheduled=False,
+        unscheduled_reason="Unschedulable",
+        unscheduled_message="0/1 nodes are available: node selector",
+    )
+    story.seen = replace(story.seen, jobs=tuple(
+        replace(j, pods=(waiting,)) if j.name == job.name else j for j in story.seen.jobs
+    ))  # fmt: skip
+    story.step()
+    assert len(story.jobs("build")) == 1
+    story.change(build={"nodeSelector": {"disk": "fast"}})
+    for _ in range(4):
+        story.step()
+    assert [j.annotations["ensembles.dev/attempt"] for j in story.jobs("build")] == ["2"]

@@ -18,7 +18,7 @@ from ensemble_operator.plan.chain import (
     stand,
 )
 from ensemble_operator.plan.desired import Desired
-from ensemble_operator.plan.jobs import Failed, Running, attempt_of, judge
+from ensemble_operator.plan.jobs import Failed, Running, attempt_of, is_outdated, judge, tried_settings
 from ensemble_operator.plan.observation import JobSeen, Observation, RolloutSeen
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.jobs import assemble_job
@@ -111,10 +111,14 @@ def _round(chain: Chain) -> BuildOutcome:
     job = max(jobs, key=lambda j: (round_of(j), attempt_of(j)))
     chain = chain.keep(job.name)
     verdict = judge(job, now=chain.observation.now)
+    outdated = is_outdated(job, chain.context)
+    if isinstance(verdict, Running) and verdict.wait and outdated:
+        return _retry_assemble(chain, job, replace(verdict.wait, retry_at=chain.observation.now))
     if isinstance(verdict, Running):
         return stand(chain, Reason.ASSEMBLING, "sources are being pinned and checked", trouble=verdict.wait)
     if isinstance(verdict, Failed):
-        return _retry_assemble(chain, job, verdict.trouble)
+        at_once = replace(verdict.trouble, retry_at=chain.observation.now)
+        return _retry_assemble(chain, job, at_once if outdated else verdict.trouble)
     result = verdict.result
     if result.revision:
         data = _rollout_data(chain.observation, chain.desired, chain.config, result)
@@ -171,7 +175,7 @@ def _retry_assemble(chain: Chain, job: JobSeen, trouble: Trouble) -> BuildOutcom
         return stand(chain, Reason.ASSEMBLING, "assembling failed", trouble=trouble)
     vanished = trouble.reason is Reason.ARTIFACT_VANISHED
     again = assemble_job(
-        context=chain.context,
+        context=replace(chain.context, tried=tried_settings(job)),
         inputs=chain.desired.inputs,
         number=round_of(job),
         attempt=attempt_of(job) + 1,

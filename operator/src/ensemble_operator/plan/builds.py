@@ -8,7 +8,7 @@ from datetime import datetime
 from ensemble_operator.names import ANNOTATION_KEY
 from ensemble_operator.plan.actions import Action, AddOwner, Create
 from ensemble_operator.plan.chain import BuildOutcome, Chain, built_keys, round_of, stand
-from ensemble_operator.plan.jobs import Running, Succeeded, attempt_of, judge
+from ensemble_operator.plan.jobs import Running, Succeeded, attempt_of, is_outdated, judge, tried_settings
 from ensemble_operator.plan.observation import JobSeen, Observation
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.jobs import assemble_job, build_job
@@ -28,9 +28,8 @@ def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutco
         job = _build_job_of(chain.observation, order, after=assemble.created)
         if job is None:
             if active < chain.config.parallel_builds:
-                actions.append(
-                    Create(_new_build(chain, order, result.lock, attempt=_stale_attempts(chain, order) + 1))
-                )
+                last = max(_jobs_of_key(chain.observation, order), key=attempt_of, default=None)
+                actions.append(Create(_new_build(chain, order, result.lock, after=last)))
                 active += 1
             building.add(order.model)
             continue
@@ -42,18 +41,12 @@ def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutco
             done += 1
             continue
         building.add(order.model)
+        trouble = verdict.wait if isinstance(verdict, Running) else verdict.trouble
+        troubles += [trouble] if trouble else []
+        if trouble and _try_again(chain, job, trouble):
+            actions.append(Create(_new_build(chain, order, result.lock, after=job, since=trouble.since)))
         if isinstance(verdict, Running):
             active += 1
-            troubles += [verdict.wait] if verdict.wait else []
-            continue
-        trouble = verdict.trouble
-        troubles.append(trouble)
-        if trouble.retry_at is not None and trouble.retry_at <= chain.observation.now:
-            actions.append(
-                Create(
-                    _new_build(chain, order, result.lock, attempt=attempt_of(job) + 1, since=trouble.since)
-                )
-            )
     if done == len(result.next):
         return _next_round(chain, assemble, result)
     names = ", ".join(sorted(building))
@@ -102,16 +95,23 @@ def _build_job_of(observation: Observation, order: NextBuild, *, after: datetime
     return max(fresh, key=attempt_of, default=None)
 
 
-def _stale_attempts(chain: Chain, order: NextBuild) -> int:
-    return max((attempt_of(job) for job in _jobs_of_key(chain.observation, order)), default=0)
+def _try_again(chain: Chain, job: JobSeen, trouble: Trouble) -> bool:
+    due = trouble.retry_at is not None and trouble.retry_at <= chain.observation.now
+    return due or is_outdated(job, chain.context)
 
 
 def _new_build(
-    chain: Chain, order: NextBuild, lock: str, *, attempt: int, since: datetime | None = None
+    chain: Chain, order: NextBuild, lock: str, *, after: JobSeen | None, since: datetime | None = None
 ) -> dict[str, object]:
+    """The first build Job of a key, or the attempt after an earlier one."""
     target = next((t for t in chain.desired.request.targets if t.name == order.target), None)
     return build_job(
-        context=chain.context, order=order, lock=lock, attempt=attempt, target=target, first_failure=since
+        context=replace(chain.context, tried=tried_settings(after) if after else ()),
+        order=order,
+        lock=lock,
+        attempt=attempt_of(after) + 1 if after else 1,
+        target=target,
+        first_failure=since,
     )
 
 

@@ -7,9 +7,15 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from ensemble_operator.names import ANNOTATION_ATTEMPT, ANNOTATION_FIRST_FAILURE, COUNTING_CONTAINER
+from ensemble_operator.names import (
+    ANNOTATION_ATTEMPT,
+    ANNOTATION_FIRST_FAILURE,
+    ANNOTATION_SETTINGS,
+    COUNTING_CONTAINER,
+)
 from ensemble_operator.plan.observation import ContainerSeen, JobSeen, PodSeen
 from ensemble_operator.plan.trouble import Trouble, retry_time
+from ensemble_operator.resources.jobs import JobContext
 from ensembles_api.contract import Result
 from ensembles_api.reasons import Nature, Reason
 
@@ -40,6 +46,19 @@ Verdict = Running | Succeeded | Failed
 
 def attempt_of(job: JobSeen) -> int:
     return int(job.annotations.get(ANNOTATION_ATTEMPT, "1"))
+
+
+def tried_settings(job: JobSeen) -> tuple[str, ...]:
+    return tuple(job.annotations.get(ANNOTATION_SETTINGS, "").split())
+
+
+def is_outdated(job: JobSeen, context: JobContext) -> bool:
+    """Whether the Job was never tried with the present settings: worth an attempt if it fails or waits.
+
+    Ensembles with different settings share a build Job; since each settings are tried once, they do not take
+    turns for ever.
+    """
+    return bool(tried_settings(job)) and context.settings not in tried_settings(job)
 
 
 def judge(job: JobSeen, *, now: datetime) -> Verdict:

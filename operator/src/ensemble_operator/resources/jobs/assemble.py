@@ -79,6 +79,7 @@ def assemble_job(
             names.ANNOTATION_ROUND: str(number),
             **({names.ANNOTATION_LOCK: lock} if lock else {}),
             **attempt_annotations(attempt, first_failure),
+            **context.settings_annotation(),
         },
         owners=[owner.reference()],
         deadline=DEADLINE_SECONDS,

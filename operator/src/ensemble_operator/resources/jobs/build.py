@@ -71,6 +71,7 @@ def build_job(
             names.ANNOTATION_KEY: order.key,
             names.ANNOTATION_LOCK: lock,
             **attempt_annotations(attempt, first_failure),
+            **context.settings_annotation(),
         },
         owners=[context.owner.reference(controller=False)],
         deadline=context.build.timeout_seconds,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ensemble_operator.config import OperatorConfig
+from ensemble_operator.names import ANNOTATION_SETTINGS, digest
 from ensemble_operator.resources.owner import Owner
 from ensembles_api.spec import Build, LocalObject, Storage
 
@@ -22,5 +23,22 @@ class JobContext:
     """Secrets of the sources that have their own keys."""
     config_maps: Mapping[str, tuple[str, ...]]
     """The user's ConfigMaps that sources name -> their keys."""
+    tried: tuple[str, ...] = ()
+    """Settings of earlier attempts of the Job that is made next."""
     runtime_class_name: str | None = None
     """Of the servers: where GPUs need a RuntimeClass to serve, they need it to build."""
+
+    @property
+    def settings(self) -> str:
+        """Digest of what user or chart can change, at the same inputs, to make a Job run that did not."""
+        return digest(
+            [
+                self.build.model_dump(mode="json"),
+                [secret.name for secret in self.serving_pull_secrets],
+                [self.config.tools_image, self.builder_image, self.runtime_class_name],
+                self.storage.model_dump(mode="json"),
+            ]
+        )[:8]
+
+    def settings_annotation(self) -> dict[str, str]:
+        return {ANNOTATION_SETTINGS: " ".join(sorted({*self.tried, self.settings}))}
