@@ -32,7 +32,7 @@ lint: check-generated ## Lint, types and import layers
 
 test-unit: setup ## Everything that needs neither root nor Go (says what it leaves out)
 	$(MAKE) lint
-	$(RUN) pytest -m "not apiserver and not cluster and not s3 and not helm"
+	$(RUN) pytest -n 2 -m "not apiserver and not cluster and not s3 and not helm"
 	@echo "left out: tests marked apiserver, cluster, s3 and helm (run 'make test')"
 
 cluster: ## Bring up the local cluster (or use KUBECONFIG)
@@ -44,7 +44,8 @@ images: cluster ## Build the project's images and load them into the cluster
 test: setup ## Everything that does not need a GPU: lint, units, API server, S3, end to end
 	$(MAKE) lint
 	$(MAKE) images
-	$(RUN) pytest
+	$(RUN) pytest -n 2 tests/unit
+	$(RUN) pytest $(filter-out tests/unit/,$(wildcard tests/*/))
 
 demo: ## From nothing to an answered inference on a real cluster
 	python3 examples/demo/demo.py up --cluster $(CLUSTER)
