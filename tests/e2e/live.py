@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -251,8 +252,15 @@ class Ensemble:
         with tritonclient.grpc.InferenceServerClient(f"{self.address()}:8001") as client:
             yield client
 
+    def reach(self, port: int) -> None:
+        """Wait until this node routes to the Service: kube-proxy follows a ready endpoint after a moment."""
+        eventually(
+            lambda: _accepts(self.address(), port), seconds=30, what=f"port {port} of {self.name} refuses"
+        )
+
     def infer(self, model: str, inputs: Mapping[str, Array], *, protocol: str = "http") -> dict[str, Array]:
         """One request; all outputs by name."""
+        self.reach(8000 if protocol == "http" else 8001)
         module = tritonclient.http if protocol == "http" else tritonclient.grpc
         tensors = []
         for name, value in inputs.items():
@@ -265,6 +273,14 @@ class Ensemble:
             outputs = response["outputs"] if protocol == "http" else response.outputs
             names = [output["name"] if protocol == "http" else output.name for output in outputs]
             return {name: answer.as_numpy(name) for name in names}
+
+
+def _accepts(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _triton_type(value: Array) -> str:

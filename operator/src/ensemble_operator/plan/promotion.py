@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from ensemble_operator import names
 from ensemble_operator.plan import history
@@ -24,6 +24,17 @@ from ensembles_api.reasons import Reason
 
 OVERLAP = timedelta(seconds=3)
 """How long the Service selects both: every kube-proxy must know the new pods before the old ones leave."""
+
+SETTLE = timedelta(seconds=2)
+"""kube-proxy gathers changes for a second before it routes to a new endpoint: Ready must come later."""
+
+
+def first_servers_known(stage: Stage) -> datetime:
+    """From when on every node routes to the first servers of a Service; later ones overlap with the old."""
+    seen = history.find(stage.observation, stage.hash)
+    promoted = history.moment(seen.annotations.get(ANNOTATION_PROMOTED_AT)) if seen else None
+    alone = not any(history.outcome(rollout) == history.SUPERSEDED for rollout in stage.observation.rollouts)
+    return promoted + SETTLE if promoted and alone else stage.observation.now
 
 
 def taking_over(observation: Observation) -> str | None:

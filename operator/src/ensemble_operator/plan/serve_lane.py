@@ -17,7 +17,14 @@ from ensemble_operator.plan.healing import (
     heal_service,
 )
 from ensemble_operator.plan.observation import Observation, RolloutSeen
-from ensemble_operator.plan.promotion import mark_promoted, promote, retire_others, select, taking_over
+from ensemble_operator.plan.promotion import (
+    first_servers_known,
+    mark_promoted,
+    promote,
+    retire_others,
+    select,
+    taking_over,
+)
 from ensemble_operator.plan.serving_pods import pods_trouble, ready_everywhere
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.plan.trouble import Trouble
@@ -125,7 +132,13 @@ def _steady(stage: Stage) -> ServeOutcome:
     outcome = replace(
         stage.outcome(Reason.READY, f"revision {stage.wanted.revision[:12]} serves", *actions), verified=True
     )
-    if not stage.replicas or stage.observation.endpoints_ready:
+    if not stage.replicas:
+        return outcome
+    settled = first_servers_known(stage)
+    if stage.observation.endpoints_ready and settled > stage.observation.now:
+        message = "every node learns of the first servers"
+        return replace(outcome, step=Reason.PROMOTING, message=message, starved=True, wake=settled)
+    if stage.observation.endpoints_ready:
         return outcome
     return replace(
         outcome,
