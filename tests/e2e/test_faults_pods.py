@@ -47,9 +47,13 @@ def doubles(ensemble: live.Ensemble) -> None:
 
 def waits(ensemble: live.Ensemble, reason: str, *words: str) -> None:
     """Reconciling for this reason, and nothing that stalls."""
-    said = ensemble.wait("Reconciling", reason, seconds=PATIENCE)
-    for word in words:
-        assert word in said["message"]
+
+    def said() -> bool:
+        condition = ensemble.condition("Reconciling")
+        message = condition.get("message", "")
+        return condition.get("reason") == reason and all(word in message for word in words)
+
+    live.eventually(said, seconds=PATIENCE, what=ensemble.describe)
     assert ensemble.condition("Stalled") == {}
     assert ensemble.condition("Ready")["status"] == "False"
 

@@ -571,3 +571,18 @@ def test_what_a_deleted_resource_of_the_name_left_behind_is_not_ours() -> None:
     assert [m["metadata"]["labels"]["ensembles.dev/role"] for m in created(again.last, "Job")] == ["assemble"]
     assert created(again.last, "Deployment") == []
     assert again.active is None
+
+
+def test_ready_does_not_flap_when_the_first_servers_are_promoted() -> None:
+    story = Story()
+    story.until_published()
+    story.step()
+    story.servers_ready()
+    story.end("verify", result=Result())
+    seen = []
+    for _ in range(12):
+        story.step(0.5)
+        story.servers_ready()
+        seen.append(str(condition(story.last, "Ready")["status"]))  # type: ignore[index]
+    assert seen == sorted(seen)
+    assert seen[-1] == "True"
