@@ -12,7 +12,7 @@ import pytest
 from tests.e2e import live
 from tests.e2e.models import affine_onnx
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 RAISES = """
 from nvidia.dali import fn, pipeline_def

@@ -25,7 +25,7 @@ sys.path.insert(0, str(EXAMPLES))
 from preparation.photographs import photograph  # noqa: E402
 from preparation.video import FRAMES  # noqa: E402
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 NAMES = sorted(manifest.parent.name for manifest in EXAMPLES.glob("*/ensemble.yaml"))
 PROTOCOLS = pytest.mark.parametrize("protocol", ["http", "grpc"])
 SEQUENCE = 8

@@ -18,7 +18,7 @@ from tests.e2e import live, together
 from tests.e2e.load import constant_load
 from tests.e2e.models import RAISES_AT_START, affine_onnx
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 SERVING = {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}}}
 CHILDREN = (

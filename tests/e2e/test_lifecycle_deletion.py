@@ -18,7 +18,7 @@ import pytest
 from tests.e2e import live, together
 from tests.e2e.models import DOUBLING_PIPELINE, affine_onnx
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 SPEC: dict[str, Any] = {
     "serving": {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}}},

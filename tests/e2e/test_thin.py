@@ -8,7 +8,7 @@ import pytest
 from tests.e2e import live
 from tests.e2e.models import affine_onnx
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 
 def test_one_onnx_model_from_apply_to_answer(namespace: live.Namespace) -> None:
