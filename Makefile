@@ -56,5 +56,5 @@ demo-down: ## Remove what the demo made
 cluster-down: ## Remove the local cluster
 	$(CLUSTER_TOOL) down
 
-bench: ## Measure apply-to-answer and transfer rates; prints the tables of docs/benchmarks.md
+bench: ## Measure apply-to-answer and transfer rates; prints tables
 	$(RUN) python -m tests.bench.bench

@@ -1,6 +1,6 @@
 """Seconds from apply to the first answer by stage, beside the cluster's floor; transfer rates beside s5cmd.
 
-    make bench          prints the tables of docs/benchmarks.md
+    make bench          prints the tables
 
 Needs the cluster with images and operator (`make images`, and one run of the end-to-end tests or the demo).
 The floor is what no operator can beat: one trivial Job of the tools image, then the very Deployment that the
