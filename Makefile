@@ -3,6 +3,8 @@ SHELL := /bin/bash
 UV ?= uv
 RUN := $(UV) run --no-sync
 CLUSTER ?= local
+# ONNX Runtime would report its use to its maker.
+export ORT_DISABLE_TELEMETRY := 1
 CLUSTER_TOOL := python3 tests/cluster/cluster.py
 
 .DEFAULT_GOAL := help
