@@ -13,6 +13,7 @@ from ensemble_operator.plan.observation import JobSeen, Observation
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.jobs import assemble_job, build_job
 from ensembles_api.contract import NextBuild, Result
+from ensembles_api.names import LABEL_ROLE
 from ensembles_api.reasons import Reason
 
 MAX_ROUNDS = 8
@@ -78,8 +79,7 @@ def _jobs_of_key(observation: Observation, order: NextBuild) -> list[JobSeen]:
     return [
         job
         for job in observation.jobs
-        if job.labels.get("ensembles.dev/role") == "build"
-        and job.annotations.get(ANNOTATION_KEY) == order.key
+        if job.labels.get(LABEL_ROLE) == "build" and job.annotations.get(ANNOTATION_KEY) == order.key
     ]
 
 

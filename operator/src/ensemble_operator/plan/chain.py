@@ -15,6 +15,7 @@ from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.jobs import JobContext
 from ensemble_operator.resources.owner import Owner
 from ensemble_operator.resources.rollout import RolloutData
+from ensembles_api.names import LABEL_ROLE
 from ensembles_api.reasons import Reason
 
 
@@ -78,7 +79,7 @@ def assemble_jobs(observation: Observation, desired: Desired) -> list[JobSeen]:
     return [
         job
         for job in observation.jobs
-        if job.labels.get("ensembles.dev/role") == "assemble"
+        if job.labels.get(LABEL_ROLE) == "assemble"
         and job.annotations.get(ANNOTATION_INPUTS) == desired.inputs
         and not job.deleting
     ]

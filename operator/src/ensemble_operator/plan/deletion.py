@@ -9,7 +9,7 @@ from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Delete, Event, LeaveJob, Plan, SetFinalizer
 from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.pruning import prune, prune_context
-from ensembles_api.names import ANNOTATION_ABANDON_STORAGE, FINALIZER
+from ensembles_api.names import ANNOTATION_ABANDON_STORAGE, FINALIZER, LABEL_ROLE
 from ensembles_api.spec import DeletionPolicy
 
 PATIENCE = timedelta(minutes=10)
@@ -57,7 +57,7 @@ def _prune_jobs(observation: Observation) -> list[Action]:
     return [
         Delete("Job", job.name, job.uid)
         for job in observation.jobs
-        if job.labels.get("ensembles.dev/role") == "prune" and not job.deleting
+        if job.labels.get(LABEL_ROLE) == "prune" and not job.deleting
     ]
 
 
@@ -66,7 +66,7 @@ def _children(observation: Observation) -> list[Action]:
         Delete("Deployment", d.name, d.uid) for d in observation.deployments if not d.deleting
     ]
     for job in observation.jobs:
-        role = job.labels.get("ensembles.dev/role")
+        role = job.labels.get(LABEL_ROLE)
         if role == "build" and observation.uid in job.owners:
             actions.append(LeaveJob(job.name, job.uid))
         elif role in {"assemble", "verify"} and not job.deleting:

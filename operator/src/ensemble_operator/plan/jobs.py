@@ -17,7 +17,8 @@ from ensemble_operator.plan.observation import ContainerSeen, JobSeen, PodSeen
 from ensemble_operator.plan.trouble import Trouble, retry_time
 from ensemble_operator.resources.jobs import JobContext
 from ensembles_api.contract import Result
-from ensembles_api.reasons import Nature, Reason
+from ensembles_api.names import LABEL_ROLE
+from ensembles_api.reasons import Reason
 
 IMAGE_REASONS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
@@ -65,7 +66,7 @@ def judge(job: JobSeen, *, now: datetime) -> Verdict:
     """Read a Job. The counting container of its role alone may speak for it."""
     if job.state == "active":
         return Running(_wait_of_job(job))
-    counting = COUNTING_CONTAINER[job.labels["ensembles.dev/role"]]
+    counting = COUNTING_CONTAINER[job.labels[LABEL_ROLE]]
     pod = max(job.pods, key=lambda p: (p.created or job.created, p.name), default=None)
     container = pod.container(counting) if pod else None
     result = parse_result(container.termination_message) if container else None
@@ -116,7 +117,7 @@ def _failure(job: JobSeen, pod: PodSeen | None, result: Result | None) -> Troubl
     if pod.disrupted or pod.reason in {"Evicted", "NodeLost", "NodeShutdown", "Terminated"}:
         return Trouble(Reason.POD_LOST, f"pod {pod.name} was evicted: {pod.message or pod.reason}")
     if pod.reason == "DeadlineExceeded":
-        if job.labels["ensembles.dev/role"] == "build":
+        if job.labels[LABEL_ROLE] == "build":
             return Trouble(
                 Reason.BUILD_TIMED_OUT,
                 f"Job {job.name} ran longer than allowed; raise it",
@@ -205,7 +206,3 @@ def _container_wait(pod: PodSeen, container: ContainerSeen) -> Trouble | None:
     if reason in {"CreateContainerError", "RunContainerError"}:
         return Trouble(Reason.INVALID_POD_SETTINGS, message, since=pod.created)
     return None
-
-
-def is_wait(trouble: Trouble | None) -> bool:
-    return trouble is not None and trouble.nature is Nature.WAITING

@@ -10,7 +10,7 @@ from ensemble_operator.plan.actions import Action, Delete, LeaveJob
 from ensemble_operator.plan.chain import BuildOutcome
 from ensemble_operator.plan.observation import JobSeen, ObjectSeen, Observation, RolloutSeen
 from ensemble_operator.plan.stage import ServeOutcome
-from ensembles_api.names import LABEL_ROLLOUT
+from ensembles_api.names import LABEL_ROLE, LABEL_ROLLOUT
 from ensembles_api.spec import InferenceEnsembleSpec
 
 
@@ -55,7 +55,7 @@ def _jobs(observation: Observation, building: BuildOutcome, serving: ServeOutcom
     for job in observation.jobs:
         if job.deleting:
             continue
-        role = job.labels.get("ensembles.dev/role")
+        role = job.labels.get(LABEL_ROLE)
         if role == "verify":
             if job.labels.get(LABEL_ROLLOUT) not in serving.kept_rollouts:
                 yield Delete("Job", job.name, job.uid)

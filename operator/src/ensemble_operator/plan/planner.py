@@ -94,7 +94,7 @@ def _prune_history(
         return tuple(
             Delete("Job", job.name, job.uid)
             for job in observation.jobs
-            if job.labels.get("ensembles.dev/role") == "prune" and not job.deleting
+            if job.labels.get(LABEL_ROLE) == "prune" and not job.deleting
         )
     records = tuple(Delete("ControllerRevision", rollout.name, rollout.uid) for rollout in surplus)
     revisions = unshared(observation, surplus)

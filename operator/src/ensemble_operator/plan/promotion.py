@@ -110,7 +110,6 @@ def _switch(stage: Stage, rollout: RolloutSeen, message: str) -> ServeOutcome:
     return replace(
         outcome,
         active=stage.hash,
-        promoted=stage.hash,
         starved=True,  # whether anybody can reach it the next pass will see
         verified=True,
         wake=observation.now + timedelta(seconds=1),

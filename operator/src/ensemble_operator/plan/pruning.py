@@ -14,6 +14,7 @@ from ensemble_operator.plan.jobs import Running, Succeeded, attempt_of, judge
 from ensemble_operator.plan.observation import Observation, RolloutSeen
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.jobs import JobContext, prune_job
+from ensembles_api.names import LABEL_ROLE
 from ensembles_api.spec import InferenceEnsembleSpec
 
 ALL = "all"
@@ -77,7 +78,7 @@ def prune(
     owned False leaves the Job without ownerReference, so that it outlives the resource's own deletion.
     """
     task = _Task(context, revisions, owned)
-    labelled = [job for job in observation.jobs if job.labels.get("ensembles.dev/role") == "prune"]
+    labelled = [job for job in observation.jobs if job.labels.get(LABEL_ROLE) == "prune"]
     present = [job for job in labelled if not job.deleting]
     jobs = [job for job in present if job.annotations.get(names.ANNOTATION_INPUTS) == task.token]
     strangers = tuple(Delete("Job", job.name, job.uid) for job in present if job not in jobs)

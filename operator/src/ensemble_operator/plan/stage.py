@@ -34,8 +34,6 @@ class ServeOutcome:
     wake: datetime | None = None
     starved: bool = False
     """The wanted rollout is in place, but the Service has no ready server."""
-    promoted: str | None = None
-    """Set in the pass that moves the Service: the new active rollout."""
 
     @property
     def done(self) -> bool:

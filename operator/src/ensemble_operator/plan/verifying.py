@@ -12,7 +12,7 @@ from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.jobs import verify_job
 from ensemble_operator.resources.rollout import RolloutData
-from ensembles_api.names import LABEL_ROLLOUT
+from ensembles_api.names import LABEL_ROLE, LABEL_ROLLOUT
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def verification(
     jobs = [
         job
         for job in observation.jobs
-        if job.labels.get("ensembles.dev/role") == "verify"
+        if job.labels.get(LABEL_ROLE) == "verify"
         and job.labels.get(LABEL_ROLLOUT) == rollout
         and not job.deleting
     ]
