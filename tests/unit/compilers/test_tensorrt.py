@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ensemble_builder.commands import compile as compiling
 from ensemble_builder.compilers.parameters import TensorRTParameters
-from ensemble_builder.compilers.tensorrt import engine
+from ensemble_builder.compilers.tensorrt import library
 from ensemble_builder.faults import FaultError
 from ensembles_api.contract import BuildOrder, CompileResult, Tensor
 from ensembles_api.reasons import Reason
@@ -207,8 +207,8 @@ def test_another_tensorrt_than_the_servers_is_refused(build: Compile) -> None:
 
 
 def test_an_image_without_tensorrt_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "MODULES", ("no_tensorrt_here",))
+    monkeypatch.setattr(library, "MODULES", ("no_tensorrt_here",))
 
     with pytest.raises(FaultError) as caught:
-        engine.load_tensorrt("")
+        library.load_tensorrt("")
     assert caught.value.fault.code is Reason.NOT_SUPPORTED

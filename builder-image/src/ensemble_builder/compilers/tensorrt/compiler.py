@@ -13,10 +13,23 @@ from pydantic import ValidationError
 from ensemble_builder.compilers import child
 from ensemble_builder.compilers.parameters import TensorRTParameters
 from ensemble_builder.compilers.tensorrt import engine
+from ensemble_builder.compilers.tensorrt.report import PLAN, EngineTensor, Job, Report
 from ensemble_builder.faults import FaultError
 from ensembles_api.contract import BuildOrder, CompileResult, Fault, ModelIO, Tensor
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import Precision
+
+TRITON_TYPES = {
+    "FLOAT": "TYPE_FP32",
+    "HALF": "TYPE_FP16",
+    "BF16": "TYPE_BF16",
+    "INT8": "TYPE_INT8",
+    "UINT8": "TYPE_UINT8",
+    "INT32": "TYPE_INT32",
+    "INT64": "TYPE_INT64",
+    "BOOL": "TYPE_BOOL",
+}
+"""Triton's names of TensorRT's types."""
 
 
 def compile_engine(order: BuildOrder, *, work: Path) -> CompileResult:
@@ -45,7 +58,7 @@ class _Building:
     def run(self) -> CompileResult:
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir(parents=True)
-        job = engine.Job(
+        job = Job(
             model=str(self._model_file()),
             field=self.order.field,
             model_field=re.sub(r"^(spec\.models\[\d+\]).*", r"\1", self.order.field),
@@ -54,8 +67,8 @@ class _Building:
         (self.scratch / "job.json").write_text(job.model_dump_json())
         ended = child.run(engine.__name__, self.scratch / "job.json", scratch=self.scratch)
         report = self._read_report(ended)
-        (self.scratch / engine.PLAN).replace(self.work / "out" / engine.PLAN)
-        return CompileResult(files=(engine.PLAN,), io=self._io(report), provenance=self._provenance(report))
+        (self.scratch / PLAN).replace(self.work / "out" / PLAN)
+        return CompileResult(files=(PLAN,), io=self._io(report), provenance=self._provenance(report))
 
     def _model_file(self) -> Path:
         found = sorted((self.work / "in").rglob("*.onnx"))
@@ -69,9 +82,9 @@ class _Building:
     def _fault(self, code: Reason, field: str, message: str) -> FaultError:
         return FaultError(Fault(code=code, field=f"{self.order.field}{field}", message=message))
 
-    def _read_report(self, ended: child.Ended) -> engine.Report:
+    def _read_report(self, ended: child.Ended) -> Report:
         try:
-            report = engine.Report.model_validate_json((self.scratch / "report.json").read_bytes())
+            report = Report.model_validate_json((self.scratch / "report.json").read_bytes())
         except (OSError, ValidationError) as error:
             if ended.killed:
                 message = f"building {self.order.field} was killed, probably for memory: raise the limit"
@@ -83,7 +96,7 @@ class _Building:
             raise FaultError(report.fault)
         return report
 
-    def _io(self, report: engine.Report) -> ModelIO:
+    def _io(self, report: Report) -> ModelIO:
         lead = 1 if report.batchable else 0
         return ModelIO(
             batchable=report.batchable,
@@ -93,16 +106,16 @@ class _Building:
             profiles=tuple(map(str, range(report.profiles))) if report.profiles > 1 else (),
         )
 
-    def _tensor(self, tensor: engine.EngineTensor, lead: int) -> Tensor:
-        if tensor.type not in engine.TRITON_TYPES:
+    def _tensor(self, tensor: EngineTensor, lead: int) -> Tensor:
+        if tensor.type not in TRITON_TYPES:
             raise self._fault(
                 Reason.INVALID_MODEL,
                 ".source",
                 f"{tensor.name!r} has type {tensor.type}, which Triton cannot pass on: export it with a Cast",
             )
-        return Tensor(name=tensor.name, data_type=engine.TRITON_TYPES[tensor.type], shape=tensor.shape[lead:])
+        return Tensor(name=tensor.name, data_type=TRITON_TYPES[tensor.type], shape=tensor.shape[lead:])
 
-    def _provenance(self, report: engine.Report) -> dict[str, object]:
+    def _provenance(self, report: Report) -> dict[str, object]:
         permitted = self.parameters.precision in (Precision.FP16, Precision.INT8, Precision.FP8)
         return {
             "tensorrt": report.version,
@@ -116,5 +129,5 @@ class _Building:
             else [],
             "read_from": report.read_from,
             "seconds": report.seconds,
-            "size": (self.work / "out" / engine.PLAN).stat().st_size,
+            "size": (self.work / "out" / PLAN).stat().st_size,
         }
