@@ -283,7 +283,8 @@ class Result(Document):
     revision: str = ""
     next: tuple[NextBuild, ...] = ()
     more: int = 0
-    """Builds that did not fit into the message; the next round names them."""
+    """Builds that are missing too, but not named: they did not fit into the message, or wait for those of
+    `next`. The next round names them; until then nobody takes a running build for obsolete."""
     cached: int = 0
     """Artifacts of this lock that were there already."""
     server: ServerRequirements | None = None

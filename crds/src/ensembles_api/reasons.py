@@ -48,6 +48,7 @@ class Reason(str, Enum):
     AVAILABLE = "EndpointsReady"
     UNAVAILABLE = "NoReadyEndpoints"
     # the user's
+    GPU_AMBIGUOUS = "GPUAmbiguous"
     INVALID_SPEC = "InvalidSpec"
     INVALID_MODEL = "InvalidModel"
     INVALID_PIPELINE = "InvalidPipeline"
@@ -66,6 +67,7 @@ class Reason(str, Enum):
     TOO_MANY_ROUNDS = "TooManyRounds"
     NOT_SUPPORTED = "NotSupported"
     # grace, then the user's
+    GPU_UNKNOWN = "GPUUnknown"
     SOURCE_MISSING = "SourceMissing"
     BUCKET_MISSING = "BucketMissing"
     ACCESS_DENIED = "AccessDenied"
@@ -75,6 +77,8 @@ class Reason(str, Enum):
     STORAGE_UNAVAILABLE = "StorageUnavailable"
     STORAGE_CORRUPT = "StorageCorrupt"
     ARTIFACT_VANISHED = "ArtifactVanished"
+    LOCK_VANISHED = "LockVanished"
+    SOURCE_CHANGING = "SourceChanging"
     JOB_FAILED = "JobFailed"
     POD_LOST = "PodLost"
     API_UNAVAILABLE = "ApiUnavailable"
@@ -110,6 +114,7 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.PENDING, _P, "The step has not begun.", ""),
         ReasonInfo(Reason.AVAILABLE, _P, "The Service has a ready server.", ""),
         ReasonInfo(Reason.UNAVAILABLE, _P, "The Service has no ready server.", "See the other conditions and the pods."),
+        ReasonInfo(Reason.GPU_AMBIGUOUS, _U, "An engine fits one GPU type only, and the cluster has several.", "Name one in spec.serving.targets[].gpu.product, or one target for each."),
         ReasonInfo(Reason.INVALID_SPEC, _U, "A field has a value that cannot work.", "Change the field the message names."),
         ReasonInfo(Reason.INVALID_MODEL, _U, "A model file cannot be used.", "Export the model again, or name the right file."),
         ReasonInfo(Reason.INVALID_PIPELINE, _U, "A DALI pipeline cannot be used.", "Mend the line the message quotes."),
@@ -120,13 +125,14 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.RELEASE_MISMATCH, _U, "The builder image does not fit the server image.", "Use two images of one release."),
         ReasonInfo(Reason.OBJECT_NOT_OWNED, _U, "An object with a name the operator needs belongs to somebody else.", "Rename or remove that object."),
         ReasonInfo(Reason.INVALID_POD_SETTINGS, _U, "The API server refuses the pods that spec.serving or spec.build describe.", "Change the field the message names."),
-        ReasonInfo(Reason.OUT_OF_MEMORY, _U, "A Job needed more memory than its limit, twice.", "Raise spec.build.resources.limits.memory."),
+        ReasonInfo(Reason.OUT_OF_MEMORY, _U, "A build needed more memory than its limit, twice.", "Raise spec.build.resources.limits.memory."),
         ReasonInfo(Reason.COMPILE_FAILED, _U, "The compiler ended without a result.", "Read the build Job's log."),
         ReasonInfo(Reason.BUILD_TIMED_OUT, _U, "A build ran longer than allowed.", "Raise spec.build.timeoutSeconds."),
         ReasonInfo(Reason.LOAD_FAILED, _U, "tritonserver cannot load the revision.", "Read the message and the server's log; the old revision goes on serving."),
         ReasonInfo(Reason.VERIFICATION_FAILED, _U, "The new servers answered wrongly or not at all.", "Read the message; the old revision goes on serving."),
         ReasonInfo(Reason.TOO_MANY_ROUNDS, _U, "Building did not come to an end.", "Report this with the assemble Jobs' logs."),
         ReasonInfo(Reason.NOT_SUPPORTED, _U, "The builder image cannot build this.", "Use a builder image that has what the message names."),
+        ReasonInfo(Reason.GPU_UNKNOWN, _G, "An engine fits one GPU type only, and none is named or can be found.", "Name it in spec.serving.targets[].gpu.product; or let the operator read nodes (chart value nodeReader)."),
         ReasonInfo(Reason.SOURCE_MISSING, _G, "A source object does not exist.", "Upload it, or correct the uri."),
         ReasonInfo(Reason.BUCKET_MISSING, _G, "The bucket does not exist.", "Create it, or correct the uri."),
         ReasonInfo(Reason.ACCESS_DENIED, _G, "Storage refuses the keys.", "Correct the Secret or the bucket's policy."),
@@ -135,6 +141,8 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.STORAGE_UNAVAILABLE, _W, "Storage does not answer.", "Retried; check spec.storage.endpoint and the network."),
         ReasonInfo(Reason.STORAGE_CORRUPT, _W, "Storage returned other bytes than were written.", "Retried; check the storage if it stays."),
         ReasonInfo(Reason.ARTIFACT_VANISHED, _W, "An artifact built a moment ago is gone.", "Retried; look for lifecycle rules on the bucket."),
+        ReasonInfo(Reason.LOCK_VANISHED, _W, "The document that pins the sources of this build is gone.", "The sources are pinned anew; look for lifecycle rules on the bucket."),
+        ReasonInfo(Reason.SOURCE_CHANGING, _W, "A source was replaced while it was being read.", "Retried; let the upload end."),
         ReasonInfo(Reason.JOB_FAILED, _W, "A Job ended without a result.", "Retried; read the Job's log."),
         ReasonInfo(Reason.POD_LOST, _W, "A Job's pod vanished or was evicted.", "Retried."),
         ReasonInfo(Reason.API_UNAVAILABLE, _W, "The Kubernetes API refused or failed.", "Retried."),

@@ -5,10 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ensemble_operator.plan.actions import Apply
 from ensemble_operator.plan.observation import ContainerSeen, PodSeen
+from ensemble_operator.plan.planner import plan
 from ensembles_api.contract import Result
 from ensembles_api.reasons import Reason
-from tests.unit.plan.world import UID, Story, condition, created, deleted, fault, missing_dali, published
+from tests.unit.plan.world import (
+    CONFIG,
+    UID,
+    Story,
+    condition,
+    created,
+    deleted,
+    fault,
+    missing_dali,
+    out_of_memory,
+    published,
+)
 
 PIPES: list[dict[str, Any]] = [
     {"name": "p", "dali": {"source": {"configMap": {"name": "pipes", "key": "pipe.py"}}}}
@@ -128,19 +141,29 @@ def test_pods_that_cannot_be_made_yet_do_not_fail_the_rollout() -> None:
 def test_raising_the_limit_that_the_message_names_tries_again() -> None:
     story = Story()
     story.step()
+    story.end("assemble", result=missing_dali())
+    story.step()
     for _ in (1, 2):
-        job = [j for j in story.jobs("assemble") if j.state == "active"][-1]
-        container = ContainerSeen(name="assemble", exit_code=137, terminated_reason="OOMKilled")
-        pod = PodSeen(name="p", uid="p", labels=job.labels, phase="Failed", containers=(container,))
-        story.end("assemble", "failed", pod=pod)
+        story.end("build", "failed", pod=out_of_memory("compile"))
         story.step()
     assert condition(story.last, "Stalled") is not None
     story.change(build={"resources": {"limits": {"memory": "8Gi"}}})
     story.step()
-    assert len([j for j in story.jobs("assemble") if j.state == "active"]) == 1
+    story.end("build", result=Result())
+    story.step()
     story.end("assemble", result=published())
     story.step()
     assert story.reason == "RollingOut"
+
+
+def test_a_container_that_the_user_sets_no_memory_for_is_not_the_users_fault() -> None:
+    story = Story()
+    story.step()
+    for _ in (1, 2, 3):
+        story.end("assemble", "failed", pod=out_of_memory("assemble"))
+        story.step(100)
+        assert story.reason == "JobFailed"
+        assert "spec.build" not in condition(story.last, "Reconciling")["message"]  # type: ignore[index]
 
 
 def test_a_build_that_waits_takes_up_changed_settings_once() -> None:
@@ -167,3 +190,54 @@ def test_a_build_that_waits_takes_up_changed_settings_once() -> None:
     for _ in range(4):
         story.step()
     assert [j.annotations["ensembles.dev/attempt"] for j in story.jobs("build")] == ["2"]
+
+
+def test_a_deployment_that_only_bears_our_labels_is_left_alone() -> None:
+    story = Story()
+    story.until_ready()
+    ours = story.seen.deployments[0]
+    strange = replace(
+        ours, name="theirs", uid="theirs", labels={**ours.labels, "ensembles.dev/rollout": "x"}, owners=()
+    )
+    story.seen = replace(story.seen, deployments=(ours, strange))
+    story.step()
+    assert story.last.actions == ()
+
+
+def test_what_was_promoted_without_servers_is_verified_when_it_has_some() -> None:
+    story = Story()
+    story.change(serving={"replicas": 0})
+    story.until_published()
+    for _ in range(5):
+        story.step(2)
+    assert story.reason == "Ready"
+    assert condition(story.last, "Verified")["status"] == "False"  # type: ignore[index]
+    story.change(serving={"replicas": 1})
+    for _ in range(3):
+        story.step(2)
+        story.servers_ready()
+    assert story.reason == "Verifying"
+    story.end("verify", result=Result())
+    story.step(2)
+    story.step(2)
+    assert story.reason == "Ready"
+    assert condition(story.last, "Verified")["status"] == "True"  # type: ignore[index]
+    assert story.last.actions == ()
+
+
+UPGRADED = CONFIG.model_copy(update={"tools_image": "localhost/tools:2"})
+
+
+def test_a_new_operators_image_restarts_no_servers_until_the_old_one_cannot_be_pulled() -> None:
+    story = Story()
+    story.until_ready()
+    assert not [a for a in plan(story.seen, UPGRADED).actions if isinstance(a, Apply)]
+    serving = story.seen.deployments[0]
+    waiting = ContainerSeen(name="fetch", init=True, waiting_reason="ImagePullBackOff")
+    pod = PodSeen(name="p", uid="p", labels=serving.labels, phase="Pending", containers=(waiting,))
+    story.seen = replace(story.seen, deployments=(replace(serving, pods=(pod,)),))
+    (mended,) = [a.manifest for a in plan(story.seen, UPGRADED).actions if isinstance(a, Apply)]
+    assert mended["spec"]["template"]["spec"]["initContainers"][0]["image"] == "localhost/tools:2"
+    story.seen = replace(story.seen, deployments=())
+    (made,) = created(plan(story.seen, UPGRADED), "Deployment")
+    assert made["spec"]["template"]["spec"]["initContainers"][0]["image"] == "localhost/tools:2"

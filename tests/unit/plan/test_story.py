@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from ensemble_operator.plan.actions import Apply, Create, Event, LeaveJob, Scale, SetFinalizer
-from ensemble_operator.plan.observation import ContainerSeen, PodSeen, SpecError
+from ensemble_operator.plan.actions import Apply, Create, Event, Scale, SetFinalizer
+from ensemble_operator.plan.observation import ContainerSeen, SpecError
 from ensemble_operator.plan.planner import plan
 from ensembles_api.contract import Result
 from ensembles_api.names import FINALIZER
@@ -25,6 +25,7 @@ from tests.unit.plan.world import (
     missing_dali,
     observation,
     of_type,
+    out_of_memory,
     published,
     server_pod,
 )
@@ -187,27 +188,13 @@ def test_an_old_build_job_is_no_proof_that_the_artifact_is_there() -> None:
 def test_out_of_memory_is_forgiven_once() -> None:
     story = Story()
     story.step()
+    story.end("assemble", result=missing_dali())
+    story.step()
     for attempt in (1, 2):
-        job = [j for j in story.jobs("assemble") if j.state == "active"][-1]
-        container = ContainerSeen(name="assemble", exit_code=137, terminated_reason="OOMKilled")
-        pod = PodSeen(name="p", uid="p", labels=job.labels, phase="Failed", containers=(container,))
-        story.end("assemble", "failed", pod=pod)
+        story.end("build", "failed", pod=out_of_memory("compile"))
         story.step()
         assert (condition(story.last, "Stalled") is not None) == (attempt == 2)
     assert "resources.limits.memory" in condition(story.last, "Stalled")["message"]  # type: ignore[index]
-
-
-def test_a_changed_spec_cancels_the_old_chain() -> None:
-    story = Story()
-    story.step()
-    story.end("assemble", result=missing_dali())
-    story.step()
-    old = {job.name for job in story.seen.jobs}
-    story.change(models=[SPEC["models"][1]])
-    story.step()
-    assert {name for kind, name in deleted(story.last) if kind == "Job"} | {
-        action.job for action in of_type(story.last, LeaveJob)
-    } == old
 
 
 def test_a_second_revision_switches_with_an_overlap_and_the_old_one_drains_later() -> None:
@@ -480,13 +467,38 @@ def test_deletion_never_hangs_on_storage(why: str) -> None:
     story.step()
     story.seen = replace(
         story.seen,
-        deleting_since=story.seen.now - timedelta(minutes=11 if why == "time" else 0),
+        deleting_since=story.seen.now,
         namespace_terminating=why == "namespace",
         annotations={"ensembles.dev/abandon-storage": "yes"} if why == "annotation" else {},
     )
     story.step()
+    if why == "time":
+        story.end("prune", "failed", result=fault(Reason.STORAGE_UNAVAILABLE))
+        story.step()
+        story.step(599)
+        assert story.seen.finalizers
+        story.step(2)
     assert story.seen.finalizers == ()
     assert [event.reason for event in story.last.events] == ["PruneSkipped"]
+
+
+def test_a_deletion_has_its_whole_patience_though_no_operator_ran() -> None:
+    story = Story()
+    story.change(deletionPolicy="Delete")
+    story.step()
+    story.seen = replace(story.seen, deleting_since=story.seen.now - timedelta(hours=3))
+    story.step()
+    story.end("prune", "failed", result=fault(Reason.STORAGE_UNAVAILABLE, "no answer"))
+    story.step()
+    assert story.seen.finalizers
+    assert story.last.status is not None
+    assert story.last.status["stage"] == "Deleting"
+    assert "no answer" in condition(story.last, "Reconciling")["message"]  # type: ignore[index]
+    story.step(400)
+    story.end("prune", result=Result())
+    story.step()
+    assert story.seen.finalizers == ()
+    assert story.last.events == ()
 
 
 def test_missing_config_map_waits_then_stalls_then_heals() -> None:

@@ -172,6 +172,7 @@ def deployment_seen(
         available_replicas=ready,
         updated_replicas=replicas,
         created=T0,
+        owners=tuple(reference["uid"] for reference in manifest["metadata"]["ownerReferences"]),
         pods=pods,
     )
 
@@ -200,6 +201,11 @@ def server_pod(deployment: Mapping[str, Any], server: ContainerSeen, *, phase: s
 
 def fault(code: Reason, message: str = "broken", field: str = "spec.models[0].dali.source") -> Result:
     return Result(fault=Fault(code=code, message=message, field=field))
+
+
+def out_of_memory(container: str) -> PodSeen:
+    killed = ContainerSeen(name=container, exit_code=137, terminated_reason="OOMKilled")
+    return PodSeen(name="p", uid="p", labels={}, phase="Failed", containers=(killed,))
 
 
 def missing_dali() -> Result:

@@ -21,7 +21,7 @@ from ensemble_operator.resources.jobs import (
 from ensemble_operator.resources.owner import Owner
 from ensemble_operator.resources.request import request_config_map
 from ensemble_operator.resources.rollout import RENDERER_VERSION, RolloutData
-from ensemble_operator.resources.servers import server_deployments
+from ensemble_operator.resources.servers import server_deployment
 from ensemble_operator.resources.services import rollout_service, service
 from ensembles_api.contract import NextBuild, Request, ServerRequirements, TargetRequest
 from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE, LABEL_ROLLOUT
@@ -181,9 +181,17 @@ def _request() -> list[Manifest]:
 
 
 def _deployments(data: RolloutData) -> list[Manifest]:
-    return server_deployments(
-        owner=OWNER, data=data, rollout=data.rollout_hash(), config=CONFIG, replicas=data.serving.replicas
-    )
+    return [
+        server_deployment(
+            owner=OWNER,
+            data=data,
+            rollout=data.rollout_hash(),
+            target=target,
+            tools_image=data.tools_image,
+            replicas=data.serving.replicas,
+        )
+        for target in data.targets
+    ]
 
 
 def _build(job_context: JobContext, target: TargetRequest | None, *, attempt: int = 1) -> list[Manifest]:
@@ -213,7 +221,9 @@ def _verify(data: RolloutData) -> list[Manifest]:
 
 def _prune(remove: tuple[str, ...] | None, *, owned: bool) -> list[Manifest]:
     token = "all" if remove is None else "5" * 64
-    return [prune_job(context=context(), token=token, remove=remove, attempt=1, owned=owned)]
+    return [
+        prune_job(context=context(), token=token, remove=remove, attempt=1, first_failure=None, owned=owned)
+    ]
 
 
 def _services() -> list[Manifest]:
@@ -237,8 +247,7 @@ def _sticky_service() -> list[Manifest]:
 
 def _budget() -> list[Manifest]:
     return [
-        disruption_budget(owner=OWNER, data=FULL, rollout=FULL.rollout_hash(), target=target, replicas=3)
-        for target in FULL.targets
+        disruption_budget(owner=OWNER, rollout=FULL.rollout_hash(), target=target) for target in FULL.targets
     ]
 
 

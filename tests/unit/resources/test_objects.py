@@ -17,7 +17,7 @@ from ensemble_operator.resources.jobs import JobContext, assemble_job, build_job
 from ensemble_operator.resources.owner import Owner
 from ensemble_operator.resources.quantities import requirements
 from ensemble_operator.resources.rollout import RolloutData
-from ensemble_operator.resources.servers import server_deployments, server_selector
+from ensemble_operator.resources.servers import server_deployment, server_selector
 from ensemble_operator.resources.services import rollout_service, service
 from ensembles_api.contract import NextBuild, ServerRequirements, TargetRequest, credentials_prefix
 from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE
@@ -58,8 +58,9 @@ ORDER = NextBuild(kind="tensorrt", key="4" * 64, model="m", target=TARGETS[0].na
 LATE: dict[str, Any] = {"attempt": 999, "first_failure": None}
 
 
-def deployments() -> list[Json]:
-    return server_deployments(owner=LONGEST, data=DATA, rollout=ROLLOUT, config=CONFIG, replicas=1)
+def deployments(data: RolloutData = DATA) -> list[Json]:
+    same: dict[str, Any] = {"owner": LONGEST, "rollout": ROLLOUT, "tools_image": "tools:1", "replicas": 1}
+    return [server_deployment(data=data, target=target, **same) for target in data.targets]
 
 
 def jobs() -> list[Json]:
@@ -67,12 +68,12 @@ def jobs() -> list[Json]:
         assemble_job(context=CONTEXT, inputs="1" * 64, number=8, lock=None, built=(), **LATE),
         build_job(context=CONTEXT, order=ORDER, lock="3" * 64, target=TARGETS[0], **LATE),
         verify_job(owner=LONGEST, data=DATA, config=CONFIG, **LATE),
-        prune_job(context=CONTEXT, token="all", remove=None, attempt=999, owned=True),
+        prune_job(context=CONTEXT, token="all", remove=None, owned=True, **LATE),
     ]
 
 
 def budget(target: TargetRequest) -> Json:
-    return disruption_budget(owner=LONGEST, data=DATA, rollout=ROLLOUT, target=target, replicas=2)
+    return disruption_budget(owner=LONGEST, rollout=ROLLOUT, target=target)
 
 
 def everything() -> list[Json]:
@@ -141,7 +142,7 @@ def test_service_ports_are_looked_up_by_name_in_the_servers() -> None:
 def test_the_users_pod_labels_do_not_replace_ours() -> None:
     serving = Serving(pod_labels={LABEL_ENSEMBLE: "another", "team": "a"})
     data = DATA.model_copy(update={"serving": serving})
-    [one, _] = server_deployments(owner=LONGEST, data=data, rollout=ROLLOUT, config=CONFIG, replicas=1)
+    [one, _] = deployments(data)
     assert pod_labels(one)[LABEL_ENSEMBLE] == LONGEST.name
     assert pod_labels(one)["team"] == "a"
 
@@ -161,7 +162,7 @@ def test_a_shared_build_belongs_to_no_ensemble_by_label_nor_controller() -> None
 
 
 def test_only_the_pruning_of_a_deleted_ensemble_has_no_owner() -> None:
-    prune: dict[str, Any] = {"context": CONTEXT, "token": "all", "remove": None, "attempt": 1}
+    prune: dict[str, Any] = {"context": CONTEXT, "token": "all", "remove": None, **LATE}
     assert "ownerReferences" not in prune_job(**prune, owned=False)["metadata"]
     assert prune_job(**prune, owned=True)["metadata"]["ownerReferences"][0]["uid"] == LONGEST.uid
 
@@ -250,6 +251,6 @@ def test_verify_waits_for_all_replicas_of_all_targets() -> None:
 def test_shared_memory_is_never_less_than_a_containers_usual() -> None:
     for needed, limit in ((0, "64Mi"), (65, "65Mi")):
         data = DATA.model_copy(update={"server": ServerRequirements(shared_memory_mib=needed)})
-        [one, _] = server_deployments(owner=LONGEST, data=data, rollout=ROLLOUT, config=CONFIG, replicas=1)
+        [one, _] = deployments(data)
         volumes = {v["name"]: v for v in one["spec"]["template"]["spec"]["volumes"]}
         assert volumes["shm"]["emptyDir"] == {"medium": "Memory", "sizeLimit": limit}

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ensemble_operator.config import OperatorConfig
 from ensemble_operator.resources.owner import Owner
 from ensemble_operator.resources.rollout import RolloutData
-from ensemble_operator.resources.servers import server_deployments
+from ensemble_operator.resources.servers import server_deployment
 from ensembles_api.names import LABEL_ROLLOUT
 
 STORED = Path(__file__).parent / "stored"
@@ -43,9 +42,14 @@ def test_a_stored_rollout_renders_as_the_data_it_came_from(stored: dict[str, Any
     again = RolloutData.model_validate(data.model_dump(mode="json", exclude_none=True))
     assert again == data
     owner = Owner(namespace="n", name="e", uid="u")
-    config = OperatorConfig(tools_image="tools:1")
-    rendered = [
-        server_deployments(owner=owner, data=one, rollout=one.rollout_hash(), config=config, replicas=1)
-        for one in (data, again)
-    ]
-    assert rendered[0] == rendered[1]
+    for target in data.targets:
+        of_target: dict[str, Any] = {
+            "owner": owner,
+            "target": target,
+            "tools_image": "tools:1",
+            "replicas": 1,
+        }
+        first, second = (
+            server_deployment(data=one, rollout=one.rollout_hash(), **of_target) for one in (data, again)
+        )
+        assert first == second

@@ -103,4 +103,5 @@ def _ask_for(lock: Lock, lacking: Collection[BuildOrder], *, cached: int) -> Res
             NextBuild(kind=order.kind, key=order.key, model=order.model, target=order.target, gpu=order.gpu)
             for order in now
         ),
+        more=len(lacking) - len(now),
     )

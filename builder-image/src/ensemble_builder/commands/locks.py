@@ -15,13 +15,13 @@ def load_lock(store: Store, digest: str) -> Lock:
     """The lock of this digest.
 
     Raises:
-        FaultError: ArtifactVanished where it is gone, StorageCorrupt where its bytes changed.
+        FaultError: LockVanished where it is gone, StorageCorrupt where its bytes changed.
     """
     key = store.key(layout.lock(digest))
     data = store.root.get(key)
     if data is None:
         message = f"{store.root.access.uri(key)} is gone: look for lifecycle rules on the bucket"
-        raise FaultError(Fault(code=Reason.ARTIFACT_VANISHED, field="spec.storage.uri", message=message))
+        raise FaultError(Fault(code=Reason.LOCK_VANISHED, field="spec.storage.uri", message=message))
     lock = parse(Lock, data) if sha256(data) == digest else None
     if lock is None:
         message = f"{store.root.access.uri(key)} is not what was written there"

@@ -149,10 +149,25 @@ class _Pinning:
             known = parse(Pin, data)
             if known and known.subject == subject:
                 return known
-        pinned = _read(subject, bucket)
+        pinned = _read_settled(subject, bucket)
         if worth:
             root.put(key, pinned.canonical())
         return pinned
+
+
+def _read_settled(subject: PinSubject, bucket: Bucket) -> Pin:
+    """The pin of an object that nobody replaces meanwhile.
+
+    Raises:
+        FaultError: SourceChanging where somebody did: nothing was pinned yet, the next try pins the new one.
+    """
+    try:
+        return _read(subject, bucket)
+    except FaultError as error:
+        if error.fault.code is not Reason.DIGEST_MISMATCH:
+            raise
+        message = f"{bucket.access.uri(subject.key)} was replaced while it was being read"
+        raise _fault(Reason.SOURCE_CHANGING, bucket.access.uri_field, message) from error
 
 
 def _read(subject: PinSubject, bucket: Bucket) -> Pin:

@@ -99,10 +99,19 @@ class Executor:
             if live is None:
                 raise LeavingObjectError(kind=kind.name, name=manifest["metadata"]["name"]) from None
             check_ours(live, manifest, uid=target.uid)
-            self._recorder.store(live)
-            return False
+            return self._labelled(kind, live, manifest)
         self._recorder.store(created)
         return True
+
+    def _labelled(self, kind: Kind, live: Object, wanted: Object) -> bool:
+        """Put back labels that somebody took off an object of ours: without them no look finds it."""
+        labels, there = wanted["metadata"].get("labels") or {}, live["metadata"].get("labels") or {}
+        if labels.items() <= there.items():
+            self._recorder.store(live)
+            return False
+        metadata = live["metadata"]
+        patch = {"metadata": {"uid": metadata["uid"], "labels": labels}}
+        return self._written(kind, self._api.patch(kind, metadata["namespace"], metadata["name"], patch))
 
     def _apply(self, manifest: Object, target: Target) -> bool:
         kind, name = kind_named(manifest["kind"]), manifest["metadata"]["name"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ensemble_operator.apply.failures import LeavingObjectError, ObjectNotOwnedError
+from ensemble_operator.resources.owner import owner_uids
 from ensembles_api.names import KIND, LABEL_ENSEMBLE, LABEL_KEY, LABEL_MANAGED_BY, LABEL_ROLE, MANAGED_BY
 
 Object = Mapping[str, Any]
@@ -29,7 +30,7 @@ def check_ours(live: Object, wanted: Object, *, uid: str) -> None:
     kind, name = live["kind"], live["metadata"]["name"]
     if "deletionTimestamp" in live["metadata"]:
         raise LeavingObjectError(kind=kind, name=name)
-    if is_ours(live, wanted, uid=uid):
+    if _is_the_one(live, wanted, uid=uid):
         return
     controller = _controller(live)
     former = {owner["name"] for owner in _owners(wanted) if owner["uid"] == uid}
@@ -39,10 +40,12 @@ def check_ours(live: Object, wanted: Object, *, uid: str) -> None:
     raise ObjectNotOwnedError(kind=kind, name=name, owner=owner)
 
 
-def is_ours(live: Object, wanted: Object, *, uid: str) -> bool:
-    """Whether a live object is the one described: by its owner, or where it is shared by its labels."""
-    if not _is_shared(wanted) and any(owner["uid"] == uid for owner in _owners(wanted)):
-        return any(owner["uid"] == uid for owner in _owners(live))
+def _is_the_one(live: Object, wanted: Object, *, uid: str) -> bool:
+    """Whether a live object is the one described: by its owner; by its labels where it is shared, or has no
+    owner because it outlives us.
+    """
+    if not _is_shared(wanted) and uid in owner_uids(wanted):
+        return uid in owner_uids(live)
     wants, has = _labels(wanted), _labels(live)
     return has.get(LABEL_MANAGED_BY) == MANAGED_BY and all(has.get(k) == wants.get(k) for k in _IDENTITY)
 

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from ensemble_operator.observe.pods import parse_time
-from ensemble_operator.observe.workloads import owner_uids
 from ensemble_operator.plan.observation import ObjectSeen, RolloutSeen
+from ensemble_operator.resources.owner import owner_uids
 from ensemble_operator.resources.rollout import RolloutData
 from ensembles_api.names import LABEL_ENSEMBLE
 

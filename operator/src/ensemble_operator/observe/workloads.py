@@ -8,12 +8,9 @@ from typing import Any
 
 from ensemble_operator.observe.pods import parse_pod, parse_time
 from ensemble_operator.plan.observation import DeploymentSeen, JobSeen, JobState
+from ensemble_operator.resources.owner import owner_uids
 
 Object = Mapping[str, Any]
-
-
-def owner_uids(manifest: Object) -> tuple[str, ...]:
-    return tuple(owner["uid"] for owner in manifest["metadata"].get("ownerReferences") or ())
 
 
 def pods_by_owner(pods: Iterable[Object]) -> dict[str, list[Object]]:
@@ -80,6 +77,7 @@ def parse_deployment(manifest: Object, *, pods: Iterable[Object]) -> DeploymentS
         updated_replicas=status.get("updatedReplicas", 0),
         observed=status.get("observedGeneration", 0) >= metadata.get("generation", 0),
         created=_created(manifest),
+        owners=owner_uids(manifest),
         deleting="deletionTimestamp" in metadata,
         pods=tuple(parse_pod(pod) for pod in pods),
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ensemble_operator.config import OperatorConfig
+from ensemble_operator.names import ANNOTATION_LOCK
 from ensemble_operator.plan import history
-from ensemble_operator.plan.actions import Action, Annotate, Create
-from ensemble_operator.plan.builds import build_missing
+from ensemble_operator.plan.actions import Action, Annotate, Create, Delete
+from ensemble_operator.plan.builds import build_missing, pin_again
 from ensemble_operator.plan.chain import (
     BuildOutcome,
     Chain,
@@ -20,15 +21,15 @@ from ensemble_operator.plan.chain import (
 from ensemble_operator.plan.desired import Desired
 from ensemble_operator.plan.jobs import Failed, Running, attempt_of, is_outdated, judge, tried_settings
 from ensemble_operator.plan.observation import JobSeen, Observation, RolloutSeen
+from ensemble_operator.plan.pruning import removal
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.jobs import assemble_job
 from ensemble_operator.resources.request import request_config_map
-from ensemble_operator.resources.rollout import ANNOTATION_ALSO_INPUTS, RolloutData
+from ensemble_operator.resources.rollout import ANNOTATION_ALSO_INPUTS, ANNOTATION_OUTCOME, RolloutData
 from ensembles_api.contract import Result, TargetRequest
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import Gpu
 
-MAX_ROUNDS = 8
 MAX_ALSO_INPUTS = 32
 """So many inputs digests that give one revision are remembered; older ones are assembled again."""
 
@@ -62,7 +63,11 @@ def _missing_request(chain: Chain) -> tuple[Action, ...]:
 
 
 def _known_revision(observation: Observation, desired: Desired) -> RolloutSeen | None:
-    same = [rollout for rollout in observation.rollouts if desired.inputs in history.inputs_of(rollout)]
+    same = [
+        rollout
+        for rollout in observation.rollouts
+        if desired.inputs in history.inputs_of(rollout) and history.outcome(rollout) != history.PRUNING
+    ]
     return max(same, key=lambda rollout: rollout.number, default=None)
 
 
@@ -144,15 +149,24 @@ def _remember(chain: Chain, result: Result) -> tuple[Action, ...]:
         for rollout in chain.observation.rollouts
         if (rollout.data.revision, rollout.data.server) == (result.revision, result.server)
     ]
+    # The revision has just been published: what was removed of it is there again.
+    whole = tuple(
+        Annotate("ControllerRevision", rollout.name, rollout.uid, {ANNOTATION_OUTCOME: history.SUPERSEDED})
+        for rollout in same
+        if history.outcome(rollout) == history.PRUNING
+    )
     newest = max(same, key=lambda rollout: rollout.number, default=None)
     if newest is None or any(chain.desired.inputs in history.inputs_of(rollout) for rollout in same):
-        return ()
+        return whole
     known = (*history.inputs_of(newest)[1:], chain.desired.inputs)[-MAX_ALSO_INPUTS:]
     note = {ANNOTATION_ALSO_INPUTS: " ".join(known)}
-    return (Annotate("ControllerRevision", newest.name, newest.uid, note),)
+    return (*whole, Annotate("ControllerRevision", newest.name, newest.uid, note))
 
 
 def _start(chain: Chain) -> BuildOutcome:
+    removing = removal(chain.observation)
+    if removing is not None:
+        return _after_removal(chain, removing)
     job = assemble_job(
         context=chain.context,
         inputs=chain.desired.inputs,
@@ -170,16 +184,32 @@ def _start(chain: Chain) -> BuildOutcome:
     )
 
 
+def _after_removal(chain: Chain, removing: JobSeen) -> BuildOutcome:
+    """What is published may be what is being removed: one after the other. A removal that cannot even begin
+    is put off instead.
+    """
+    verdict = judge(removing, now=chain.observation.now)
+    waits = isinstance(verdict, Running) and verdict.wait is not None
+    return stand(
+        chain,
+        Reason.ASSEMBLING,
+        "older revisions are being removed from storage first",
+        actions=(Delete("Job", removing.name, removing.uid),) if waits else (),
+    )
+
+
 def _retry_assemble(chain: Chain, job: JobSeen, trouble: Trouble) -> BuildOutcome:
     if trouble.retry_at is None or trouble.retry_at > chain.observation.now:
         return stand(chain, Reason.ASSEMBLING, "assembling failed", trouble=trouble)
+    if trouble.reason is Reason.LOCK_VANISHED:
+        return pin_again(chain, job, trouble)
     vanished = trouble.reason is Reason.ARTIFACT_VANISHED
     again = assemble_job(
         context=replace(chain.context, tried=tried_settings(job)),
         inputs=chain.desired.inputs,
         number=round_of(job),
         attempt=attempt_of(job) + 1,
-        lock=job.annotations.get("ensembles.dev/lock") or None,
+        lock=job.annotations.get(ANNOTATION_LOCK) or None,
         # What vanished must be built again, so this attempt expects nothing to be there.
         built=() if vanished else built_keys(chain, before=round_of(job)),
         first_failure=trouble.since,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime
 
-from ensemble_operator.names import ANNOTATION_KEY
+from ensemble_operator.names import ANNOTATION_KEY, ANNOTATION_LOCK
 from ensemble_operator.plan.actions import Action, AddOwner, Create
-from ensemble_operator.plan.chain import BuildOutcome, Chain, built_keys, round_of, stand
+from ensemble_operator.plan.chain import BuildOutcome, Chain, assemble_jobs, built_keys, round_of, stand
 from ensemble_operator.plan.jobs import Running, Succeeded, attempt_of, is_outdated, judge, tried_settings
 from ensemble_operator.plan.observation import JobSeen, Observation
 from ensemble_operator.plan.trouble import Trouble
@@ -17,6 +18,7 @@ from ensembles_api.names import LABEL_ROLE
 from ensembles_api.reasons import Reason
 
 MAX_ROUNDS = 8
+FIELD_OF_MODEL = re.compile(r"spec\.models\[\d+\]")
 
 
 def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutcome:
@@ -43,7 +45,11 @@ def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutco
             continue
         building.add(order.model)
         trouble = verdict.wait if isinstance(verdict, Running) else verdict.trouble
-        troubles += [trouble] if trouble else []
+        if trouble:
+            trouble = _in_our_words(chain, job, order, trouble, lock=result.lock)
+            troubles.append(trouble)
+        if trouble and trouble.reason is Reason.LOCK_VANISHED and _try_again(chain, job, trouble):
+            return replace(pin_again(chain, assemble, trouble), assembled=True)
         if trouble and _try_again(chain, job, trouble):
             actions.append(Create(_new_build(chain, order, result.lock, after=job, since=trouble.since)))
         if isinstance(verdict, Running):
@@ -62,6 +68,7 @@ def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutco
     return replace(
         outcome,
         assembled=True,
+        decided=not result.more,
         building=frozenset(building),
         builds_total=len(result.next) + result.more,
         builds_done=done,
@@ -73,6 +80,35 @@ def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutco
 def _worst(troubles: list[Trouble], now: datetime) -> Trouble | None:
     """The one to show: what needs the user first."""
     return max(troubles, key=lambda t: (t.stalled(now), t.retry_at is not None), default=None)
+
+
+def _in_our_words(chain: Chain, job: JobSeen, order: NextBuild, trouble: Trouble, *, lock: str) -> Trouble:
+    """A Job that another ensemble made names that one's field; ours is where our model stands."""
+    place = FIELD_OF_MODEL.match(trouble.field)
+    if place is None or job.annotations.get(ANNOTATION_LOCK) == lock:
+        return trouble
+    models = chain.desired.spec.models
+    index = next((i for i, model in enumerate(models) if model.name == order.model), None)
+    if index is None:
+        return replace(trouble, field="spec.models")
+    rest = trouble.field[place.end() :]
+    same_shape = rest.startswith(".versions") == bool(models[index].versions)
+    return replace(trouble, field=f"spec.models[{index}]{rest if same_shape else ''}")
+
+
+def pin_again(chain: Chain, assemble: JobSeen, trouble: Trouble) -> BuildOutcome:
+    """Begin the chain anew: without its lock nobody knows what its sources were."""
+    job = assemble_job(
+        context=chain.context,
+        inputs=chain.desired.inputs,
+        number=round_of(assemble) + 1,
+        attempt=trouble.attempt + 1,  # goes on counting, so that the waits grow
+        lock=None,
+        built=(),
+        first_failure=trouble.since,
+    )
+    message = "the sources are pinned anew"
+    return stand(chain, Reason.ASSEMBLING, message, trouble=trouble, actions=(Create(job),))
 
 
 def _jobs_of_key(observation: Observation, order: NextBuild) -> list[JobSeen]:
@@ -117,7 +153,7 @@ def _new_build(
 
 def _next_round(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutcome:
     number = round_of(assemble) + 1
-    if number > MAX_ROUNDS:
+    if _complete_rounds(chain) >= MAX_ROUNDS:
         trouble = Trouble(Reason.TOO_MANY_ROUNDS, f"still not complete after {MAX_ROUNDS} rounds of building")
         return replace(stand(chain, Reason.BUILDING, "", trouble=trouble), assembled=True)
     job = assemble_job(
@@ -132,6 +168,16 @@ def _next_round(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutcome
     return replace(
         stand(chain, Reason.ASSEMBLING, "the revision is put together", actions=(Create(job),)),
         assembled=True,
-        built=True,
+        built=not result.more,
+        decided=not result.more,
         warnings=result.warnings,
     )
+
+
+def _complete_rounds(chain: Chain) -> int:
+    """Rounds that named every build they knew of. The others end by themselves: each builds something, and
+    what vanishes is ArtifactVanished.
+    """
+    jobs = assemble_jobs(chain.observation, chain.desired)
+    verdicts = (judge(job, now=chain.observation.now) for job in jobs)
+    return sum(isinstance(verdict, Succeeded) and not verdict.result.more for verdict in verdicts)

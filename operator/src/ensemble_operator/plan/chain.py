@@ -36,6 +36,8 @@ class BuildOutcome:
     wake: datetime | None = None
     assembled: bool = False
     built: bool = False
+    decided: bool = False
+    """Every build that the spec still needs is known: a running one that is not named is obsolete."""
     building: frozenset[str] = frozenset()
     """Names of the models whose artifacts are being built."""
     builds_total: int = 0

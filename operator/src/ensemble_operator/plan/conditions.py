@@ -46,6 +46,11 @@ class Summary:
     building: BuildOutcome | None = None
     serving: ServeOutcome | None = None
     suspended: bool = False
+    pruning: Trouble | None = None
+    """Keeps older revisions in storage; nothing else suffers from it."""
+
+
+PRUNE_WARNING = "older revisions are not removed from storage yet: "
 
 
 def summarise(
@@ -100,19 +105,25 @@ def status(
         failing_since=_text(since),
         models=[_model_status(model, building) for model in spec.models] if spec else [],
         targets=_targets(observation, active),
-        warnings=_warnings(observation, building),
+        warnings=_warnings(observation, summary),
         history=_history(observation)[:100],
     )
     return document.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _warnings(observation: Observation, building: BuildOutcome | None) -> list[str]:
+def _warnings(observation: Observation, summary: Summary) -> list[str]:
+    pruning = [PRUNE_WARNING + summary.pruning.text()] if summary.pruning else []
+    said = [*pruning, *_build_warnings(observation, summary.building)]
+    return [warning[:1024] for warning in said[:32]]  # as much as the CRD takes
+
+
+def _build_warnings(observation: Observation, building: BuildOutcome | None) -> list[str]:
     """Warnings come with the assembler's result; once its Job is gone the status is where they live."""
     if building is not None and building.warnings:
-        return [warning[:1024] for warning in building.warnings[:32]]  # as much as the CRD takes
+        return list(building.warnings)
     if building is None or building.wanted is None:
         return []
-    return list(observation.status.get("warnings", []))
+    return [text for text in observation.status.get("warnings", []) if not text.startswith(PRUNE_WARNING)]
 
 
 def _conditions(observation: Observation, summary: Summary, *, stalled: bool) -> list[StatusCondition]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from ensemble_operator.config import OperatorConfig
-from ensemble_operator.plan import history
+from ensemble_operator.plan import conditions, history
 from ensemble_operator.plan.actions import Action, Delete, Event, LeaveJob, Plan, SetFinalizer
+from ensemble_operator.plan.conditions import Summary
 from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.pruning import prune, prune_context
+from ensemble_operator.plan.trouble import Trouble
 from ensembles_api.names import ANNOTATION_ABANDON_STORAGE, FINALIZER, LABEL_ROLE
+from ensembles_api.reasons import Reason
 from ensembles_api.spec import DeletionPolicy
 
 PATIENCE = timedelta(minutes=10)
-"""So long storage may refuse before the resource is let go without pruning."""
+"""So long pruning may fail before the resource is let go without it. It counts from the first failure that an
+operator saw and wrote down: time in which none ran is nobody's refusal."""
 
 
 def delete(observation: Observation, config: OperatorConfig) -> Plan:
@@ -22,7 +26,8 @@ def delete(observation: Observation, config: OperatorConfig) -> Plan:
         return Plan(actions=tuple(_children(observation)))
     children = _children(observation)
     if observation.deployments:
-        return Plan(actions=tuple(children), wake=observation.now + timedelta(seconds=5))
+        wake = observation.now + timedelta(seconds=5)
+        return leaving(observation, None, actions=tuple(children), wake=wake)
     skipped = _why_skipped(observation)
     if skipped:
         event = Event("Warning", "PruneSkipped", f"revisions stay in storage: {skipped}")
@@ -35,7 +40,41 @@ def delete(observation: Observation, config: OperatorConfig) -> Plan:
     actions = (*children, *outcome.actions)
     if outcome.done:
         return Plan(actions=(*actions, SetFinalizer(present=False)))
-    return Plan(actions=actions, wake=outcome.wake or observation.now + timedelta(seconds=30))
+    wake = outcome.wake or observation.now + timedelta(seconds=30)
+    return leaving(observation, outcome.trouble, actions=actions, wake=wake)
+
+
+def leaving(
+    observation: Observation,
+    trouble: Trouble | None,
+    *,
+    actions: tuple[Action, ...] = (),
+    wake: datetime | None = None,
+) -> Plan:
+    """The plan of a pass after which the resource is still there: its status says what holds it."""
+    since = _failing_since(observation) or (observation.now if trouble else None)
+    stalled = trouble is not None and trouble.stalled(observation.now)
+    summary = Summary(
+        trouble.reason if trouble else Reason.DELETING,
+        trouble.text() if trouble else "its servers end, then its revisions are removed from storage",
+        ready=False,
+        trouble=trouble,
+    )
+    document = conditions.status(observation, summary, stalled=stalled, since=since)
+    return Plan(
+        actions=actions,
+        status={**document, "stage": Reason.DELETING.value},
+        events=conditions.events(observation, summary) if trouble else (),
+        wake=min(wake, since + PATIENCE + timedelta(seconds=1)) if wake and since else wake,
+        labels={"stage": Reason.DELETING.value, "reason": summary.reason.value},
+    )
+
+
+def _failing_since(observation: Observation) -> datetime | None:
+    """When pruning was first seen to fail; what failed before the deletion does not count."""
+    if observation.status.get("stage") != Reason.DELETING.value:
+        return None
+    return history.moment(observation.status.get("failingSince"))
 
 
 def _why_skipped(observation: Observation) -> str:
@@ -47,7 +86,7 @@ def _why_skipped(observation: Observation) -> str:
         return "the namespace is being deleted, no Job can run in it"
     if ANNOTATION_ABANDON_STORAGE in observation.annotations:
         return f"annotation {ANNOTATION_ABANDON_STORAGE} is set"
-    since = observation.deleting_since
+    since = _failing_since(observation)
     if since is not None and observation.now - since > PATIENCE:
         return f"pruning did not succeed within {PATIENCE.seconds // 60} minutes"
     return ""

@@ -10,12 +10,12 @@ from ensemble_operator import names
 from ensemble_operator.config import OperatorConfig
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Apply, Create, Delete, Scale
-from ensemble_operator.plan.observation import DeploymentSeen, Observation
+from ensemble_operator.plan.observation import IMAGE_REASONS, DeploymentSeen, Observation, PodSeen
 from ensemble_operator.resources.budgets import disruption_budget
 from ensemble_operator.resources.drift import covers
 from ensemble_operator.resources.owner import Owner
 from ensemble_operator.resources.rollout import RENDERER_VERSION, RolloutData
-from ensemble_operator.resources.servers import server_deployments
+from ensemble_operator.resources.servers import FETCH, server_deployment
 from ensemble_operator.resources.services import service
 from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE, LABEL_ROLLOUT
 
@@ -24,13 +24,18 @@ def heal_deployments(
     observation: Observation, config: OperatorConfig, owner: Owner, data: RolloutData, *, replicas: int | None
 ) -> Iterator[Action]:
     """Create, put back and scale the Deployments of one rollout. `replicas` None leaves the number alone."""
-    wanted = data.serving.replicas if replicas is None else replicas
-    rendered = server_deployments(
-        owner=owner, data=data, rollout=data.rollout_hash(), config=config, replicas=wanted
-    )
+    rollout = data.rollout_hash()
     seen = {deployment.name: deployment for deployment in observation.deployments}
-    for manifest in rendered:
-        live = seen.get(manifest["metadata"]["name"])
+    for target in data.targets:
+        live = seen.get(names.deployment(observation.name, rollout, target.name))
+        manifest = server_deployment(
+            owner=owner,
+            data=data,
+            rollout=rollout,
+            target=target,
+            tools_image=_tools_image(live) or config.tools_image,
+            replicas=data.serving.replicas if replicas is None else replicas,
+        )
         if live is None or live.deleting:
             yield Create(manifest)
             continue
@@ -40,6 +45,21 @@ def heal_deployments(
             yield Apply(_without_replicas(manifest))
         if replicas is not None and live.replicas != replicas:
             yield Scale(live.name, replicas)
+
+
+def _tools_image(live: DeploymentSeen | None) -> str | None:
+    """The image that fetches the files, as it is: one that a newer operator would not choose is no reason to
+    restart servers, unless it cannot be pulled any more.
+    """
+    if live is None or any(_lacks_tools(pod) for pod in live.pods):
+        return None
+    init = live.manifest["spec"]["template"]["spec"].get("initContainers") or ()
+    return next((container.get("image") for container in init if container["name"] == FETCH), None)
+
+
+def _lacks_tools(pod: PodSeen) -> bool:
+    fetch = pod.container(FETCH)
+    return fetch is not None and fetch.waiting_reason in IMAGE_REASONS
 
 
 def _without_replicas(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -54,9 +74,7 @@ def heal_budgets(
     count = data.serving.replicas if replicas is None else replicas
     seen = {budget.name: budget for budget in observation.budgets}
     for target in data.targets:
-        wanted = disruption_budget(
-            owner=owner, data=data, rollout=data.rollout_hash(), target=target, replicas=count
-        )
+        wanted = disruption_budget(owner=owner, rollout=data.rollout_hash(), target=target)
         live = seen.get(wanted["metadata"]["name"])
         if count <= 1:
             if live is not None and not live.deleting:

@@ -17,6 +17,8 @@ from ensembles_api.names import LABEL_ROLLOUT
 PROMOTED = "Promoted"
 FAILED = "Failed"
 SUPERSEDED = "Superseded"
+PRUNING = "Pruning"
+"""Its revision is being removed from storage, or was in part."""
 
 
 def rollout_name(rollout: RolloutSeen) -> str:
@@ -66,6 +68,12 @@ def selected(observation: Observation) -> set[str]:
         return set()
     named = (service.annotations.get(name) for name in (ANNOTATION_ACTIVE, ANNOTATION_NEXT))
     return {rollout for rollout in named if rollout}
+
+
+def in_progress(observation: Observation) -> set[str]:
+    """The rollout that was being brought up last, if it came to no end: it may well be wanted again."""
+    newest = max(observation.rollouts, key=lambda rollout: rollout.number, default=None)
+    return {rollout_name(newest)} if newest is not None and not outcome(newest) else set()
 
 
 def moment(text: str | None) -> datetime | None:

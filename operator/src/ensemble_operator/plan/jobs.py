@@ -13,16 +13,12 @@ from ensemble_operator.names import (
     ANNOTATION_SETTINGS,
     COUNTING_CONTAINER,
 )
-from ensemble_operator.plan.observation import ContainerSeen, JobSeen, PodSeen
+from ensemble_operator.plan.observation import IMAGE_REASONS, ContainerSeen, JobSeen, PodSeen
 from ensemble_operator.plan.trouble import Trouble, retry_time
 from ensemble_operator.resources.jobs import JobContext
 from ensembles_api.contract import Result
 from ensembles_api.names import LABEL_ROLE
 from ensembles_api.reasons import Reason
-
-IMAGE_REASONS = frozenset(
-    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
-)
 
 
 @dataclass(frozen=True)
@@ -109,11 +105,7 @@ def _failure(job: JobSeen, pod: PodSeen | None, result: Result | None) -> Troubl
         )
     killed = next((c for c in pod.containers if c.terminated_reason == "OOMKilled"), None)
     if killed:
-        return Trouble(
-            Reason.OUT_OF_MEMORY,
-            f"container {killed.name} of Job {job.name} needed more memory than its limit; raise it",
-            field="spec.build.resources.limits.memory",
-        )
+        return _out_of_memory(job, killed)
     if pod.disrupted or pod.reason in {"Evicted", "NodeLost", "NodeShutdown", "Terminated"}:
         return Trouble(Reason.POD_LOST, f"pod {pod.name} was evicted: {pod.message or pod.reason}")
     if pod.reason == "DeadlineExceeded":
@@ -125,6 +117,21 @@ def _failure(job: JobSeen, pod: PodSeen | None, result: Result | None) -> Troubl
             )
         return Trouble(Reason.JOB_FAILED, f"Job {job.name} ran longer than allowed")
     return _bad_exit(job, pod)
+
+
+def _out_of_memory(job: JobSeen, killed: ContainerSeen) -> Trouble:
+    """The user sets what compiling may have; the other containers have no limit of ours."""
+    if killed.name == "compile":
+        return Trouble(
+            Reason.OUT_OF_MEMORY,
+            f"container {killed.name} of Job {job.name} needed more memory than its limit; raise it",
+            field="spec.build.resources.limits.memory",
+        )
+    return Trouble(
+        Reason.JOB_FAILED,
+        f"container {killed.name} of Job {job.name} was ended for want of memory: look for a LimitRange in "
+        "the namespace, or a node without free memory",
+    )
 
 
 def _bad_exit(job: JobSeen, pod: PodSeen) -> Trouble:

@@ -67,8 +67,11 @@ def _jobs(observation: Observation, building: BuildOutcome, serving: ServeOutcom
 
 
 def _of_chain(job: JobSeen, building: BuildOutcome) -> bool:
-    """With a revision wanted the chain's builds are only logs; before, those it names are work."""
-    return building.wanted is not None or job.name in building.kept_jobs
+    """With a revision wanted the chain's builds are only logs; before, those it names are work.
+
+    While the assembler has not said what a changed spec needs, a build of the former one may be among it.
+    """
+    return building.wanted is not None or not building.decided or job.name in building.kept_jobs
 
 
 def beyond_history(

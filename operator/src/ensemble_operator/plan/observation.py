@@ -16,6 +16,10 @@ from ensembles_api.spec import InferenceEnsembleSpec
 
 JobRole = Literal["assemble", "build", "verify", "prune"]
 JobState = Literal["active", "succeeded", "failed"]
+IMAGE_REASONS = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
+)
+"""waiting_reason of a container whose image cannot be had."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,8 @@ class DeploymentSeen:
     observed: bool = True
     """status.observedGeneration has reached metadata.generation."""
     created: datetime | None = None
+    owners: tuple[str, ...] = ()
+    """uids of ownerReferences."""
     deleting: bool = False
     pods: tuple[PodSeen, ...] = ()
 

@@ -10,11 +10,11 @@ from ensemble_operator.plan import conditions, history
 from ensemble_operator.plan.actions import Action, Delete, Plan, SetFinalizer
 from ensemble_operator.plan.build_lane import build
 from ensemble_operator.plan.chain import BuildOutcome
-from ensemble_operator.plan.deletion import delete
+from ensemble_operator.plan.deletion import delete, leaving
 from ensemble_operator.plan.desired import Desired, resolve
 from ensemble_operator.plan.litter_lane import beyond_history, litter
 from ensemble_operator.plan.observation import Observation
-from ensemble_operator.plan.pruning import prune, prune_context, unshared
+from ensemble_operator.plan.pruning import PruneOutcome, prune_history
 from ensemble_operator.plan.serve_lane import serve
 from ensemble_operator.plan.stage import ServeOutcome
 from ensemble_operator.plan.trouble import GRACE, STALLED_RETRY, Trouble
@@ -48,15 +48,21 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
             serving=serving,
         ),
     )
+    pruning = PruneOutcome()
     if desired is not None:
-        actions = (*actions, *_prune_history(observation, desired, config, serving))
-    return _report(observation, building, serving, trouble, actions=_once(actions), suspended=False)
+        surplus = beyond_history(observation, desired.spec, serving)
+        pruning = prune_history(observation, desired.spec, config, surplus)
+    actions = _once((*actions, *pruning.actions))
+    return _report(observation, building, serving, trouble, actions=actions, pruning=pruning, suspended=False)
 
 
 def _own(observation: Observation) -> Observation:
-    """Without what a deleted resource of this name has left to the garbage collector."""
+    """Without what a deleted resource of this name has left to the garbage collector, and without Deployments
+    that only bear our labels.
+    """
     return replace(
         observation,
+        deployments=tuple(d for d in observation.deployments if observation.uid in d.owners),
         rollouts=tuple(rollout for rollout in observation.rollouts if rollout.data.uid == observation.uid),
         jobs=tuple(
             job
@@ -83,28 +89,6 @@ def _finalizer(observation: Observation) -> tuple[Action, ...]:
     return () if wanted == present else (SetFinalizer(present=wanted),)
 
 
-def _prune_history(
-    observation: Observation, desired: Desired, config: OperatorConfig, serving: ServeOutcome
-) -> tuple[Action, ...]:
-    """First the files, then the record: a record without files would offer a rollback that cannot work, but a
-    revision without record is found by nobody, so it goes first.
-    """
-    surplus = beyond_history(observation, desired.spec, serving)
-    if not surplus:
-        return tuple(
-            Delete("Job", job.name, job.uid)
-            for job in observation.jobs
-            if job.labels.get(LABEL_ROLE) == "prune" and not job.deleting
-        )
-    records = tuple(Delete("ControllerRevision", rollout.name, rollout.uid) for rollout in surplus)
-    revisions = unshared(observation, surplus)
-    if not revisions:
-        return records
-    context = prune_context(observation, desired.spec, config)
-    outcome = prune(observation, context, revisions=revisions, owned=True)
-    return (*outcome.actions, *records) if outcome.done else outcome.actions
-
-
 def _report(
     observation: Observation,
     building: BuildOutcome | None,
@@ -112,9 +96,11 @@ def _report(
     trouble: Trouble | None,
     *,
     actions: tuple[Action, ...],
+    pruning: PruneOutcome | None = None,
     suspended: bool,
 ) -> Plan:
     summary = conditions.summarise(building, serving, trouble, suspended=suspended)
+    summary = replace(summary, pruning=pruning.trouble if pruning else None)
     since = conditions.failing_since(observation, summary)
     if summary.trouble is not None and summary.trouble.since is None:
         summary = replace(summary, trouble=replace(summary.trouble, since=since))
@@ -123,19 +109,19 @@ def _report(
         actions=actions,
         status=conditions.status(observation, summary, stalled=stalled, since=since),
         events=conditions.events(observation, summary),
-        wake=None if suspended else _wake(observation, building, serving, summary.trouble, since),
+        wake=None if suspended else _wake(observation, (building, serving, pruning), summary.trouble, since),
         labels={"stage": "Stalled" if stalled else summary.reason.value, "reason": summary.reason.value},
     )
 
 
 def _wake(
     observation: Observation,
-    building: BuildOutcome | None,
-    serving: ServeOutcome,
+    lanes: tuple[BuildOutcome | None, ServeOutcome, PruneOutcome | None],
     trouble: Trouble | None,
     since: datetime | None,
 ) -> datetime | None:
-    times = [building.wake if building else None, serving.wake]
+    building, _, _ = lanes
+    times = [lane.wake for lane in lanes if lane]
     if trouble is not None and trouble.nature is Nature.GRACE and since is not None:
         times.append(since + GRACE + timedelta(seconds=1))
         times.append(observation.now + STALLED_RETRY)
@@ -150,6 +136,8 @@ def _wake(
 def report_failure(observation: Observation, *, reason: Reason, field: str, message: str) -> Plan:
     """The status where an action failed in a way the user or the cluster must mend; nothing else changes."""
     trouble = Trouble(reason, message, field=field)
+    if observation.deleting_since is not None:
+        return leaving(observation, trouble)
     serving = serve_nothing(observation)
     return _report(observation, None, serving, trouble, actions=(), suspended=False)
 

@@ -17,6 +17,7 @@ from ensemble_operator.resources.rollout import (
     ANNOTATION_OUTCOME,
     ANNOTATION_PROMOTED_AT,
     ANNOTATION_RETIRED_AT,
+    ANNOTATION_VERIFIED_AT,
     RolloutData,
 )
 from ensembles_api.names import LABEL_ROLLOUT
@@ -49,6 +50,15 @@ def mark_promoted(observation: Observation, rollout: RolloutSeen) -> Action:
         rollout.uid,
         {ANNOTATION_OUTCOME: history.PROMOTED, ANNOTATION_PROMOTED_AT: observation.now.isoformat()},
     )
+
+
+def mark_verified(observation: Observation, rollout: RolloutSeen) -> Action:
+    note = {ANNOTATION_VERIFIED_AT: observation.now.isoformat()}
+    return Annotate("ControllerRevision", rollout.name, rollout.uid, note)
+
+
+def is_verified(rollout: RolloutSeen | None) -> bool:
+    return rollout is not None and ANNOTATION_VERIFIED_AT in rollout.annotations
 
 
 def select(stage: Stage, rollout: str) -> Action:
@@ -105,13 +115,15 @@ def _bystanders(observation: Observation, parties: set[str]) -> list[Action]:
 def _switch(stage: Stage, rollout: RolloutSeen, message: str) -> ServeOutcome:
     observation = stage.observation
     actions: list[Action] = [select(stage, stage.hash), mark_promoted(observation, rollout)]
+    if stage.replicas and not is_verified(rollout):
+        actions.append(mark_verified(observation, rollout))
     actions += retire_others(stage)
     outcome = stage.outcome(Reason.PROMOTING, message, *actions)
     return replace(
         outcome,
         active=stage.hash,
         starved=True,  # whether anybody can reach it the next pass will see
-        verified=True,
+        verified=bool(stage.replicas) or is_verified(rollout),
         wake=observation.now + timedelta(seconds=1),
     )
 

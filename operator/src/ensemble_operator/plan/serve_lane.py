@@ -19,7 +19,9 @@ from ensemble_operator.plan.healing import (
 from ensemble_operator.plan.observation import Observation, RolloutSeen
 from ensemble_operator.plan.promotion import (
     first_servers_known,
+    is_verified,
     mark_promoted,
+    mark_verified,
     promote,
     retire_others,
     select,
@@ -63,8 +65,7 @@ def serve(
     healing = _heal(observation, config, active, replicas)
     kept |= history.selected(observation) | ({active} if active else set())
     if wanted is None or replicas is None:
-        pending = taking_over(observation)
-        kept = kept | ({pending} if pending else set())
+        kept |= history.in_progress(observation)
         return ServeOutcome(
             active, None, Reason.PENDING, "", actions=healing, kept_rollouts=frozenset(kept), wake=wake
         )
@@ -130,10 +131,15 @@ def _steady(stage: Stage) -> ServeOutcome:
         # The spec came back to what serves while another rollout was taking over.
         actions = (*actions, select(stage, stage.hash))
     outcome = replace(
-        stage.outcome(Reason.READY, f"revision {stage.wanted.revision[:12]} serves", *actions), verified=True
+        stage.outcome(Reason.READY, f"revision {stage.wanted.revision[:12]} serves", *actions),
+        verified=is_verified(rollout),
     )
     if not stage.replicas:
         return outcome
+    if rollout is not None and not outcome.verified:
+        outcome = _verify_late(stage, rollout, outcome)
+        if outcome.starved:
+            return outcome
     settled = first_servers_known(stage)
     if stage.observation.endpoints_ready and settled > stage.observation.now:
         message = "every node learns of the first servers"
@@ -145,6 +151,24 @@ def _steady(stage: Stage) -> ServeOutcome:
         step=Reason.UNAVAILABLE,
         message="no server is ready",
         trouble=pods_trouble(stage.observation, stage.hash),
+        starved=True,
+    )
+
+
+def _verify_late(stage: Stage, rollout: RolloutSeen, outcome: ServeOutcome) -> ServeOutcome:
+    """What was promoted without servers is asked as soon as it has some."""
+    check = verification(stage.observation, stage.config, rollout.data, stage.hash, replicas=stage.replicas)
+    if check.succeeded:
+        verified = mark_verified(stage.observation, rollout)
+        return replace(outcome, actions=(*outcome.actions, verified), verified=True)
+    trouble = check.failed or check.wait or pods_trouble(stage.observation, stage.hash)
+    return replace(
+        outcome,
+        actions=(*outcome.actions, *([Create(check.create)] if check.create else [])),
+        step=Reason.VERIFYING,
+        message="the servers are asked for real inferences",
+        trouble=trouble,
+        wake=trouble.retry_at if trouble and trouble.retry_at else outcome.wake,
         starved=True,
     )
 

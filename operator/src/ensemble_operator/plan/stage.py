@@ -33,7 +33,7 @@ class ServeOutcome:
     kept_jobs: frozenset[str] = frozenset()
     wake: datetime | None = None
     starved: bool = False
-    """The wanted rollout is in place, but the Service has no ready server."""
+    """The wanted rollout is in place, but the Service has no ready server, or none that was verified."""
 
     @property
     def done(self) -> bool:

@@ -6,7 +6,6 @@ from typing import Any
 
 from ensemble_operator import names
 from ensemble_operator.resources.owner import Owner
-from ensemble_operator.resources.rollout import RolloutData
 from ensemble_operator.resources.servers import server_selector
 from ensembles_api.contract import TargetRequest
 from ensembles_api.names import LABEL_ROLLOUT, LABEL_TARGET
@@ -15,10 +14,8 @@ from ensembles_api.names import LABEL_ROLLOUT, LABEL_TARGET
 def disruption_budget(
     *,
     owner: Owner,
-    data: RolloutData,  # noqa: ARG001
     rollout: str,
     target: TargetRequest,
-    replicas: int,  # noqa: ARG001
 ) -> dict[str, Any]:
     """For Deployments of more than one replica: with a single one it would hold up every drain.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,13 @@ from ensembles_api.names import (
 LABEL_APP_NAME = "app.kubernetes.io/name"
 LABEL_APP_INSTANCE = "app.kubernetes.io/instance"
 APP_NAME = "inference-ensemble"
+
+
+def owner_uids(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Uids of an object's ownerReferences. An object is an ensemble's own where the ensemble's is among them;
+    labels prove nothing, since anybody can set them.
+    """
+    return tuple(owner["uid"] for owner in manifest["metadata"].get("ownerReferences") or ())
 
 
 def product_labels(role: str, **more: str) -> dict[str, str]:

@@ -12,11 +12,13 @@ RENDERER_VERSION = 1
 ROLLOUT_HASH_LENGTH = 8
 
 ANNOTATION_OUTCOME = "ensembles.dev/outcome"
-"""On the ControllerRevision, whose data cannot change: absent | Promoted | Failed | Superseded."""
+"""On the ControllerRevision, whose data cannot change: absent | Promoted | Failed | Superseded | Pruning."""
 ANNOTATION_REASON = "ensembles.dev/reason"
 ANNOTATION_MESSAGE = "ensembles.dev/message"
 ANNOTATION_FAILED_AT = "ensembles.dev/failedAt"
 ANNOTATION_PROMOTED_AT = "ensembles.dev/promotedAt"
+ANNOTATION_VERIFIED_AT = "ensembles.dev/verifiedAt"
+"""When its servers answered real inferences; absent where it was promoted without any server."""
 ANNOTATION_RETIRED_AT = "ensembles.dev/retiredAt"
 """When another rollout took its place; its servers are deleted retainSeconds later."""
 
@@ -37,6 +39,7 @@ class RolloutData(Document):
     storage: Storage
     server_image: str
     tools_image: str
+    """A record of what fetched the files at first: servers made later get the operator's present one."""
     image_pull_policy: str
     serving: Serving
     """As in the spec, but replicas are those at creation: later ones go through the scale subresource."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from ensemble_operator import names
-from ensemble_operator.config import OperatorConfig
 from ensemble_operator.resources import gpu as gpus
 from ensemble_operator.resources import pods, tritonserver
 from ensemble_operator.resources.owner import Owner
@@ -21,6 +20,8 @@ from ensembles_api.contract import TargetRequest
 from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE, LABEL_ROLLOUT, LABEL_TARGET
 
 SERVER_REQUESTS = {"cpu": "250m", "memory": "512Mi"}
+FETCH = "fetch"
+"""The init container that brings the files."""
 NEVER = 2**31 - 1
 """progressDeadlineSeconds that the Deployment controller takes for none: the operator judges by itself."""
 ANNOTATION_REVISION = "ensembles.dev/revision"
@@ -36,24 +37,14 @@ def server_selector(owner: Owner, rollout: str, target: str) -> dict[str, str]:
     }
 
 
-def server_deployments(
-    *,
-    owner: Owner,
-    data: RolloutData,
-    rollout: str,
-    config: OperatorConfig,  # noqa: ARG001 - a rollout is rendered from its own data, whatever the operator's now
-    replicas: int,
-) -> list[dict[str, Any]]:
-    """A Deployment of `replicas` pods for each target of the rollout."""
-    return [
-        _deployment(owner=owner, data=data, rollout=rollout, target=target, replicas=replicas)
-        for target in data.targets
-    ]
+def server_deployment(
+    *, owner: Owner, data: RolloutData, rollout: str, target: TargetRequest, tools_image: str, replicas: int
+) -> dict[str, Any]:
+    """The Deployment of one target of the rollout.
 
-
-def _deployment(
-    *, owner: Owner, data: RolloutData, rollout: str, target: TargetRequest, replicas: int
-) -> Json:
+    `tools_image` fetches the files. It may be another than the rollout began with: a registry need not keep
+    the images of every operator there ever was, and the bytes are checked whoever brings them.
+    """
     selector = server_selector(owner, rollout, target.name)
     labels = {**owner.labels("server"), **selector}
     revision = {ANNOTATION_REVISION: data.revision}
@@ -76,7 +67,14 @@ def _deployment(
                     "labels": {**data.serving.pod_labels, **labels},
                     "annotations": {**data.serving.pod_annotations, **_identity_annotation(data), **revision},
                 },
-                "spec": _pod(owner=owner, data=data, target=target, selector=selector, access=access),
+                "spec": _pod(
+                    owner=owner,
+                    data=data,
+                    target=target,
+                    tools_image=tools_image,
+                    selector=selector,
+                    access=access,
+                ),
             },
         },
     }
@@ -94,12 +92,13 @@ def _pod(
     owner: Owner,
     data: RolloutData,
     target: TargetRequest,
+    tools_image: str,
     selector: dict[str, str],
     access: StorageAccess,
 ) -> Json:
     serving = data.serving
     return pods.pod_spec(
-        initContainers=[_fetch(owner=owner, data=data, target=target, access=access)],
+        initContainers=[_fetch(owner=owner, data=data, target=target, image=tools_image, access=access)],
         containers=[_tritonserver(data=data, target=target)],
         volumes=[
             pods.empty_dir("models"),
@@ -124,10 +123,12 @@ def _pod(
     )
 
 
-def _fetch(*, owner: Owner, data: RolloutData, target: TargetRequest, access: StorageAccess) -> Json:
+def _fetch(
+    *, owner: Owner, data: RolloutData, target: TargetRequest, image: str, access: StorageAccess
+) -> Json:
     return pods.container(
-        "fetch",
-        image=data.tools_image,
+        FETCH,
+        image=image,
         pull_policy=data.image_pull_policy,
         command=[pods.BUILDER],
         args=fetch_revision(owner=owner, data=data, target=target, to=tritonserver.FILES, only="models"),

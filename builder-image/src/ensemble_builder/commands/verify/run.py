@@ -24,6 +24,7 @@ from ensemble_builder.commands.verify.servers import (
     Deadline,
     failed,
     is_lost,
+    not_ready,
     reason,
     wait_for_servers,
 )
@@ -48,23 +49,42 @@ def run(*, host: str, port: int, replicas: int, files: Path, entrypoint: str, ti
         Result with warnings for guessed requests that were refused.
 
     Raises:
-        FaultError: VerificationFailed naming server, model, tensor and figures.
+        FaultError: VerificationFailed naming server, model, tensor and figures; ServersNotReady where the
+        servers came too late, or went away, to be judged.
     """
     folder = files / layout.VERIFICATION
     plan = _plan(folder)
     deadline = Deadline(time.monotonic() + timeout)
+    time_left = _Time(deadline, fair=min(INFERENCE_SECONDS, timeout / 2))
     while True:
         servers = wait_for_servers(host, port, replicas=replicas, deadline=deadline)
         try:
             with step(f"asked {len(servers)} servers"), ThreadPoolExecutor(WORKERS) as pool:
-                checks = pool.map(lambda server: _check(server, plan, entrypoint, folder, deadline), servers)
+                checks = pool.map(lambda server: _check(server, plan, entrypoint, folder, time_left), servers)
                 warnings = dict.fromkeys(warning for found in checks for warning in found)
             return Result(warnings=tuple(warnings))
         except InferenceServerException as error:
             if not deadline.left:
-                raise failed(f"a server went away while it was asked: {reason(error)}") from error
+                raise not_ready(f"a server went away while it was asked: {reason(error)}") from error
             say(f"a server went away, once more: {reason(error)}")
             time.sleep(min(PAUSE, deadline.left))
+
+
+@dataclass(frozen=True)
+class _Time:
+    """How long one inference may take.
+
+    Args:
+        deadline: the end of the verification.
+        fair: seconds; a model that was given less, because its server came late, is not condemned.
+    """
+
+    deadline: Deadline
+    fair: float
+
+    @property
+    def seconds(self) -> float:
+        return min(INFERENCE_SECONDS, max(1.0, self.deadline.left))
 
 
 def _plan(folder: Path) -> VerificationPlan:
@@ -75,7 +95,7 @@ def _plan(folder: Path) -> VerificationPlan:
 
 
 def _check(
-    server: str, plan: VerificationPlan, entrypoint: str, folder: Path, deadline: Deadline
+    server: str, plan: VerificationPlan, entrypoint: str, folder: Path, time_left: _Time
 ) -> tuple[str, ...]:
     """Warnings of one server.
 
@@ -84,7 +104,7 @@ def _check(
     """
     with InferenceServerClient(server) as client:
         _check_models(client, server, {case.model for case in plan.cases} | {entrypoint})
-        server_check = _ServerCheck(client, server, folder, deadline)
+        server_check = _ServerCheck(client, server, folder, time_left)
         return tuple(warning for case in plan.cases for warning in server_check.ask(case))
 
 
@@ -106,7 +126,7 @@ class _ServerCheck:
     client: InferenceServerClient
     server: str
     folder: Path
-    deadline: Deadline
+    time_left: _Time
 
     def ask(self, case: VerificationCase) -> Iterator[str]:
         config = self._config(case.model)
@@ -146,12 +166,15 @@ class _ServerCheck:
 
     def _complaints(self, config: ModelConfig, request: Request, *, sequence: bool) -> tuple[str, ...]:
         streamed = bool(config.model_transaction_policy.decoupled)
-        timeout = min(INFERENCE_SECONDS, max(1.0, self.deadline.left))
+        timeout = self.time_left.seconds
         try:
             answers = infer(self.client, config, request, sequence=sequence, timeout=timeout)
         except InferenceServerException as error:
             if is_lost(error):
                 raise
+            if timeout < self.time_left.fair and not self.time_left.deadline.left:
+                message = f"no time was left for model {config.name!r} on {self.server}: {reason(error)}"
+                raise not_ready(f"{message}; raise spec.rollout.verifySeconds") from error
             return (reason(error),)
         if not answers:
             return ("the model ended the stream without an answer",)

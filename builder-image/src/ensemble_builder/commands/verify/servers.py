@@ -35,6 +35,11 @@ def failed(message: str) -> FaultError:
     return FaultError(Fault(code=Reason.VERIFICATION_FAILED, message=message))
 
 
+def not_ready(message: str) -> FaultError:
+    """Not the models' fault: asking again may go well."""
+    return FaultError(Fault(code=Reason.SERVERS_NOT_READY, message=message))
+
+
 def addresses(host: str, port: int) -> tuple[str, ...]:
     """host:port of every address the name resolves to, sorted; none while it resolves to nothing."""
     try:
@@ -64,8 +69,7 @@ def wait_for_servers(host: str, port: int, *, replicas: int, deadline: Deadline)
             say(state)
             said = state
         if not deadline.left:
-            message = f"{state}: see the servers' logs"
-            raise FaultError(Fault(code=Reason.SERVERS_NOT_READY, message=message))
+            raise not_ready(f"{state}: see the servers' logs")
         time.sleep(min(PAUSE, deadline.left))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from ensemble_operator import names
@@ -15,7 +16,13 @@ DEADLINE_SECONDS = 3600
 
 
 def prune_job(
-    *, context: JobContext, token: str, remove: tuple[str, ...] | None, attempt: int, owned: bool
+    *,
+    context: JobContext,
+    token: str,
+    remove: tuple[str, ...] | None,
+    attempt: int,
+    first_failure: datetime | None,
+    owned: bool,
 ) -> dict[str, Any]:
     """Delete the revisions `remove` of the ensemble; None deletes all.
 
@@ -41,7 +48,7 @@ def prune_job(
         names.prune_job(owner.name, token, attempt=attempt),
         namespace=owner.namespace,
         labels=owner.labels("prune"),
-        annotations={names.ANNOTATION_INPUTS: token, **attempt_annotations(attempt, None)},
+        annotations={names.ANNOTATION_INPUTS: token, **attempt_annotations(attempt, first_failure)},
         owners=[owner.reference()] if owned else [],
         deadline=DEADLINE_SECONDS,
         pod=pods.pod_spec(
