@@ -23,6 +23,7 @@ ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 FOREIGN = "not-mine"
 KINDS = ("dali", "tensorrt", "onnxruntime", "python")
+EXPORTING = ("tensorrt", "onnxruntime")
 
 SOURCE = {"uri": "s3://m/file"}
 BASE: dict[str, Any] = {"storage": {"uri": "s3://m/store", "secretName": "mine"}}
@@ -40,6 +41,10 @@ def in_dali_sample() -> dict[str, Any]:
     return {"source": SOURCE, "samples": [{"inputs": [{"name": "x", "source": foreign()}]}]}
 
 
+def in_export() -> dict[str, Any]:
+    return {"export": {"image": "exporter", "inputs": [{"name": "weights", "source": foreign()}]}}
+
+
 ONNX = {"onnxruntime": {"source": SOURCE}}
 SECRETS: dict[str, dict[str, Any]] = {
     "storage.secretName": with_model(**ONNX) | {"storage": {"uri": "s3://m/store", "secretName": FOREIGN}},
@@ -50,6 +55,10 @@ SECRETS: dict[str, dict[str, Any]] = {
     "models[].files.secretName": with_model(files=foreign(uri="s3://m/folder/")),
     "models[].python.environment.secretName": with_model(python={"source": SOURCE, "environment": foreign()}),
     "models[].dali.samples[].inputs[].source.secretName": with_model(dali=in_dali_sample()),
+    **{
+        f"models[].{kind}.export.inputs[].source.secretName": with_model(**{kind: in_export()})
+        for kind in EXPORTING
+    },
     "models[].labels[].source.secretName": with_model(**ONNX, labels=[{"output": "o", "source": foreign()}]),
     "models[].extraFiles[].source.secretName": with_model(
         **ONNX, extraFiles=[{"path": "f", "source": foreign()}]
@@ -66,6 +75,12 @@ SECRETS: dict[str, dict[str, Any]] = {
     "models[].versions[].dali.samples[].inputs[].source.secretName": with_model(
         versions=[{"version": 1, "dali": in_dali_sample()}]
     ),
+    **{
+        f"models[].versions[].{kind}.export.inputs[].source.secretName": with_model(
+            versions=[{"version": 1, kind: in_export()}]
+        )
+        for kind in EXPORTING
+    },
 }
 ACCOUNTS: dict[str, dict[str, Any]] = {
     "storage.identity.serviceAccountName": with_model(**ONNX)

@@ -6,6 +6,8 @@
    ?{{ . }}.?python.?environment, ?{{ . }}.?files]
   + {{ . }}.?labels.orValue([]).map(l, l.source)
   + {{ . }}.?extraFiles.orValue([]).map(f, f.source)
+  + {{ . }}.?tensorrt.?export.?inputs.orValue([]).map(i, i.source)
+  + {{ . }}.?onnxruntime.?export.?inputs.orValue([]).map(i, i.source)
 ).filter(s, has(s.secretName)).map(s, s.secretName)
 + {{ . }}.?dali.?samples.orValue([]).map(p,
     p.inputs.filter(i, has(i.source.secretName)).map(i, i.source.secretName).join(' '))

@@ -108,13 +108,16 @@ class LockedFile(Document):
 
 
 class LockedSource(Document):
-    """A source of the spec; `field` is its path in the resource, e.g. spec.models[0].dali.source."""
+    """A source of the spec; `field` is its path in the resource, e.g. spec.models[0].dali.source.
+
+    What an export wrote stands among them once it is built, under spec.models[0].tensorrt.export.
+    """
 
     field: str
     files: tuple[LockedFile, ...]
 
 
-BuildKind = Literal["dali", "tensorrt"]
+BuildKind = Literal["dali", "tensorrt", "export"]
 
 
 class BuildOrder(Document):
@@ -271,6 +274,8 @@ class NextBuild(Document):
     kind: BuildKind
     key: Sha256
     model: str
+    field: str = ""
+    """Of an export: where its container is described."""
     target: str | None = None
     gpu: bool = False
 

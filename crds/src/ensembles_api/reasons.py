@@ -61,6 +61,7 @@ class Reason(str, Enum):
     INVALID_POD_SETTINGS = "InvalidPodSettings"
     OUT_OF_MEMORY = "OutOfMemory"
     COMPILE_FAILED = "CompileFailed"
+    EXPORT_FAILED = "ExportFailed"
     BUILD_TIMED_OUT = "BuildTimedOut"
     LOAD_FAILED = "LoadFailed"
     VERIFICATION_FAILED = "VerificationFailed"
@@ -127,6 +128,7 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.INVALID_POD_SETTINGS, _U, "The API server refuses the pods that spec.serving or spec.build describe.", "Change the field the message names."),
         ReasonInfo(Reason.OUT_OF_MEMORY, _U, "A build needed more memory than its limit, twice.", "Raise spec.build.resources.limits.memory."),
         ReasonInfo(Reason.COMPILE_FAILED, _U, "The compiler ended without a result.", "Read the build Job's log."),
+        ReasonInfo(Reason.EXPORT_FAILED, _U, "The container of an export failed, or left no usable ONNX file.", "Mend its image, command or inputs; the message quotes the end of its log."),
         ReasonInfo(Reason.BUILD_TIMED_OUT, _U, "A build ran longer than allowed.", "Raise spec.build.timeoutSeconds."),
         ReasonInfo(Reason.LOAD_FAILED, _U, "tritonserver cannot load the revision.", "Read the message and the server's log; the old revision goes on serving."),
         ReasonInfo(Reason.VERIFICATION_FAILED, _U, "The new servers answered wrongly or not at all.", "Read the message; the old revision goes on serving."),

@@ -1,27 +1,38 @@
-"""Finds every Source of a spec, with its field path."""
+"""Finds every Source, and every Export, of a spec, with its field path."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from ensembles_api.spec import Model, Source
+from ensembles_api.spec import Export, Model, Source
+
+T = TypeVar("T", bound=BaseModel)
 
 
 def iter_sources(models: Sequence[Model]) -> Iterator[tuple[str, Source]]:
     """Yield (field, source) in document order, e.g. ("spec.models[0].dali.source", Source(...))."""
+    return _found(Source, models)
+
+
+def iter_exports(models: Sequence[Model]) -> Iterator[tuple[str, Export]]:
+    """Yield (field, export) in document order, e.g. ("spec.models[0].tensorrt.export", Export(...))."""
+    return _found(Export, models)
+
+
+def _found(kind: type[T], models: Sequence[Model]) -> Iterator[tuple[str, T]]:
     for index, model in enumerate(models):
-        yield from _walk(f"spec.models[{index}]", model)
+        yield from _walk(kind, f"spec.models[{index}]", model)
 
 
-def _walk(path: str, value: Any) -> Iterator[tuple[str, Source]]:
-    if isinstance(value, Source):
+def _walk(kind: type[T], path: str, value: Any) -> Iterator[tuple[str, T]]:
+    if isinstance(value, kind):
         yield path, value
     elif isinstance(value, BaseModel):
         for name, info in type(value).model_fields.items():
-            yield from _walk(f"{path}.{info.alias or name}", getattr(value, name))
+            yield from _walk(kind, f"{path}.{info.alias or name}", getattr(value, name))
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from _walk(f"{path}[{index}]", item)
+            yield from _walk(kind, f"{path}[{index}]", item)

@@ -19,7 +19,7 @@ from ensembles_api.contract import (
 )
 from ensembles_api.spec import Gpu, Model
 
-REVISIONS = {"dali": 1, "tensorrt": 1}
+REVISIONS = {"dali": 1, "tensorrt": 1, "export": 1}
 SAMPLES = [{"inputs": [{"name": "X", "source": {"inline": "jpeg"}}]}]
 DALI: dict[str, Any] = {"source": {"uri": "s3://b/p.py"}, "threads": 4, "samples": SAMPLES}
 TENSORRT: dict[str, Any] = {"source": {"uri": "s3://b/n.onnx"}}
@@ -91,7 +91,7 @@ def test_the_bytes_of_inputs_change_the_key() -> None:
 
 
 def test_the_compilers_revision_changes_the_key() -> None:
-    assert key(BASE, revisions={"dali": 2, "tensorrt": 1}) != key(BASE)
+    assert key(BASE, revisions=REVISIONS | {"dali": 2}) != key(BASE)
 
 
 @pytest.mark.parametrize(
@@ -169,3 +169,64 @@ def test_an_order_holds_its_files_under_the_names_the_compiler_looks_for() -> No
     assert order.parameters["samples"] == [{"inputs": [{"name": "X", "file": "samples/0/0"}]}]
     (order,) = ordered(ENGINE)
     assert [file.path for file in order.inputs] == ["model.onnx"]
+
+
+IMAGE = "exporter@sha256:" + "a" * 64
+EXPORT: dict[str, Any] = {
+    "image": IMAGE,
+    "args": ["--size", "224"],
+    "inputs": [{"name": "weights", "source": {"uri": "s3://b/w.pth"}}],
+}
+
+
+def exporting(**changes: Any) -> Request:
+    fields = {name: changes.pop(name) for name in ("requested_at", "versions") if name in changes}
+    return request("tensorrt", {"export": EXPORT | changes}, **fields)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        exporting(image="exporter@sha256:" + "b" * 64),
+        exporting(command=["python"]),
+        exporting(args=["--size", "256"]),
+        exporting(env=[{"name": "SEED", "value": "1"}]),
+        exporting(inputs=[{"name": "other", "source": {"uri": "s3://b/w.pth"}}]),
+        exporting(gpu=True),
+        exporting(output="network.onnx"),
+    ],
+)
+def test_what_can_change_an_export_changes_its_key(changed: Request) -> None:
+    assert key(changed) != key(exporting())
+
+
+def test_the_bytes_of_an_exports_inputs_change_its_key() -> None:
+    assert key(exporting(), w_pth="0" * 64) != key(exporting())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        exporting(resources={"limits": {"memory": "8Gi"}}),
+        exporting(requested_at="now"),
+        exporting(versions=Versions(dali="3.0", tensorrt="11.0")),
+    ],
+)
+def test_what_cannot_change_an_export_does_not_change_its_key(changed: Request) -> None:
+    assert key(changed) == key(exporting())
+
+
+def test_an_image_that_is_no_digest_is_run_again_when_asked_for() -> None:
+    keys = {key(exporting(image="exporter:dev", requested_at=at)) for at in ("", "today", "tomorrow")}
+    assert len(keys) == 3
+
+
+def test_an_engine_is_ordered_once_its_export_is_there() -> None:
+    of = exporting()
+    assert [order.kind for order in ordered(of)] == ["export"]
+    field = "spec.models[0].tensorrt.export"
+    files = tuple(LockedFile(path=path, sha256="c" * 64, size=1) for path in ("model.onnx", "weights.bin"))
+    there = lock(of) | {field: LockedSource(field=field, files=files)}
+    made = orders(of, there, external_data={field: ["weights.bin"]}, revisions=REVISIONS)  # type: ignore[arg-type]
+    assert [order.kind for order in made] == ["export", "tensorrt"]
+    assert [file.path for file in made[1].inputs] == ["model.onnx", "weights.bin"]

@@ -25,7 +25,7 @@ from ensemble_operator.resources.servers import server_deployment
 from ensemble_operator.resources.services import rollout_service, service
 from ensembles_api.contract import NextBuild, Request, ServerRequirements, TargetRequest
 from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE, LABEL_ROLLOUT
-from ensembles_api.spec import Build, Gpu, LocalObject, Model, Serving, Storage
+from ensembles_api.spec import Build, Export, Gpu, LocalObject, Model, Serving, Storage
 
 Manifest = dict[str, Any]
 Case = Callable[[], list[Manifest]]
@@ -210,6 +210,36 @@ def _build(job_context: JobContext, target: TargetRequest | None, *, attempt: in
     ]
 
 
+EXPORT = Export.model_validate(
+    {
+        "image": "registry.test/exporter@sha256:" + "6" * 64,
+        "command": ["python", "/inputs/export.py"],
+        "args": ["--to", "$(EXPORT_OUTPUT)"],
+        "env": [{"name": "SEED", "value": "1"}],
+        "resources": {"requests": {"cpu": 2, "memory": "4Gi"}},
+        "gpu": True,
+        "output": "network.onnx",
+    }
+)
+
+
+def _export(job_context: JobContext) -> list[Manifest]:
+    order = NextBuild(
+        kind="export", key=KEY, model="classifier", field="spec.models[0].tensorrt.export", gpu=True
+    )
+    return [
+        build_job(
+            context=job_context,
+            order=order,
+            lock=LOCK,
+            attempt=1,
+            target=L4,
+            first_failure=None,
+            export=EXPORT,
+        )
+    ]
+
+
 def _assemble(job_context: JobContext, **changes: Any) -> list[Manifest]:
     fields: dict[str, Any] = {"number": 1, "attempt": 1, "lock": None, "built": (), "first_failure": None}
     return [assemble_job(context=job_context, inputs=INPUTS, **{**fields, **changes})]
@@ -260,6 +290,7 @@ CASES: dict[str, Case] = {
     ),
     "jobs/build-on-cpu": lambda: _build(context(), None),
     "jobs/build-on-gpu": lambda: _build(FULL_CONTEXT, L4, attempt=2),
+    "jobs/build-export": lambda: _export(FULL_CONTEXT),
     "jobs/verify": lambda: _verify(PLAIN),
     "jobs/verify-two-targets": lambda: _verify(FULL),
     "jobs/prune-some": lambda: _prune((REVISION, "5" * 64), owned=True),

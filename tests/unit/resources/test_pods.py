@@ -8,7 +8,7 @@ from typing import Any
 Json = dict[str, Any]
 
 REACH_STORAGE = {"assemble", "fetch", "upload", "prune"}
-RUN_USER_CODE = {"compile", "tritonserver"}
+RUN_USER_CODE = {"compile", "export", "tritonserver"}
 
 
 def pod_of(workload: Json) -> Json:

@@ -92,13 +92,12 @@ def _record(lock: Lock, known: Knowledge, version: Version, target: str) -> Arti
 
 
 def _io(lock: Lock, known: Knowledge, version: Version, target: str) -> ModelIO | None:
+    onnx = known.onnx.get(version.source_field)
     if version.kind == "onnxruntime":
-        return known.onnx[version.source_field].io
+        return onnx.io if onnx else None
     if record := _record(lock, known, version, target):
         return record.io
-    if version.kind == "tensorrt":
-        return _expected(known.onnx[version.source_field].io)
-    return None
+    return _expected(onnx.io) if onnx else None
 
 
 def _expected(io: ModelIO) -> ModelIO | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from ensemble_builder.artifacts.exports import export_order
 from ensemble_builder.artifacts.keys import artifact_key
 from ensemble_builder.artifacts.placement import external_files, onnx_main
 from ensemble_builder.artifacts.sources import Locked, Version, versions
@@ -20,16 +21,22 @@ Revisions = Mapping[BuildKind, int]
 def orders(
     request: Request, locked: Locked, *, external_data: ExternalData, revisions: Revisions
 ) -> tuple[BuildOrder, ...]:
-    """One order per pipeline, one per engine and target.
+    """One order per pipeline and export, one per engine and target.
+
+    An engine whose ONNX file is still to be exported has none: its key covers the file's bytes.
 
     Args:
         request: what the resource asks for.
-        locked: its sources by field.
+        locked: its sources by field, those that are built among them.
         external_data: source field -> paths of an ONNX file's external data.
         revisions: of the compilers.
     """
     found: list[BuildOrder] = []
     for version in versions(request):
+        if version.export:
+            found.append(export_order(request, version, version.export, locked, revisions["export"]))
+        if version.source_field not in locked:
+            continue
         match version.definition:
             case Dali() as dali:
                 found.append(_dali_order(request, version, dali, locked, revisions["dali"]))

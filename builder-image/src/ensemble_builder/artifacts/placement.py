@@ -67,7 +67,7 @@ def onnx_main(version: Version, source: LockedSource) -> LockedFile:
     Raises:
         FaultError: InvalidModel where a folder holds none or several.
     """
-    if not is_folder(version.source):
+    if version.export or not version.is_folder:
         return source.files[0]
     found = [file for file in source.files if file.path.endswith(".onnx")]
     if len(found) == 1:
@@ -76,7 +76,7 @@ def onnx_main(version: Version, source: LockedSource) -> LockedFile:
     raise _fault(
         Reason.INVALID_MODEL,
         version.source_field,
-        f"{version.source.uri} must hold one .onnx file, and holds {len(found)} ({listed}): name the file, "
+        f"{version.origin} must hold one .onnx file, and holds {len(found)} ({listed}): name the file, "
         "or keep one in the folder",
     )
 
@@ -94,16 +94,16 @@ def external_files(
     base = PurePosixPath(onnx_main(version, source).path).parent
     present = {
         str(PurePosixPath(file.path).relative_to(base)): file
-        for file in (source.files if is_folder(version.source) else ())
+        for file in (source.files if version.is_folder else ())
         if PurePosixPath(file.path).is_relative_to(base)
     }
     missing = [path for path in external_data if path not in present]
     if not missing:
         return tuple(present[path].model_copy(update={"path": path}) for path in external_data)
-    if not is_folder(version.source):
+    if not version.is_folder:
         cure = "put it beside the .onnx file and give the folder: a uri ending in /"
     else:
-        cure = f"upload it to {version.source.uri}"
+        cure = f"upload it to {version.origin}"
     raise _fault(
         Reason.INVALID_MODEL,
         version.source_field,
@@ -137,7 +137,7 @@ def place(
     given: LockedFile | None = None
     for version in model_versions(index, model):
         if version.kind == "files":
-            files, given = _as_is(locked[version.field], texts, single=not is_folder(version.source))
+            files, given = _as_is(locked[version.field], texts, single=not version.is_folder)
             continue
         for path, file in _version_files(version, locked, external_data, built).items():
             files[f"{version.number}/{path}"] = file
@@ -168,7 +168,9 @@ def _version_files(
     external_data: Mapping[str, Sequence[str]],
     built: Mapping[str, Sequence[LockedFile]],
 ) -> dict[str, LockedFile]:
-    source = locked[version.source_field]
+    source = locked.get(version.source_field)
+    if source is None:  # an export that is not built yet
+        return {}
     name = file_name(version.model, version.kind)
     match version.kind:
         case "dali" | "tensorrt":
@@ -178,7 +180,7 @@ def _version_files(
         case "onnxruntime":
             beside = external_files(version, source, external_data.get(version.source_field, ()))
             return {name: onnx_main(version, source), **{file.path: file for file in beside}}
-        case "python" if is_folder(version.source):
+        case "python" if version.is_folder:
             return _python_folder(version, source, name)
         case _:
             return {name: source.files[0]}
@@ -192,7 +194,7 @@ def _python_folder(version: Version, source: LockedSource, name: str) -> dict[st
         cure = f"the folder becomes the version folder: give the folder in which {name} lies, or use `files`"
     else:
         cure = f"upload {name}, or name it in config.default_model_filename"
-    message = f"{version.source.uri} holds no {name}: {cure}"
+    message = f"{version.origin} holds no {name}: {cure}"
     raise _fault(Reason.INVALID_MODEL, version.source_field, message)
 
 

@@ -12,7 +12,7 @@ from ensemble_builder.faults import FaultError
 from ensembles_api.contract import Fault, LockedSource, Request
 from ensembles_api.reasons import Reason
 from ensembles_api.sources import iter_sources
-from ensembles_api.spec import Dali, Model, OnnxRuntime, Python, Source, TensorRT
+from ensembles_api.spec import Dali, Export, Model, OnnxRuntime, Python, Source, TensorRT
 
 Kind = Literal["dali", "tensorrt", "onnxruntime", "python", "files"]
 Definition = Dali | TensorRT | OnnxRuntime | Python | Source
@@ -46,12 +46,30 @@ class Version:
     definition: Definition
 
     @property
-    def source_field(self) -> str:
-        return self.field if self.kind == "files" else f"{self.field}.source"
+    def export(self) -> Export | None:
+        """The container that writes the model, where there is one instead of a source."""
+        return self.definition.export if isinstance(self.definition, TensorRT | OnnxRuntime) else None
 
     @property
-    def source(self) -> Source:
+    def source_field(self) -> str:
+        """Where the model's file comes from: a source, or an export, whose files are locked once built."""
+        if self.kind == "files":
+            return self.field
+        return f"{self.field}.export" if self.export else f"{self.field}.source"
+
+    @property
+    def source(self) -> Source | None:
         return self.definition if isinstance(self.definition, Source) else self.definition.source
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the source may hold several files."""
+        return self.source is None or is_folder(self.source)
+
+    @property
+    def origin(self) -> str:
+        """The source in words, for messages."""
+        return str(self.source.uri) if self.source else "the export"
 
 
 REPOSITORY = "spec.repository"
@@ -79,7 +97,9 @@ def model_versions(index: int, model: Model) -> Iterator[Version]:
                 yield Version(index, model, version.version, field, kind, definition)
 
 
-FOLDER_KINDS = re.compile(r"\.(onnxruntime|tensorrt|python|extraFiles\[\d+\])\.source$|\.files$")
+FOLDER_KINDS = re.compile(
+    r"\.(onnxruntime|tensorrt|python|extraFiles\[\d+\]|export\.inputs\[\d+\])\.source$|\.files$"
+)
 """Fields whose source may be a folder."""
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from ensemble_builder.artifacts.documents import OnnxFacts
+from ensemble_builder.artifacts.exports import exported_sources, unpinned_images
 from ensemble_builder.artifacts.members import Knowledge, placed_models
 from ensemble_builder.artifacts.orders import Revisions, orders
 from ensemble_builder.artifacts.sources import by_field
@@ -14,14 +16,18 @@ from ensemble_builder.commands.log import say
 from ensemble_builder.commands.pinning import pin
 from ensemble_builder.commands.publish import plan_revision, publish
 from ensemble_builder.commands.records import artifact_records, missing
-from ensemble_builder.compilers.parameters import DALI_REVISION, TENSORRT_REVISION
+from ensemble_builder.compilers.parameters import DALI_REVISION, EXPORT_REVISION, TENSORRT_REVISION
 from ensemble_builder.faults import FaultError
 from ensemble_builder.modelconfig import generate
 from ensemble_builder.storage.store import Store
 from ensembles_api.contract import BuildOrder, Fault, Lock, NextBuild, Request, Result
 from ensembles_api.reasons import Reason
 
-REVISIONS: Revisions = {"dali": DALI_REVISION, "tensorrt": TENSORRT_REVISION}
+REVISIONS: Revisions = {
+    "dali": DALI_REVISION,
+    "tensorrt": TENSORRT_REVISION,
+    "export": EXPORT_REVISION,
+}
 
 
 def run(
@@ -37,39 +43,59 @@ def run(
         built: artifact keys that this chain has built.
 
     Returns:
-        Result with `lock` and either `next` (builds to start) or `revision` and `server`.
+        Result with `lock` and either `next` (builds to start) or `revision` and `server`. The lock is another
+        one than `lock_digest` once an export is built: what it wrote is locked, and what is made of that
+        ordered.
 
     Raises:
         FaultError: the user's or the storage's failure.
     """
-    lock = load_lock(store, lock_digest) if lock_digest else None
-    sources = lock.sources if lock else pin(request, store=store, config_maps=config_maps)
-    request = lock.request if lock else request
-    onnx = onnx_facts(store, request, sources)
-    known = Knowledge(onnx=onnx, texts=config_texts(store, sources))
-    if lock is None:
-        external = {at: facts.external_data for at, facts in onnx.items()}
-        builds = orders(request, by_field(sources), external_data=external, revisions=REVISIONS)
-        lock = Lock(request=request, sources=sources, builds=builds)
-    records = artifact_records(store, lock.builds)
-    known = Knowledge(onnx=onnx, texts=known.texts, records=records)
-    lacking = missing(lock, records)
+    if lock_digest:
+        first = load_lock(store, lock_digest)
+    else:
+        sources = pin(request, store=store, config_maps=config_maps)
+        first = Lock(request=request, sources=sources, builds=())
+    lock, known = _ordered(store, first)
+    lacking = missing(lock, known.records)
     if lacking:
         _check_wiring(lock, known)
-    if not lock_digest:
+    if lock.digest() != lock_digest:
         write_lock(store, lock)
     _check_vanished(lacking, built)
     if lacking:
-        return _ask_for(lock, lacking, cached=len(records))
+        return _ask_for(lock, lacking, cached=len(known.records))
     planned = plan_revision(lock, known)
     publish(store, lock, planned.revision)
     return Result(
         lock=lock.digest(),
         revision=planned.revision.digest,
-        cached=len(records),
+        cached=len(known.records),
         server=planned.revision.manifest.server,
-        warnings=planned.warnings,
+        warnings=(*unpinned_images(lock.request), *planned.warnings),
     )
+
+
+def _ordered(store: Store, lock: Lock) -> tuple[Lock, Knowledge]:
+    """The lock with all that can be ordered by now, and what is known of its sources and artifacts."""
+    onnx = onnx_facts(store, lock.request, lock.sources)
+    lock = _with_orders(lock, onnx)
+    records = artifact_records(store, lock.builds)
+    exported = exported_sources(lock.builds, records, by_field(lock.sources))
+    if exported:
+        lock = lock.model_copy(update={"sources": (*lock.sources, *exported)})
+        onnx = onnx_facts(store, lock.request, lock.sources)
+        lock = _with_orders(lock, onnx)
+        records = artifact_records(store, lock.builds)
+    return lock, Knowledge(onnx=onnx, texts=config_texts(store, lock.sources), records=records)
+
+
+def _with_orders(lock: Lock, onnx: Mapping[str, OnnxFacts]) -> Lock:
+    """What was ordered stays, even where a newer tools image would order otherwise."""
+    external = {at: facts.external_data for at, facts in onnx.items()}
+    found = orders(lock.request, by_field(lock.sources), external_data=external, revisions=REVISIONS)
+    there = {(order.field, order.target) for order in lock.builds}
+    new = (order for order in found if (order.field, order.target) not in there)
+    return lock.model_copy(update={"builds": (*lock.builds, *new)})
 
 
 def _check_wiring(lock: Lock, known: Knowledge) -> None:
@@ -90,9 +116,8 @@ def _check_vanished(lacking: Collection[BuildOrder], built: Collection[str]) -> 
 
 
 def _ask_for(lock: Lock, lacking: Collection[BuildOrder], *, cached: int) -> Result:
-    """Pipelines first: an engine is built only when the wiring around it is known to fit."""
-    pipelines = [order for order in lacking if order.kind == "dali"]
-    now = pipelines or list(lacking)
+    """Engines last: one is built only when the wiring around it is known to fit."""
+    now = [order for order in lacking if order.kind != "tensorrt"] or list(lacking)
     for order in now:
         on = f" on {order.target}" if order.target else ""
         say(f"to build: {order.kind} {order.model!r} {order.key}{on}")
@@ -100,7 +125,14 @@ def _ask_for(lock: Lock, lacking: Collection[BuildOrder], *, cached: int) -> Res
         lock=lock.digest(),
         cached=cached,
         next=tuple(
-            NextBuild(kind=order.kind, key=order.key, model=order.model, target=order.target, gpu=order.gpu)
+            NextBuild(
+                kind=order.kind,
+                key=order.key,
+                model=order.model,
+                field=order.field if order.kind == "export" else "",
+                target=order.target,
+                gpu=order.gpu,
+            )
             for order in now
         ),
         more=len(lacking) - len(now),

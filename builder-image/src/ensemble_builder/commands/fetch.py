@@ -31,7 +31,8 @@ def fetch_build(*, store: Store, lock_digest: str, key: str, work: Path) -> Resu
     order = find_order(lock, key)
     fields = fields_of(lock.sources)
     items = [download_of(store, file, work / INPUTS / file.path, fields) for file in order.inputs]
-    (work / OUTPUTS).mkdir(parents=True, exist_ok=True)
+    for folder in (INPUTS, OUTPUTS):
+        (work / folder).mkdir(parents=True, exist_ok=True)
     with step(f"fetched {len(items)} inputs of {order.kind} {order.model!r}"):
         download(items, scratch=work / SCRATCH)
     (work / ORDER).write_bytes(order.canonical())

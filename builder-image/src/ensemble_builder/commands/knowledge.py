@@ -24,13 +24,16 @@ ONNX_REVISION = 1
 
 
 def onnx_facts(store: Store, request: Request, sources: tuple[LockedSource, ...]) -> dict[str, OnnxFacts]:
-    """Source field -> facts of its .onnx file, for every model that comes as one; remembered by digest."""
+    """Source field -> facts of its .onnx file, for every model that comes as one; remembered by digest.
+
+    Exports that are not built yet have none.
+    """
     locked = by_field(sources)
     fields = fields_of(sources)
     found = {}
     for version in versions(request):
-        if version.kind in {"onnxruntime", "tensorrt"}:
-            at = version.source_field
+        at = version.source_field
+        if version.kind in {"onnxruntime", "tensorrt"} and at in locked:
             found[at] = _facts(store, onnx_main(version, locked[at]), at, fields)
     return found
 

@@ -1,4 +1,4 @@
-"""upload: what compile built goes to storage, its record last."""
+"""upload: what compile or an export's container built goes to storage, its record last."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import parse
+from ensemble_builder.commands.exported import read_export
 from ensemble_builder.commands.fetch import OUTPUTS
 from ensemble_builder.commands.locks import find_order, load_lock
 from ensemble_builder.commands.log import say, step
@@ -29,17 +30,16 @@ def run(*, store: Store, lock_digest: str, key: str, work: Path) -> Result:
         Result with the lock; `fault` where the compiler found one.
 
     Raises:
-        FaultError: CompileFailed where compile left nothing usable; else the storage's failure.
+        FaultError: CompileFailed where compile left nothing usable, ExportFailed or InvalidModel where an
+        export did; else the storage's failure.
     """
     order = find_order(load_lock(store, lock_digest), key)
     out = work / OUTPUTS
-    result = parse(CompileResult, read_output(out, RESULT))
-    if result is None:
-        raise _failed(order, f"{RESULT} is none of this contract")
+    result = read_export(order, out) if order.kind == "export" else _compiled(order, out)
     if result.fault:
         return Result(lock=lock_digest, fault=result.fault)
-    if not result.files or result.io is None or not ALLOWED[order.kind].issuperset(result.files):
-        raise _failed(order, f"{RESULT} names the files {list(result.files)}")
+    if result.io is None:
+        raise _failed(order, f"{RESULT} names no tensors")
     with step(f"uploaded {order.kind} {order.model!r} {key}"):
         record = ArtifactRecord(
             kind=order.kind,
@@ -52,6 +52,15 @@ def run(*, store: Store, lock_digest: str, key: str, work: Path) -> Result:
         )
         _write_record(store, record)
     return Result(lock=lock_digest)
+
+
+def _compiled(order: BuildOrder, out: Path) -> CompileResult:
+    result = parse(CompileResult, read_output(out, RESULT))
+    if result is None:
+        raise _failed(order, f"{RESULT} is none of this contract")
+    if not result.fault and (not result.files or not ALLOWED[order.kind].issuperset(result.files)):
+        raise _failed(order, f"{RESULT} names the files {list(result.files)}")
+    return result
 
 
 def _sample_paths(result: CompileResult) -> list[str]:

@@ -50,6 +50,8 @@ class DaliParameters(Document):
 
 TENSORRT_REVISION = 1
 """As DALI_REVISION, for engines."""
+EXPORT_REVISION = 1
+"""As DALI_REVISION, for exports: raised when their containers are run in another way."""
 
 
 class TensorRTParameters(Document):

@@ -11,6 +11,7 @@ from enum import Enum
 from pydantic import ConfigDict, Field
 
 from ensembles_api.schema import ApiModel, Rule, rules
+from ensembles_api.spec.exports import EnvironmentVariable, Export, ExportInput
 from ensembles_api.spec.members import (
     Dali,
     DaliMode,
@@ -157,6 +158,9 @@ __all__ = [
     "DeletionPolicy",
     "Dims",
     "Ensemble",
+    "EnvironmentVariable",
+    "Export",
+    "ExportInput",
     "ExtraFile",
     "Gpu",
     "Identity",

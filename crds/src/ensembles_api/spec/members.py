@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from ensembles_api.schema import ATOMIC, ApiModel, Rule, exactly_one, rules
+from ensembles_api.spec.exports import Export
 from ensembles_api.spec.values import ModelName, Object, Source, TensorName, one_file
 
 
@@ -59,10 +60,13 @@ class Dali(ApiModel):
 class OnnxRuntime(ApiModel):
     """An ONNX model run by ONNX Runtime."""
 
-    source: Source = Field(
-        description="The .onnx file, or a folder holding one .onnx file and its external data."
+    source: Source | None = Field(
+        None, description="The .onnx file, or a folder holding one .onnx file and its external data."
     )
-    model_config = ConfigDict(json_schema_extra=ATOMIC)
+    export: Export | None = Field(None, description="A container that writes the ONNX file.")
+    model_config = ConfigDict(
+        json_schema_extra=rules(exactly_one("source", "export", what="onnxruntime"), **ATOMIC)
+    )
 
 
 class Precision(str, Enum):
@@ -107,7 +111,10 @@ class Profile(ApiModel):
 class TensorRT(ApiModel):
     """A TensorRT engine, built from ONNX on the GPU type that will run it."""
 
-    source: Source
+    source: Source | None = Field(
+        None, description="The .onnx file, or a folder holding one .onnx file and its external data."
+    )
+    export: Export | None = Field(None, description="A container that writes the ONNX file.")
     precision: Precision = Field(
         Precision.TF32, description="Lowest precision the engine computes in; never silently a higher one."
     )
@@ -117,7 +124,9 @@ class TensorRT(ApiModel):
         max_length=16,
         description="Default: one profile, batch 1 to maxBatchSize; needed where other axes are dynamic too.",
     )
-    model_config = ConfigDict(json_schema_extra=ATOMIC)
+    model_config = ConfigDict(
+        json_schema_extra=rules(exactly_one("source", "export", what="tensorrt"), **ATOMIC)
+    )
 
 
 class Python(ApiModel):

@@ -12,10 +12,12 @@ from ensemble_operator.plan.chain import BuildOutcome, Chain, assemble_jobs, bui
 from ensemble_operator.plan.jobs import Running, Succeeded, attempt_of, is_outdated, judge, tried_settings
 from ensemble_operator.plan.observation import JobSeen, Observation
 from ensemble_operator.plan.trouble import Trouble
-from ensemble_operator.resources.jobs import assemble_job, build_job
+from ensemble_operator.resources.jobs import JobContext, assemble_job, build_job
 from ensembles_api.contract import NextBuild, Result
 from ensembles_api.names import LABEL_ROLE
 from ensembles_api.reasons import Reason
+from ensembles_api.sources import iter_exports
+from ensembles_api.spec import Export
 
 MAX_ROUNDS = 8
 FIELD_OF_MODEL = re.compile(r"spec\.models\[\d+\]")
@@ -48,9 +50,9 @@ def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutco
         if trouble:
             trouble = _in_our_words(chain, job, order, trouble, lock=result.lock)
             troubles.append(trouble)
-        if trouble and trouble.reason is Reason.LOCK_VANISHED and _try_again(chain, job, trouble):
+        if trouble and trouble.reason is Reason.LOCK_VANISHED and _try_again(chain, order, job, trouble):
             return replace(pin_again(chain, assemble, trouble), assembled=True)
-        if trouble and _try_again(chain, job, trouble):
+        if trouble and _try_again(chain, order, job, trouble):
             actions.append(Create(_new_build(chain, order, result.lock, after=job, since=trouble.since)))
         if isinstance(verdict, Running):
             active += 1
@@ -84,6 +86,8 @@ def _worst(troubles: list[Trouble], now: datetime) -> Trouble | None:
 
 def _in_our_words(chain: Chain, job: JobSeen, order: NextBuild, trouble: Trouble, *, lock: str) -> Trouble:
     """A Job that another ensemble made names that one's field; ours is where our model stands."""
+    if order.field and (not trouble.field or FIELD_OF_MODEL.match(trouble.field)):
+        return replace(trouble, field=order.field)
     place = FIELD_OF_MODEL.match(trouble.field)
     if place is None or job.annotations.get(ANNOTATION_LOCK) == lock:
         return trouble
@@ -131,23 +135,41 @@ def _build_job_of(observation: Observation, order: NextBuild, *, after: datetime
     return max(fresh, key=attempt_of, default=None)
 
 
-def _try_again(chain: Chain, job: JobSeen, trouble: Trouble) -> bool:
+def _try_again(chain: Chain, order: NextBuild, job: JobSeen, trouble: Trouble) -> bool:
     due = trouble.retry_at is not None and trouble.retry_at <= chain.observation.now
-    return due or is_outdated(job, chain.context)
+    return due or is_outdated(job, _context(chain, order))
+
+
+def _export(chain: Chain, order: NextBuild) -> Export | None:
+    """The container that makes an artifact of kind export."""
+    exports = dict(iter_exports(chain.desired.request.models))
+    return exports[order.field] if order.kind == "export" else None
+
+
+def _context(chain: Chain, order: NextBuild) -> JobContext:
+    """An export has resources of its own; a change of them makes a Job outdated that waits for a node."""
+    export = _export(chain, order)
+    if export is None:
+        return chain.context
+    build = chain.context.build.model_copy(update={"resources": export.resources})
+    return replace(chain.context, build=build)
 
 
 def _new_build(
     chain: Chain, order: NextBuild, lock: str, *, after: JobSeen | None, since: datetime | None = None
 ) -> dict[str, object]:
     """The first build Job of a key, or the attempt after an earlier one."""
-    target = next((t for t in chain.desired.request.targets if t.name == order.target), None)
+    targets = chain.desired.request.targets
+    # What an export writes is for all targets: any GPU among theirs will do.
+    target = next((t for t in targets if t.name == order.target or (not order.target and t.gpu)), None)
     return build_job(
-        context=replace(chain.context, tried=tried_settings(after) if after else ()),
+        context=replace(_context(chain, order), tried=tried_settings(after) if after else ()),
         order=order,
         lock=lock,
         attempt=attempt_of(after) + 1 if after else 1,
         target=target,
         first_failure=since,
+        export=_export(chain, order),
     )
 
 

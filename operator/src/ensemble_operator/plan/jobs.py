@@ -20,6 +20,10 @@ from ensembles_api.contract import Result
 from ensembles_api.names import LABEL_ROLE
 from ensembles_api.reasons import Reason
 
+USER_CODE = frozenset({"compile", "export"})
+"""Containers whose last words are text to show, and no Result to believe."""
+LOG_LINES = 10
+
 
 @dataclass(frozen=True)
 class Running:
@@ -121,11 +125,12 @@ def _failure(job: JobSeen, pod: PodSeen | None, result: Result | None) -> Troubl
 
 def _out_of_memory(job: JobSeen, killed: ContainerSeen) -> Trouble:
     """The user sets what compiling may have; the other containers have no limit of ours."""
-    if killed.name == "compile":
+    if killed.name in USER_CODE:
         return Trouble(
             Reason.OUT_OF_MEMORY,
-            f"container {killed.name} of Job {job.name} needed more memory than its limit; raise it",
-            field="spec.build.resources.limits.memory",
+            f"container {killed.name} of Job {job.name} needed more memory than its limit; raise "
+            "resources.limits.memory",
+            field="" if killed.name == "export" else "spec.build.resources.limits.memory",
         )
     return Trouble(
         Reason.JOB_FAILED,
@@ -139,8 +144,11 @@ def _bad_exit(job: JobSeen, pod: PodSeen) -> Trouble:
     if bad is None:
         return Trouble(Reason.JOB_FAILED, f"Job {job.name} failed: {pod.message or job.failed_reason}")
     inner = parse_result(bad.termination_message)
-    if inner is not None and inner.fault is not None and bad.name != "compile":
+    if inner is not None and inner.fault is not None and bad.name not in USER_CODE:
         return Trouble(inner.fault.code, inner.fault.message, field=inner.fault.field)
+    if bad.name == "export":
+        said = _last_lines(bad.termination_message)
+        return Trouble(Reason.EXPORT_FAILED, f"the container ended with exit code {bad.exit_code}: {said}")
     last = _last_line(bad.termination_message)
     if bad.name == "compile":
         return Trouble(
@@ -155,6 +163,11 @@ def _bad_exit(job: JobSeen, pod: PodSeen) -> Trouble:
 def _last_line(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1][:300] if lines else "it printed nothing"
+
+
+def _last_lines(text: str) -> str:
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return "\n".join(lines[-LOG_LINES:])[-1500:] if lines else "it printed nothing"
 
 
 def _wait_of_job(job: JobSeen) -> Trouble | None:

@@ -1,4 +1,6 @@
-"""The build Job of one artifact: fetch (with keys), compile (user code, no keys), upload (with keys)."""
+"""The build Job of one artifact: fetch (with keys), compile or export (user code, no keys), upload (with
+keys).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from ensemble_operator import names
 from ensemble_operator.resources import gpu as gpus
 from ensemble_operator.resources import pods
 from ensemble_operator.resources.jobs.context import JobContext
+from ensemble_operator.resources.jobs.export import export_container
 from ensemble_operator.resources.jobs.manifest import attempt_annotations, job
 from ensemble_operator.resources.owner import product_labels
 from ensemble_operator.resources.pods import Json
@@ -16,7 +19,7 @@ from ensemble_operator.resources.quantities import TOOLS_REQUESTS, requirements
 from ensemble_operator.resources.storage_access import storage_access
 from ensembles_api.contract import NextBuild, TargetRequest
 from ensembles_api.names import LABEL_KEY
-from ensembles_api.spec import Gpu
+from ensembles_api.spec import Export, Gpu
 
 WORK = "/work"
 COMPILE_REQUESTS = {"cpu": "500m", "memory": "1Gi"}
@@ -30,10 +33,11 @@ def build_job(
     attempt: int,
     target: TargetRequest | None,
     first_failure: datetime | None,
+    export: Export | None = None,
 ) -> dict[str, Any]:
     """The Job of `order.key`, shared by all ensembles of the namespace: named and labelled by the key alone.
 
-    `target` is the one whose GPU the build needs.
+    `target` is the one whose GPU the build needs. An `export` runs in the compiler's place.
     """
     gpu = _gpu(order, target)
     sources = storage_access(context.storage, source_secrets=context.source_secrets)
@@ -52,16 +56,21 @@ def build_job(
     upload = pods.container(
         "upload", args=["upload", *of_order], env=storage.env, mounts=[work, *storage.mounts], **tools
     )
-    compiler = pods.container(
-        "compile",
-        image=context.builder_image,
-        pull_policy=context.config.image_pull_policy,
-        command=[pods.BUILDER],
-        args=["compile", "--work", WORK],
-        resources=requirements(defaults=COMPILE_REQUESTS, resources=context.build.resources, gpu=gpu),
-        mounts=[work],
-        # The user's code runs here: upload, which has keys, must not see what it leaves in /tmp.
-        tmp="compile-tmp",
+    # The user's code runs here: upload, which has keys, must not see what it leaves in /tmp.
+    worker_tmp = "compile-tmp"
+    worker = (
+        export_container(export, config=context.config, gpu=gpu, work=work["name"], tmp=worker_tmp)
+        if export
+        else pods.container(
+            "compile",
+            image=context.builder_image,
+            pull_policy=context.config.image_pull_policy,
+            command=[pods.BUILDER],
+            args=["compile", "--work", WORK],
+            resources=requirements(defaults=COMPILE_REQUESTS, resources=context.build.resources, gpu=gpu),
+            mounts=[work],
+            tmp=worker_tmp,
+        )
     )
     return job(
         names.build_job(order.kind, order.key, attempt=attempt),
@@ -76,12 +85,12 @@ def build_job(
         owners=[context.owner.reference(controller=False)],
         deadline=context.build.timeout_seconds,
         pod=pods.pod_spec(
-            initContainers=[fetch, compiler],
+            initContainers=[fetch, worker],
             containers=[upload],
             volumes=[
                 pods.empty_dir("work"),
                 pods.empty_dir("tmp"),
-                pods.empty_dir("compile-tmp"),
+                pods.empty_dir(worker_tmp),
                 *sources.volumes,
             ],
             serviceAccountName=sources.service_account,
@@ -90,7 +99,7 @@ def build_job(
             tolerations=gpus.tolerations(context.build.tolerations, gpu),
             runtimeClassName=context.runtime_class_name if gpu else None,
         ),
-        pod_annotations={pods.ANNOTATION_SKIP_IDENTITY: "compile"},
+        pod_annotations={pods.ANNOTATION_SKIP_IDENTITY: worker["name"]},
     )
 
 
