@@ -25,12 +25,14 @@ def test_the_builder_understands_every_container(workload: dict[str, Any]) -> No
             options = builder_parser().parse_args(container["args"])
             assert options.command == COMMANDS[container["name"]]
         else:
-            assert container["name"] == "tritonserver"
+            assert container["name"] in {"tritonserver", "export"}
 
 
 def test_paths_given_to_the_builder_are_mounted(job: dict[str, Any]) -> None:
     pod = job["spec"]["template"]["spec"]
     for container in [*pod.get("initContainers", []), *pod["containers"]]:
+        if container["command"] != [BUILDER]:
+            continue
         mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
         options = vars(builder_parser().parse_args(container["args"]))
         folders = {options[name] for name in ("work", "to", "files") if options.get(name)}
