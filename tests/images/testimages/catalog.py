@@ -17,12 +17,14 @@ class Image:
 
     ``inputs`` are files and folders below the repository's root: they alone are sent to the build, and what
     they hold decides whether the image is built anew. ``base`` names the image that ARG BASE becomes.
+    ``on_demand``: only built when it is named.
     """
 
     name: str
     dockerfile: str
     inputs: tuple[str, ...] = ()
     base: str = ""
+    on_demand: bool = False
 
     @property
     def reference(self) -> str:
@@ -71,6 +73,9 @@ IMAGES: tuple[Image | ProgramImage, ...] = (
         dockerfile="builder-image/Dockerfile.builder",
         inputs=(*_WORKSPACE, "builder-image"),
         base="tritonserver-cpu",
+    ),
+    Image(
+        name="exporter", dockerfile="examples/efficientnet/exporter/Dockerfile", base="base", on_demand=True
     ),
 )
 

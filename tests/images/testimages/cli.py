@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    chosen = [_named(name) for name in arguments.name] or [image for image in IMAGES if _exists(image)]
+    chosen = [_named(name) for name in arguments.name] or [image for image in IMAGES if _is_usual(image)]
     if os.geteuid() != 0:
         raise ClusterError("building images needs root")
     buildah.require()
@@ -45,8 +45,13 @@ def _named(name: str) -> Image | ProgramImage:
     return image
 
 
-def _exists(image: Image | ProgramImage) -> bool:
-    if isinstance(image, ProgramImage) or (ROOT / image.dockerfile).is_file():
+def _is_usual(image: Image | ProgramImage) -> bool:
+    """Whether it is built where no image is named."""
+    if isinstance(image, ProgramImage):
+        return True
+    if image.on_demand:
+        return False
+    if (ROOT / image.dockerfile).is_file():
         return True
     print(f"skipping {image.name}: {image.dockerfile} does not exist")
     return False
