@@ -75,6 +75,7 @@ def test_an_engine_is_built_from_what_was_exported(bench: Workbench) -> None:
     request = bench.request(*models(bench, kind="tensorrt"), targets=(target,))
     first = bench.assemble(request)
     assert [(build.kind, build.gpu) for build in first.next] == [("export", False)]
+    assert first.more == 1, "the engine"
     given, work = fetch(bench, first, first.next[0])
     (work / "out/net.onnx").write_bytes(onnx_model())
     bench.run("upload", *given)

@@ -66,6 +66,14 @@ def exported_sources(
     )
 
 
+def engines_to_come(request: Request, locked: Locked) -> int:
+    """How many engines will be ordered once their ONNX files are exported."""
+    waiting = sum(
+        version.kind == "tensorrt" and version.source_field not in locked for version in versions(request)
+    )
+    return waiting * len(request.targets)
+
+
 def unpinned_images(request: Request) -> tuple[str, ...]:
     """A warning for each export whose image may change under its name."""
     cure = "pin it (name@sha256:...), or set the annotation ensembles.dev/requestedAt to export again"

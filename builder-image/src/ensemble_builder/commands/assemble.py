@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ensemble_builder.artifacts.documents import OnnxFacts
-from ensemble_builder.artifacts.exports import exported_sources, unpinned_images
+from ensemble_builder.artifacts.exports import engines_to_come, exported_sources, unpinned_images
 from ensemble_builder.artifacts.members import Knowledge, placed_models
 from ensemble_builder.artifacts.orders import Revisions, orders
 from ensemble_builder.artifacts.sources import by_field
@@ -135,5 +135,5 @@ def _ask_for(lock: Lock, lacking: Collection[BuildOrder], *, cached: int) -> Res
             )
             for order in now
         ),
-        more=len(lacking) - len(now),
+        more=len(lacking) - len(now) + engines_to_come(lock.request, by_field(lock.sources)),
     )
