@@ -58,5 +58,5 @@ demo-down: ## Remove what the demo made
 cluster-down: ## Remove the local cluster
 	$(CLUSTER_TOOL) down
 
-bench: ## Measure apply-to-answer and transfer rates; prints tables
+bench: setup ## Measure apply-to-answer and transfer rates; prints tables
 	$(RUN) python -m tests.bench.bench

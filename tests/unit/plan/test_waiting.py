@@ -8,7 +8,7 @@ import pytest
 
 from ensemble_operator.plan.observation import ContainerSeen, PodSeen
 from ensembles_api.reasons import Reason
-from tests.unit.plan.world import Story, condition, fault
+from tests.unit.plan.world import Story, condition, fault, missing_dali
 
 NO_CPU = "0/1 nodes are available: 1 Insufficient cpu. preemption: not helpful."
 NO_GPU = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: not helpful."
@@ -65,3 +65,18 @@ def test_servers_that_cannot_fetch_say_why_and_how_often_they_tried(reason: Reas
 def test_servers_that_fetched_at_last_are_no_trouble() -> None:
     fetch = ContainerSeen(name="fetch", init=True, exit_code=0, restarts=2)
     assert rolling_out(containers=(fetch,)).reason == "RollingOut"
+
+
+def test_a_job_is_done_when_its_counting_container_is() -> None:
+    story = Story()
+    story.step()
+    (job,) = story.jobs("assemble")
+    pod = job.pods[0]
+    container = replace(
+        pod.containers[0], running=False, exit_code=0, termination_message=missing_dali().message()
+    )
+    early = replace(job, pods=(replace(pod, containers=(container,)),))
+    assert early.state == "active"
+    story.seen = replace(story.seen, jobs=(early,))
+    story.step()
+    assert len(story.jobs("build")) == 1

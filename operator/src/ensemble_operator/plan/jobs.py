@@ -63,22 +63,31 @@ def is_outdated(job: JobSeen, context: JobContext) -> bool:
 
 
 def judge(job: JobSeen, *, now: datetime) -> Verdict:
-    """Read a Job. The counting container of its role alone may speak for it."""
-    if job.state == "active":
-        return Running(_wait_of_job(job))
+    """Read a Job. The counting container of its role alone may speak for it.
+
+    Once that container has ended well the Job has done its work: the Job's own Complete condition comes a
+    second or two later, and says nothing more.
+    """
     counting = COUNTING_CONTAINER[job.labels[LABEL_ROLE]]
-    pod = max(job.pods, key=lambda p: (p.created or job.created, p.name), default=None)
+    pod = _newest_pod(job)
     container = pod.container(counting) if pod else None
     result = parse_result(container.termination_message) if container else None
-    if job.state == "succeeded":
+    if job.state == "succeeded" or (container is not None and container.exit_code == 0):
         if result is not None and result.fault is None:
             return Succeeded(result)
         if result is None and counting != "assemble":
             return Succeeded(Result())  # all it had to say is that it ended well
+    if job.state == "active":
+        return Running(_wait_of_job(job))
+    if job.state == "succeeded":
         trouble = Trouble(Reason.POD_LOST, f"Job {job.name} ended well, but its pod is gone with the result")
     else:
         trouble = _failure(job, pod, result)
     return Failed(_with_retry(job, trouble, now=now))
+
+
+def _newest_pod(job: JobSeen) -> PodSeen | None:
+    return max(job.pods, key=lambda p: (p.created or job.created, p.name), default=None)
 
 
 def parse_result(message: str) -> Result | None:
@@ -173,9 +182,9 @@ def _last_lines(text: str) -> str:
 def _wait_of_job(job: JobSeen) -> Trouble | None:
     if job.suspended:
         return Trouble(Reason.QUOTA_EXCEEDED, f"Job {job.name} is held by a queue", since=job.created)
-    if not job.pods:
+    pod = _newest_pod(job)
+    if pod is None:
         return creation_wait(job.create_error, since=job.created) if job.create_error else None
-    pod = max(job.pods, key=lambda p: (p.created or job.created, p.name))
     return pod_wait(pod)
 
 
