@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from ensembles_api.schema import ApiModel, Rule, rules
 from ensembles_api.spec.values import Image, Resources, Source
 
-FileName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_\-][A-Za-z0-9_.\-]*$")]
+FileName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_\-][A-Za-z0-9_.\-]*$")]
 Word = Annotated[str, Field(max_length=4096)]
 
 
@@ -41,7 +41,7 @@ class Export(ApiModel):
     )
     inputs: list[ExportInput] = Field(
         default_factory=list,
-        max_length=16,
+        max_length=10,
         description="Weights, code and other files that the exporter reads.",
         json_schema_extra=rules(
             Rule(
