@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e import live
 from tests.e2e.models import affine_onnx
+from tests.e2e.test_exports import IMAGE as EXPORTER
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
@@ -58,6 +59,12 @@ def _steps(**second: Any) -> list[dict[str, Any]]:
     return [step("IN", "MIDDLE"), {**step("MIDDLE", "OUT"), **second}]
 
 
+def _export(script: str, **more: Any) -> list[dict[str, Any]]:
+    resources = {"requests": {"cpu": "20m", "memory": "64Mi"}}
+    export = {"image": EXPORTER, "command": ["python", "-c", script], "resources": resources, **more}
+    return [{"name": "net", "onnxruntime": {"export": export}}]
+
+
 CASES: dict[str, Case] = {
     "missing-source": Case(
         [{"name": "net", "onnxruntime": {"source": {"uri": "{gone}"}}}],
@@ -89,6 +96,24 @@ CASES: dict[str, Case] = {
         "InvalidPipeline",
         "spec.models[0].dali",
         "external_source",
+    ),
+    "export-fails": Case(
+        _export("raise SystemExit('the weights do not fit')"),
+        "ExportFailed",
+        "spec.models[0].onnxruntime.export",
+        "exit code 1: the weights do not fit",
+    ),
+    "export-of-nothing": Case(
+        _export("open('/outputs/model.pt', 'w')"),
+        "ExportFailed",
+        "spec.models[0].onnxruntime.export",
+        "/outputs holds model.pt",
+    ),
+    "export-without-program": Case(
+        _export("", command=["/no/such/program"]),
+        "ExportFailed",
+        "spec.models[0].onnxruntime.export",
+        "/no/such/program",
     ),
     "no-such-tensor": Case(
         [_net(), {"name": "all", "ensemble": {"steps": _steps(inputs=[{"name": "Z", "from": "MIDDLE"}])}}],
