@@ -29,7 +29,7 @@ format: ## Format the code
 lint: check-generated ## Lint, types and import layers
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
-	$(RUN) mypy crds/src operator/src builder-image/src tests
+	$(RUN) mypy crds/src operator/src builder-image/src cli/src tests
 	$(RUN) lint-imports
 
 test-unit: setup ## Everything that needs neither root nor Go (says what it leaves out)

@@ -14,6 +14,7 @@ COPY pyproject.toml uv.lock ./
 COPY crds/pyproject.toml crds/
 COPY operator/pyproject.toml operator/
 COPY builder-image/pyproject.toml builder-image/
+COPY cli/pyproject.toml cli/
 # The locked versions with their hashes, before the sources: a change of code re-uses this layer.
 RUN ${PYTHON} -m venv --without-pip /opt/ensembles \
  && ${PYTHON} -m uv export --quiet --frozen --no-dev --no-emit-workspace --package ensemble-builder -o /tmp/locked.txt \

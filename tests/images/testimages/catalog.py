@@ -48,7 +48,7 @@ BASE = Image(name="base", dockerfile="tests/images/base/Dockerfile")
 
 _WORKSPACE = (
     *("pyproject.toml", "uv.lock", "crds"),
-    *("operator/pyproject.toml", "builder-image/pyproject.toml"),
+    *("operator/pyproject.toml", "builder-image/pyproject.toml", "cli/pyproject.toml"),
 )
 """What every image of the workspace needs; of the others' code only the metadata that uv.lock speaks of."""
 

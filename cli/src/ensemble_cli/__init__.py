@@ -1,0 +1,1 @@
+"""`kubectl ensemble`: what people do with inference ensembles, with and without a cluster."""

@@ -1,0 +1,5 @@
+"""`python -m ensemble_cli`."""
+
+from ensemble_cli.main import run
+
+run()

@@ -1,0 +1,95 @@
+"""The command line's entry: which commands there are, and how every one of them ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+import click
+
+from ensemble_cli.exits import CommandError, Exit
+from ensemble_cli.program import COMPLETE_VARIABLE, PROGRAM
+
+DEBUG_VARIABLE = "ENSEMBLES_DEBUG"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A command, imported only when it is asked for: half of them need no Kubernetes client, others no S3."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "validate": Entry("validate", "Check files offline, as the API server would."),
+    "completion": Entry("completion", "Print a shell's completion script."),
+}
+
+
+class Commands(click.Group):
+    """A group whose commands live in modules of their own, one each."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command: click.Command = import_module(f"ensemble_cli.commands.{entry.module}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ensemble-cli")
+def root() -> None:
+    """Inference ensembles: check, build, serve, watch and ask them."""
+
+
+def main(arguments: Sequence[str] | None = None) -> Exit:
+    """Run one command; every expected failure becomes one line on standard error."""
+    try:
+        status = root.main(
+            args=arguments, prog_name=_name(), complete_var=COMPLETE_VARIABLE, standalone_mode=False
+        )
+    except click.ClickException as error:
+        error.show()
+        return Exit(error.exit_code)
+    except CommandError as error:
+        _complain(str(error))
+        return error.status
+    except (click.Abort, KeyboardInterrupt):
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # The reader, `head` perhaps, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.DONE
+    except Exception as error:  # noqa: BLE001 - people are not shown tracebacks
+        if os.environ.get(DEBUG_VARIABLE):
+            traceback.print_exc()
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        _complain(f"{text}; this is a fault of the program: {DEBUG_VARIABLE}=1 shows where")
+        return Exit.BUG
+    return Exit(status or 0)
+
+
+def run() -> None:
+    """Console script."""
+    sys.exit(main())
+
+
+def _name() -> str:
+    return "kubectl ensemble" if sys.argv[0].endswith(PROGRAM) else "python -m ensemble_cli"
+
+
+def _complain(text: str) -> None:
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True)

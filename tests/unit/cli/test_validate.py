@@ -1,0 +1,183 @@
+"""`validate`: the fixtures that a real API server refuses (tests/crd), with the line each fault stands on."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ensemble_cli.documents import DocumentError, Position, read_documents
+from ensemble_cli.exits import Exit
+from ensemble_cli.main import main
+
+CRD_TESTS = Path(__file__).parents[2] / "crd"
+REJECTED = sorted((CRD_TESTS / "reject").glob("*.yaml"))
+ACCEPTED = sorted((CRD_TESTS / "accept").glob("*.yaml"))
+
+
+def problems(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, object]]:
+    assert main(["validate", "-o", "json", *arguments]) == Exit.NO
+    found: list[dict[str, object]] = json.loads(capsys.readouterr().out)["problems"]
+    return found
+
+
+@pytest.mark.parametrize("file", REJECTED, ids=[file.stem for file in REJECTED])
+def test_names_file_line_field_and_cure(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = file.read_text(encoding="utf-8")
+    expected = dict(re.findall(r"^# (field|message): (.*)$", text, re.MULTILINE))
+    (problem,) = problems(capsys, str(file))
+    assert problem["file"] == str(file)
+    assert expected["message"] in str(problem["message"])
+    line = text.splitlines()[int(str(problem["line"])) - 1]
+    assert line.strip()
+    assert not line.startswith("#")
+    # The line names the field, or what is around it where the field is missing or an item of a list.
+    parts = re.findall(r"[A-Za-z_]\w*", f"{problem['field']} {str(problem['message']).partition(':')[0]}")
+    assert any(part in line for part in parts) or "- " in line or line.startswith("apiVersion"), line
+
+
+@pytest.mark.parametrize("file", ACCEPTED, ids=[file.stem for file in ACCEPTED])
+def test_accepts(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", str(file)]) == Exit.DONE
+    assert re.search(r":\d+: [a-z0-9-]+ is valid\n", capsys.readouterr().out)
+
+
+WRONG = """\
+# a comment
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: passed-over}
+---
+apiVersion: ensembles.dev/v1alpha1
+kind: InferenceEnsemble
+metadata:
+  name: first
+spec:
+  storage: {uri: "s3://m/store", secretName: keys}
+  models:
+  - name: net
+    onnxruntime:
+      source: {uri: s3://m/n.onnx}
+    maxBatchSize: "8"
+  - name: y
+    maxBatch: 4
+    onnxruntime: {source: {uri: s3://m/n.onnx}}
+  suspend: maybe
+---
+apiVersion: ensembles.dev/v1alpha1
+kind: InferenceEnsemble
+metadata: {name: second}
+spec:
+  storage: {uri: "s3://m/store", secretName: keys}
+  entrypoint: nowhere
+  models:
+  - &model
+    name: net
+    onnxruntime: {source: {uri: s3://m/n.onnx}}
+  - <<: *model
+    labels:
+    - output: a
+      source: {uri: s3://m/folder/}
+"""
+
+
+def test_every_problem_of_several_documents(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "all.yaml"
+    file.write_text(WRONG)
+    assert main(["validate", str(file)]) == Exit.NO
+    shown = capsys.readouterr().out.replace(str(file), "F").splitlines()
+    assert [line.split(" ")[:2] for line in shown] == [
+        ["F:16:5:", "spec.models[0].maxBatchSize:"],
+        ["F:17:5:", "spec.models[1].name:"],
+        ["F:18:5:", "spec.models[1].maxBatch:"],
+        ["F:20:3:", "spec.suspend:"],
+        ["F:27:3:", "spec:"],
+        ["F:28:3:", "spec.models:"],
+        ["F:35:16:", "spec.models[1].labels[0]:"],
+    ]
+
+
+def test_a_list_and_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    item = yaml.safe_load(ACCEPTED[0].read_text())
+    item["spec"]["suspend"] = "yes"
+    text = json.dumps(
+        {"apiVersion": "v1", "kind": "List", "items": [{"kind": "Pod", "apiVersion": "v1"}, item]}
+    )
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    (problem,) = problems(capsys)
+    assert (problem["file"], problem["line"], problem["field"]) == ("standard input", 1, "spec.suspend")
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "message"),
+    [
+        ("a: 1\nb: [1\n", Position(3, 1), "is no YAML"),
+        ("a: 1\n\tb: 2\n", Position(2, 1), "is no YAML"),
+        ("a: 1\nb: 2\na: 3\n", Position(3, 1), "'a' stands twice"),
+        ("a: !secret x\n", Position(1, 4), "tag"),
+        ("a: \x07\n", Position(1, 4), "is no text"),
+        ("a: &a [*a]\n", Position(1, 4), "too deeply"),
+        ("a: &a {<<: *a}\n", Position(1, 1), "holds itself"),
+        ("[" * 300 + "]" * 300, Position(1, 102), "too deeply"),
+        ("? [a]\n: b\n", Position(1, 3), "must be a string"),
+        ("a: !!int nine\n", Position(1, 4), "no number"),
+        ("a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+            f"{x}: &{x} [*{y}, *{y}, *{y}, *{y}, *{y}, *{y}, *{y}, *{y}, *{y}, *{y}]\n"
+            for x, y in zip("bcdefg", "abcdef", strict=True)
+        ), None, "too large"),
+    ],
+    ids=["open", "tab", "twice", "tag", "bell", "circle", "circular merge", "deep", "key", "number", "bomb"],
+)  # fmt: skip
+def test_no_yaml(text: str, position: Position | None, message: str) -> None:
+    with pytest.raises(DocumentError, match=message) as caught:
+        list(read_documents(text))
+    assert position in {None, caught.value.position}
+
+
+@pytest.mark.parametrize(
+    ("scalar", "value"),
+    [
+        ("y", True), ("off", False), ("'y'", "y"), ("2026-05-01", "2026-05-01"), ("12:30", "12:30"),
+        ("0o17", 15),
+        ("017", 15), ("08", 8), ("1_000", 1000), ("0x1F", 31), ("1e3", 1000), ("8.0", 8), ("2.5", 2.5),
+        ("~", None),
+        ("", None), ("1.2.3", "1.2.3"), ("s3://m/a:b", "s3://m/a:b"), ("-7", -7), ("<<", "<<"),
+    ],
+)  # fmt: skip
+def test_scalars_mean_what_they_mean_to_kubectl(scalar: str, value: object) -> None:
+    (document,) = read_documents(f"key: {scalar}\non: 1\n")
+    assert document.data == {"key": value, "true": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["nowhere.yaml"], Exit.USAGE, "nowhere.yaml cannot be read: No such file or directory; check"),
+        (["{folder}"], Exit.USAGE, "holds no .yaml or .json file"),
+        (["{folder}/latin"], Exit.USAGE, "is not UTF-8"),
+        (["{folder}/other"], Exit.NO, "no InferenceEnsemble among 1 resources"),
+        (["-o", "xml"], Exit.USAGE, "'xml' is not one of"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], status: Exit, message: str
+) -> None:
+    (tmp_path / "latin").write_bytes("a: ü".encode("latin-1"))
+    (tmp_path / "other").write_text("kind: Pod\napiVersion: v1\n")
+    assert main(["validate", *(text.format(folder=tmp_path) for text in arguments)]) == status
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_no_kubernetes_resource_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "values.yaml").write_text("replicas: 2\n---\n- a\n---\n# nothing\n")
+    found = problems(capsys, str(tmp_path))
+    assert [problem["line"] for problem in found] == [1, 3]
