@@ -130,6 +130,8 @@ class BuildOrder(Document):
     field: str
     target: str | None = None
     gpu: bool = False
+    gpu_product: str = ""
+    """The product that the target names; what the builder finds must be it. Empty: any."""
     inputs: tuple[LockedFile, ...]
     parameters: dict[str, Any]
 
@@ -149,6 +151,8 @@ class Tensor(Document):
     """Triton's name, e.g. TYPE_FP32."""
     shape: tuple[int, ...]
     optional: bool = False
+    is_shape_tensor: bool = False
+    """Its values decide shapes of other tensors; with batching, tritonserver puts the batch before them."""
 
 
 class ModelIO(Document):

@@ -230,3 +230,42 @@ def test_an_engine_is_ordered_once_its_export_is_there() -> None:
     made = orders(of, there, external_data={field: ["weights.bin"]}, revisions=REVISIONS)  # type: ignore[arg-type]
     assert [order.kind for order in made] == ["export", "tensorrt"]
     assert [file.path for file in made[1].inputs] == ["model.onnx", "weights.bin"]
+
+
+def test_settings_left_alone_stand_in_no_key() -> None:
+    """What the API gains later changes no key of those who do not use it."""
+    stated = TENSORRT | {
+        "profiles": [{"shapes": [{"name": "x", "min": [1], "opt": [1], "max": [4]}]}],
+        "keepFp32": {},
+        "builder": {"versionCompatible": False, "hardwareCompatibility": "None", "flags": []},
+        "io": [],
+    }
+    (order,) = ordered(request("tensorrt", stated))
+
+    assert order.parameters == {
+        "precision": "tf32",
+        "max_batch_size": None,
+        "opt_batch_size": None,
+        "profiles": [{"shapes": [{"name": "x", "min": [1], "opt": [1], "max": [4]}]}],
+        "tensorrt_version": "10.16.1",
+        "revision": 1,
+    }
+    assert order.gpu_product == "NVIDIA-L4"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"precision": "fp16", "keepFp32": {"ops": ["Softmax"]}},
+        {"io": [{"name": "x", "dataType": "fp16"}]},
+        {"profiles": [{"values": [{"name": "x", "min": [1], "opt": [1], "max": [4]}]}]},
+        {"builder": {"optimizationLevel": 5}},
+        {"builder": {"workspace": "4Gi"}},
+        {"builder": {"versionCompatible": True}},
+        {"builder": {"hardwareCompatibility": "AmperePlus"}},
+        {"builder": {"tacticSources": ["CUDNN"]}},
+        {"builder": {"flags": ["SPARSE_WEIGHTS"]}},
+    ],
+)
+def test_every_setting_of_an_engine_changes_its_key(setting: dict[str, Any]) -> None:
+    assert key(request("tensorrt", TENSORRT | setting)) != key(request("tensorrt", TENSORRT))

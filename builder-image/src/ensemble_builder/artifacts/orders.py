@@ -94,13 +94,16 @@ def _tensorrt_orders(
     request: Request, version: Version, tensorrt: TensorRT, inputs: tuple[LockedFile, ...], revision: int
 ) -> Iterator[BuildOrder]:
     model = version.model
+    # Defaults are left out: a field that the API gains changes no key of what does not use it.
+    optional = tensorrt.model_dump(mode="json", include={"keep_fp32", "io", "builder"}, exclude_defaults=True)
     parameters = {
         "precision": tensorrt.precision.value,
         "max_batch_size": model.max_batch_size,
         "opt_batch_size": tensorrt.opt_batch_size,
-        "profiles": [profile.model_dump(mode="json") for profile in tensorrt.profiles],
+        "profiles": [profile.model_dump(mode="json", exclude_defaults=True) for profile in tensorrt.profiles],
         "tensorrt_version": request.versions.tensorrt,
         "revision": revision,
+        **{name: value for name, value in optional.items() if value},
     }
     toolchain = request.versions.tensorrt or request.builder_image
     for target in request.targets:
@@ -114,6 +117,7 @@ def _tensorrt_orders(
             field=version.field,
             target=target.name,
             gpu=True,
+            gpu_product=(target.gpu.product or "") if target.gpu else "",
             inputs=inputs,
             parameters=parameters,
         )

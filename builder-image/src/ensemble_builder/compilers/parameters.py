@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from ensembles_api.contract import Document
-from ensembles_api.spec import Precision, Profile
+from ensembles_api.spec import EngineBuilder, KeepFp32, Precision, Profile, TensorType
 
 DALI_REVISION = 1
 """Raised when the same pipeline would be compiled to something else; part of the artifact's key."""
@@ -59,14 +59,18 @@ class TensorRTParameters(Document):
 
     max_batch_size: 0 without batching; None takes what the profiles allow.
     opt_batch_size: the batch to optimise for; None is the largest.
+    keep_fp32, io, profiles, builder: as in the resource.
     tensorrt_version: what the release's server has; empty is not compared.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     precision: Precision = Precision.TF32
+    keep_fp32: KeepFp32 = KeepFp32()
+    io: tuple[TensorType, ...] = ()
     max_batch_size: int | None = None
     opt_batch_size: int | None = None
     profiles: tuple[Profile, ...] = ()
+    builder: EngineBuilder = EngineBuilder()
     tensorrt_version: str = ""
     revision: int = TENSORRT_REVISION

@@ -158,6 +158,7 @@ def _message(declaration: Declaration, key: str, tensor: Tensor) -> Any:
     if not dims and declaration.batching:
         # a scalar per sample: dims must not be empty, so that the model's own empty shape stands in reshape
         message.reshape.SetInParent()
+    message.is_shape_tensor = tensor.is_shape_tensor
     if key == "input":
         message.optional = tensor.optional
         message.allow_ragged_batch = declaration.kind == "dali" and declaration.batching
@@ -175,6 +176,7 @@ def _check(declaration: Declaration, key: str, message: Any, tensor: Tensor, whe
     """Holds a stated tensor against the artifact; what a given config leaves open is filled in."""
     expected = pb.DataType.Value(tensor.data_type)
     message.data_type = message.data_type or expected
+    message.is_shape_tensor = message.is_shape_tensor or tensor.is_shape_tensor
     if not message.dims:
         message.dims.extend(declaration.model_dims(tensor) or (1,))
     if message.data_type != expected:

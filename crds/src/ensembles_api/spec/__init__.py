@@ -15,19 +15,14 @@ from ensembles_api.spec.exports import EnvironmentVariable, Export, ExportInput
 from ensembles_api.spec.members import (
     Dali,
     DaliMode,
-    Dims,
     Ensemble,
     InputFrom,
     NamedSource,
     OnnxRuntime,
     OutputTo,
-    Precision,
-    Profile,
     Python,
     Sample,
-    ShapeRange,
     Step,
-    TensorRT,
 )
 from ensembles_api.spec.models import (
     KINDS,
@@ -53,6 +48,21 @@ from ensembles_api.spec.storage import (
     AddressingStyle,
     Identity,
     Storage,
+)
+from ensembles_api.spec.tensorrt import (
+    FLAGS_NOT_SERVED,
+    FLAGS_WITH_FIELDS,
+    Dims,
+    EngineBuilder,
+    FloatType,
+    HardwareCompatibility,
+    KeepFp32,
+    Precision,
+    Profile,
+    ShapeRange,
+    TensorRT,
+    TensorType,
+    ValueRange,
 )
 from ensembles_api.spec.values import (
     Annotations,
@@ -144,6 +154,8 @@ class InferenceEnsembleSpec(ApiModel):
 
 
 __all__ = [
+    "FLAGS_NOT_SERVED",
+    "FLAGS_WITH_FIELDS",
     "KINDS",
     "RESERVED_KEYS",
     "SERVER_OPTIONS_OF_THE_OPERATOR",
@@ -157,16 +169,20 @@ __all__ = [
     "DaliMode",
     "DeletionPolicy",
     "Dims",
+    "EngineBuilder",
     "Ensemble",
     "EnvironmentVariable",
     "Export",
     "ExportInput",
     "ExtraFile",
+    "FloatType",
     "Gpu",
+    "HardwareCompatibility",
     "Identity",
     "Image",
     "InferenceEnsembleSpec",
     "InputFrom",
+    "KeepFp32",
     "LabelFile",
     "LabelValue",
     "Labels",
@@ -200,5 +216,7 @@ __all__ = [
     "Target",
     "TensorName",
     "TensorRT",
+    "TensorType",
+    "ValueRange",
     "one_file",
 ]

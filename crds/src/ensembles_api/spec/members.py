@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from ensembles_api.schema import ATOMIC, ApiModel, Rule, exactly_one, rules
+from ensembles_api.schema import ATOMIC, ApiModel, exactly_one, rules
 from ensembles_api.spec.exports import Export
 from ensembles_api.spec.values import ModelName, Object, Source, TensorName, one_file
 
@@ -66,66 +65,6 @@ class OnnxRuntime(ApiModel):
     export: Export | None = Field(None, description="A container that writes the ONNX file.")
     model_config = ConfigDict(
         json_schema_extra=rules(exactly_one("source", "export", what="onnxruntime"), **ATOMIC)
-    )
-
-
-class Precision(str, Enum):
-    TF32 = "tf32"
-    FP32 = "fp32"
-    FP16 = "fp16"
-    BF16 = "bf16"
-    INT8 = "int8"
-    FP8 = "fp8"
-
-
-Dims = Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=8)]
-
-
-class ShapeRange(ApiModel):
-    """The shapes that one input may have."""
-
-    name: TensorName = Field(description="Input of the ONNX graph.")
-    min: Dims
-    opt: Dims
-    max: Dims
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            Rule(
-                "self.min.size() == self.opt.size() && self.opt.size() == self.max.size()",
-                "profiles: min, opt and max of a tensor have the same number of dimensions, batch first",
-            )
-        )
-    )
-
-
-class Profile(ApiModel):
-    """An optimisation profile."""
-
-    shapes: list[ShapeRange] = Field(
-        min_length=1,
-        max_length=32,
-        description="Full shapes, batch first, as trtexec's --minShapes and so on.",
-    )
-
-
-class TensorRT(ApiModel):
-    """A TensorRT engine, built from ONNX on the GPU type that will run it."""
-
-    source: Source | None = Field(
-        None, description="The .onnx file, or a folder holding one .onnx file and its external data."
-    )
-    export: Export | None = Field(None, description="A container that writes the ONNX file.")
-    precision: Precision = Field(
-        Precision.TF32, description="Lowest precision the engine computes in; never silently a higher one."
-    )
-    opt_batch_size: int | None = Field(None, ge=1, description="Batch to optimise for; default maxBatchSize.")
-    profiles: list[Profile] = Field(
-        default_factory=list,
-        max_length=16,
-        description="Default: one profile, batch 1 to maxBatchSize; needed where other axes are dynamic too.",
-    )
-    model_config = ConfigDict(
-        json_schema_extra=rules(exactly_one("source", "export", what="tensorrt"), **ATOMIC)
     )
 
 

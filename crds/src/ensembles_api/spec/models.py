@@ -7,7 +7,8 @@ from enum import Enum
 from pydantic import ConfigDict, Field
 
 from ensembles_api.schema import ATOMIC, ApiModel, Rule, exactly_one, rules
-from ensembles_api.spec.members import Dali, Ensemble, OnnxRuntime, Python, TensorRT
+from ensembles_api.spec.members import Dali, Ensemble, OnnxRuntime, Python
+from ensembles_api.spec.tensorrt import TensorRT
 from ensembles_api.spec.values import (
     ModelName,
     Object,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,12 @@ TRITON_TYPES = {
     "BOOL": "TYPE_BOOL",
 }
 """Triton's names of TensorRT's types."""
+_LAYER_TYPES = {
+    Precision.FP16: ("HALF",),
+    Precision.BF16: ("BF16",),
+    Precision.INT8: ("INT8",),
+    Precision.FP8: ("FP8",),
+}
 
 
 def compile_engine(order: BuildOrder, *, work: Path) -> CompileResult:
@@ -62,6 +69,7 @@ class _Building:
             model=str(self._model_file()),
             field=self.order.field,
             model_field=re.sub(r"^(spec\.models\[\d+\]).*", r"\1", self.order.field),
+            gpu_product=self.order.gpu_product,
             parameters=self.parameters,
         )
         (self.scratch / "job.json").write_text(job.model_dump_json())
@@ -113,21 +121,34 @@ class _Building:
                 ".source",
                 f"{tensor.name!r} has type {tensor.type}, which Triton cannot pass on: export it with a Cast",
             )
-        return Tensor(name=tensor.name, data_type=TRITON_TYPES[tensor.type], shape=tensor.shape[lead:])
+        # The batch is the first value of a shape tensor, not an axis of it.
+        held = tuple(size - lead for size in tensor.shape)
+        return Tensor(
+            name=tensor.name,
+            data_type=TRITON_TYPES[tensor.type],
+            shape=held if tensor.is_shape_tensor else tensor.shape[lead:],
+            is_shape_tensor=tensor.is_shape_tensor,
+        )
 
     def _provenance(self, report: Report) -> dict[str, object]:
-        permitted = self.parameters.precision in (Precision.FP16, Precision.INT8, Precision.FP8)
         return {
             "tensorrt": report.version,
             "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}".lower(),
-            "gpu": report.gpu,
+            "gpu": report.gpu.model_dump(exclude_defaults=True) if report.gpu else {},
             "precision": self.parameters.precision.value,
-            "half_layers": report.half_layers,
-            "warnings": ["the builder chose no layer in half precision"]
-            if permitted and report.half_layers == 0
-            else [],
+            "converted": report.converted,
+            "kept_in_fp32": report.kept,
+            "layers": report.layers,
+            "warnings": [*self._warnings(report), *report.warnings],
             "read_from": report.read_from,
             "seconds": report.seconds,
             "size": (self.work / "out" / PLAN).stat().st_size,
         }
+
+    def _warnings(self, report: Report) -> Iterator[str]:
+        """An engine that computes in more than was permitted is not passed off as less."""
+        wanted = _LAYER_TYPES.get(self.parameters.precision, ()) if report.read_from == "engine" else ()
+        if wanted and not any(report.layers.get(name) for name in wanted):
+            found = ", ".join(f"{count} in {name}" for name, count in report.layers.items()) or "none found"
+            yield f"no layer computes in {self.parameters.precision.value}: {found}"

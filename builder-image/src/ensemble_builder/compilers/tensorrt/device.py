@@ -1,17 +1,94 @@
-"""The GPU that an engine is built on."""
+"""The GPU that an engine is built on, and whether it is the one the target names."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import re
+from typing import Any
+
+from ensemble_builder.compilers.tensorrt.report import Device, fault
+from ensembles_api.reasons import Reason
+
+_TEXT = 256
+_MAJOR, _MINOR = 75, 76
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
 
 
-def gpu_name() -> str:
-    """Name of the first GPU; empty without a driver."""
+def find_device() -> Device | None:
+    """The first GPU that CUDA shows; None without a driver or a GPU."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return ""
-    name = ctypes.create_string_buffer(256)
+        return None
     device = ctypes.c_int()
-    failed = cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), 0)
-    return "" if failed or cuda.cuDeviceGetName(name, len(name), device) else name.value.decode()
+    name = ctypes.create_string_buffer(_TEXT)
+    if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), 0):
+        return None
+    if cuda.cuDeviceGetName(name, _TEXT, device):
+        return None
+    memory = ctypes.c_size_t()
+    cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+    product = product_of(name.value.decode(errors="replace"))
+    return Device(
+        product=product,
+        compute_capability=f"{_attribute(cuda, _MAJOR, device)}.{_attribute(cuda, _MINOR, device)}",
+        memory=memory.value,
+        mig=product.rpartition("-MIG-")[2] if "-MIG-" in product else "",
+        driver=_driver(),
+    )
+
+
+def _attribute(cuda: Any, number: int, device: ctypes.c_int) -> int:
+    value = ctypes.c_int()
+    cuda.cuDeviceGetAttribute(ctypes.byref(value), number, device)
+    return value.value
+
+
+def _driver() -> str:
+    """The driver's version, which only NVML knows; empty where a container has no NVML."""
+    with contextlib.suppress(OSError):
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+        version = ctypes.create_string_buffer(_TEXT)
+        if not nvml.nvmlInit_v2() and not nvml.nvmlSystemGetDriverVersion(version, _TEXT):
+            return version.value.decode(errors="replace")
+    return ""
+
+
+def product_of(name: str) -> str:
+    """A GPU's name as the node label nvidia.com/gpu.product writes it (gpu-feature-discovery).
+
+    CUDA calls a MIG device "NVIDIA A100-SXM4-40GB MIG 1g.5gb", the label "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb".
+    """
+    return "-".join(re.sub(r"[^A-Za-z0-9_. -]+", "", name).split())
+
+
+def check_device(found: Device | None, *, wanted: str, rtx: bool) -> None:
+    """The GPU must be the one that the order asks for; an engine fits no other.
+
+    Args:
+        found: the GPU here.
+        wanted: the target's product, a label's value; empty for any.
+        rtx: TensorRT-RTX builds without a GPU too.
+
+    Raises:
+        FaultError: GPUMismatch.
+    """
+    if found is None:
+        if rtx:
+            return
+        raise fault(
+            Reason.GPU_MISMATCH,
+            "spec.serving.targets",
+            f"the build Job sees no GPU{f', {wanted} was asked for' if wanted else ''}: the node's NVIDIA "
+            "driver or container runtime does not give it one; check the device plugin and runtimeClassName",
+        )
+    product = wanted.removesuffix("-SHARED")
+    # With MIG strategy "mixed" the label names the whole GPU and the resource the slice.
+    if product and found.product != product and not found.product.startswith(f"{product}-MIG-"):
+        raise fault(
+            Reason.GPU_MISMATCH,
+            "spec.serving.targets",
+            f"the build Job ran on {found.product}, the target names {wanted}: an engine fits only the GPU "
+            "it was built on; correct the product, or the node's label nvidia.com/gpu.product",
+        )

@@ -8,61 +8,130 @@ JOB is a JSON file (`Job`); report.json (`Report`) and, without a fault, model.p
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ensemble_builder.compilers.tensorrt.device import gpu_name
-from ensemble_builder.compilers.tensorrt.library import load_tensorrt, logger_of
-from ensemble_builder.compilers.tensorrt.network import inputs_of, outputs_of, parsed, refuse_shape_tensors
+from ensemble_builder.compilers.tensorrt import graph as graphs
+from ensemble_builder.compilers.tensorrt import half
+from ensemble_builder.compilers.tensorrt.device import check_device, find_device
+from ensemble_builder.compilers.tensorrt.failures import build_failure
+from ensemble_builder.compilers.tensorrt.library import Library, load_tensorrt, open_library
+from ensemble_builder.compilers.tensorrt.network import (
+    hold_in_fp32,
+    inputs_of,
+    outputs_of,
+    parsed,
+    set_io_types,
+    types_of,
+)
+from ensemble_builder.compilers.tensorrt.offer import offered
 from ensemble_builder.compilers.tensorrt.profiles import NetworkTensor, Plan, Wanted, plan
+from ensemble_builder.compilers.tensorrt.progress import Progress, VerboseLog, monitor, printed
 from ensemble_builder.compilers.tensorrt.readback import read_back
 from ensemble_builder.compilers.tensorrt.report import PLAN, Job, Report, fault
 from ensemble_builder.compilers.tensorrt.settings import builder_config
 from ensemble_builder.faults import FaultError
 from ensembles_api.reasons import Reason
+from ensembles_api.spec import Precision
 
 
 def main() -> None:
     path = Path(sys.argv[1])
     job = Job.model_validate_json(path.read_bytes())
     try:
-        report = _build(job, into=path.parent)
+        report = _Building(job, scratch=path.parent, stop=threading.Event()).run()
     except FaultError as error:
         report = Report(fault=error.fault)
     path.with_name("report.json").write_text(report.model_dump_json())
 
 
-def _build(job: Job, *, into: Path) -> Report:
-    tensorrt = load_tensorrt(job.parameters.tensorrt_version)
-    logger = logger_of(tensorrt)
-    tensorrt.init_libnvinfer_plugins(logger, "")
-    builder = tensorrt.Builder(logger)
-    network = parsed(tensorrt, builder, logger, job)
-    refuse_shape_tensors(network, job)
-    ranges = _ranges(network, job)
-    config = builder_config(tensorrt, builder, network, ranges, job)
-    began = time.monotonic()
-    engine = builder.build_serialized_network(network, config)
-    if engine is None:
-        raise fault(
-            Reason.COMPILE_FAILED,
-            job.field,
-            f"TensorRT could not build the engine: {logger.last_error or 'the log of the Job says why'}",
+@dataclass(frozen=True)
+class _Building:
+    job: Job
+    scratch: Path
+    stop: threading.Event
+    """Set, it ends the build where TensorRT has progress monitors."""
+
+    def run(self) -> Report:
+        job = self.job
+        tensorrt = load_tensorrt(job.parameters.tensorrt_version)
+        offer = offered(tensorrt)
+        device = find_device()
+        check_device(device, wanted=job.gpu_product, rtx=offer.rtx)
+        library = open_library(tensorrt, offer)
+        prepared = _prepare(library, job, self.scratch)
+        network = prepared.network
+        ranges = _ranges(network, job)
+        constrained = prepared.kept > 0 and not offer.strongly_typed
+        config = builder_config(library, ranges, types_of(network), job, constrained=constrained)
+        began = time.monotonic()
+        self._watch(library, config, began)
+        engine = library.builder.build_serialized_network(network, config)
+        if engine is None:
+            workspace = job.parameters.builder.workspace
+            raise build_failure(list(library.logger.errors), field=job.field, workspace=workspace)
+        seconds = round(time.monotonic() - began, 1)
+        report = read_back(library, network, engine, field=job.field)
+        (self.scratch / PLAN).write_bytes(engine)
+        return report.model_copy(
+            update={
+                "batchable": ranges.batchable,
+                "limit": ranges.limit,
+                "profiles": len(ranges.ranges),
+                "version": offer.version,
+                "gpu": device,
+                "converted": prepared.converted,
+                "kept": prepared.kept,
+                "warnings": tuple(library.logger.warnings),
+                "seconds": seconds,
+            }
         )
-    seconds = round(time.monotonic() - began, 1)
-    report = read_back(tensorrt, logger, network, engine)
-    (into / PLAN).write_bytes(engine)
-    return report.model_copy(
-        update={
-            "batchable": ranges.batchable,
-            "limit": ranges.limit,
-            "profiles": len(ranges.ranges),
-            "version": str(tensorrt.__version__),
-            "gpu": gpu_name(),
-            "seconds": seconds,
-        }
-    )
+
+    def _watch(self, library: Library, config: Any, began: float) -> None:
+        progress = Progress(printed(began))
+        if library.offer.monitors:
+            config.progress_monitor = monitor(library.module, progress, self.stop)
+        else:
+            library.logger.listener = VerboseLog(progress).read
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A network with the types that the resource asks for.
+
+    kept: layers (nodes, where the ONNX was converted) held in FP32.
+    """
+
+    network: Any
+    converted: bool = False
+    kept: int = 0
+
+
+def _prepare(library: Library, job: Job, scratch: Path) -> _Prepared:
+    graph = graphs.load(Path(job.model), field=job.field)
+    kept = graphs.kept_nodes(graph, job.parameters.keep_fp32)
+    types = graphs.io_types(graph, job.parameters.io)
+    network = parsed(library, graph)
+    if not library.offer.strongly_typed:
+        set_io_types(library, network, types, field=job.field)
+        return _Prepared(network, kept=hold_in_fp32(library, network, kept))
+    lower = job.parameters.precision is Precision.FP16 and not types_of(network).compute_in("HALF")
+    if kept and not lower:
+        raise fault(
+            Reason.NOT_SUPPORTED,
+            f"{job.field}.keepFp32",
+            f"{library.offer.name} computes in the types of the ONNX, and only one in FP32 is converted, by "
+            "precision fp16: write the types into the ONNX, and remove keepFp32",
+        )
+    if lower:
+        graph = half.converted(graph, kept=kept, types=types, scratch=scratch)
+    if lower or types:
+        graphs.cast_io(graph, types)
+        network = parsed(library, graph)
+    return _Prepared(network, converted=lower, kept=len(kept))
 
 
 def _ranges(network: Any, job: Job) -> Plan:
@@ -74,7 +143,7 @@ def _ranges(network: Any, job: Job) -> Plan:
         model_field=job.model_field,
     )
     inputs, outputs = (
-        tuple(NetworkTensor(tensor.name, tuple(tensor.shape)) for tensor in side)
+        tuple(NetworkTensor(tensor.name, tuple(tensor.shape), tensor.is_shape_tensor) for tensor in side)
         for side in (inputs_of(network), outputs_of(network))
     )
     return plan(wanted, inputs, outputs)

@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from ensemble_builder.compilers.tensorrt.offer import Offer
 from ensemble_builder.compilers.tensorrt.report import fault
 from ensembles_api.reasons import Reason
 
 MODULES = ("tensorrt", "tensorrt_bindings", "tensorrt_rtx", "tensorrt_rtx_bindings")
 """TensorRT as the bindings' wheels name it. Triton serves no RTX engine: they prove builds without a GPU."""
+KEPT_MESSAGES = 20
+"""Different warnings, and errors, that are kept; of each `KEPT_LENGTH` characters."""
+KEPT_LENGTH = 600
+
+
+@dataclass(frozen=True)
+class Library:
+    """TensorRT, ready to build: its module, what it offers, a logger (see `logger_of`) and a builder."""
+
+    module: Any
+    offer: Offer
+    logger: Any
+    builder: Any
+
+
+def open_library(module: Any, offer: Offer) -> Library:
+    logger = logger_of(module)
+    module.init_libnvinfer_plugins(logger, "")
+    return Library(module, offer, logger, module.Builder(logger))
 
 
 def load_tensorrt(wanted: str) -> Any:
@@ -37,18 +59,28 @@ def load_tensorrt(wanted: str) -> Any:
 
 
 def logger_of(tensorrt: Any) -> Any:
-    """Prints what TensorRT says and keeps its last error, which its API does not return."""
+    """Prints what TensorRT says and keeps what its API does not return: `errors` and `warnings`, each once.
+
+    `listener`, where it is set, reads the verbose log, which is not printed.
+    """
     base: Any = tensorrt.ILogger
 
     class Logger(base):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.last_error = ""
+            self.errors: dict[str, None] = {}
+            self.warnings: dict[str, None] = {}
+            self.listener: Callable[[str], None] | None = None
 
         def log(self, severity: Any, message: str) -> None:
-            if severity in (self.ERROR, self.INTERNAL_ERROR):
-                self.last_error = " ".join(message.split())[:600]
-            if severity != self.VERBOSE:
-                print(f"[{severity.name}] {message}", flush=True)  # noqa: T201 - the Job's log
+            if severity == self.VERBOSE:
+                if self.listener:
+                    self.listener(message)
+                return
+            if severity != self.INFO:
+                kept = self.warnings if severity == self.WARNING else self.errors
+                if len(kept) < KEPT_MESSAGES:
+                    kept.setdefault(" ".join(message.split())[:KEPT_LENGTH])
+            print(f"[{severity.name}] {message}", flush=True)  # noqa: T201 - the Job's log
 
     return Logger()

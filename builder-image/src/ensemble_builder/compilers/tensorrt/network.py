@@ -1,53 +1,61 @@
-"""The ONNX file as TensorRT's network."""
+"""The ONNX graph as TensorRT's network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import onnx
 
-from ensemble_builder.compilers.onnx_graph import inspect
+from ensemble_builder.compilers.tensorrt.graph import Graph
+from ensemble_builder.compilers.tensorrt.library import Library
 from ensemble_builder.compilers.tensorrt.precision import NetworkTypes
-from ensemble_builder.compilers.tensorrt.report import Job, fault
+from ensemble_builder.compilers.tensorrt.report import fault
 from ensembles_api.reasons import Reason
 
 _COMPUTING = frozenset({"CONVOLUTION", "DECONVOLUTION", "FULLY_CONNECTED", "MATRIX_MULTIPLY"})
+_NOT_COMPUTING = frozenset({"CONSTANT", "SHAPE", "CAST", "IDENTITY", "QUANTIZE", "DEQUANTIZE"})
+_ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
+_SHOWN_ERRORS = 3
+_NAMES = {
+    onnx.TensorProto.FLOAT: "FLOAT",
+    onnx.TensorProto.FLOAT16: "HALF",
+    onnx.TensorProto.BFLOAT16: "BF16",
+}
+"""TensorRT's names of ONNX's types."""
 
 
-def parsed(tensorrt: Any, builder: Any, logger: Any, job: Job) -> Any:
-    """The network of the job's ONNX file. Raises FaultError: InvalidModel."""
-    explicit = getattr(tensorrt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
-    network = builder.create_network(1 << int(explicit) if explicit is not None else 0)
-    parser = tensorrt.OnnxParser(network, logger)
-    if parser.parse(_unambiguous(job), job.model):
+def parsed(library: Library, graph: Graph) -> Any:
+    """The network of an ONNX graph. Raises FaultError, InvalidModel, naming the nodes it cannot take."""
+    tensorrt = library.module
+    explicit = library.offer.explicit_batch
+    flags = 1 << int(tensorrt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH) if explicit else 0
+    network = library.builder.create_network(flags)
+    parser = tensorrt.OnnxParser(network, library.logger)
+    if parser.parse(bytes(graph.model.SerializeToString()), str(graph.path)):
         return network
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
-    listed = "; ".join(f"node {error.node()}: {error.desc()}" for error in errors[:3])
+    told = list(dict.fromkeys(_told(graph, error) for error in errors))[:_SHOWN_ERRORS]
     raise fault(
         Reason.INVALID_MODEL,
-        f"{job.field}.source",
-        f"TensorRT cannot read the ONNX ({listed or 'see the log'}): export with operators it supports, or "
-        "serve the model with onnxruntime",
+        f"{graph.field}.source",
+        f"{library.offer.name} cannot read the ONNX ({'; '.join(told) or 'see the log'}): export with "
+        "operators it supports, or serve the model with onnxruntime",
     )
 
 
-def _unambiguous(job: Job) -> bytes:
-    """The model without meaningless names of axes: TensorRT holds equal names to be equal sizes.
-
-    Exporters write `?` on every free axis, so that height and width would have to agree.
-    """
-    inspect(Path(job.model), field=f"{job.field}.source")
-    model = onnx.load(job.model, load_external_data=False)
-    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
-    shapes = [value.type.tensor_type.shape.dim for value in values]
-    named = [[dim.dim_param for dim in shape if dim.dim_param] for shape in shapes]
-    meaningless = {"?"} | {name for names in named for name in names if names.count(name) > 1}
-    for dim in (dim for shape in shapes for dim in shape):
-        if dim.dim_param in meaningless:
-            dim.ClearField("dim_param")
-    return bytes(model.SerializeToString())
+def _told(graph: Graph, error: Any) -> str:
+    """One error of the parser: node, operator and what is wrong. TensorRT 8.6 tells no more than an index."""
+    index = error.node()
+    listed = graph.model.graph.node
+    name = getattr(error, "node_name", str)()
+    operator = getattr(error, "node_operator", str)()
+    if not name and 0 <= index < len(listed):
+        name, operator = listed[index].name, listed[index].op_type
+    return f"node {name or index}{f', operator {operator}' if operator else ''}: {error.desc()}"
 
 
 def inputs_of(network: Any) -> list[Any]:
@@ -58,18 +66,12 @@ def outputs_of(network: Any) -> list[Any]:
     return [network.get_output(index) for index in range(network.num_outputs)]
 
 
-def refuse_shape_tensors(network: Any, job: Job) -> None:
-    for tensor in inputs_of(network):
-        if tensor.is_shape_tensor:
-            raise fault(
-                Reason.NOT_SUPPORTED,
-                f"{job.field}.source",
-                f"input {tensor.name!r} decides shapes by its value: make it a constant when exporting",
-            )
+def _layers_of(network: Any) -> Iterator[Any]:
+    return (network.get_layer(index) for index in range(network.num_layers))
 
 
 def types_of(network: Any) -> NetworkTypes:
-    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    layers = list(_layers_of(network))
     kinds = {layer.type.name for layer in layers}
     computing = [layer for layer in layers if layer.type.name in _COMPUTING]
     return NetworkTypes(
@@ -79,7 +81,61 @@ def types_of(network: Any) -> NetworkTypes:
     )
 
 
+def count_types(network: Any) -> dict[str, int]:
+    """Operators by the type they compute in; the truth only where networks are strongly typed."""
+    computing = (layer for layer in _layers_of(network) if layer.type.name not in _NOT_COMPUTING)
+    first = (next(_output_types([layer]), "") for layer in computing)
+    return dict(sorted(Counter(name for name in first if name).items()))
+
+
 def _output_types(layers: Iterable[Any]) -> Iterator[str]:
     for layer in layers:
         for index in range(layer.num_outputs):
             yield layer.get_output(index).dtype.name
+
+
+def set_io_types(library: Library, network: Any, types: Mapping[str, int], *, field: str) -> None:
+    """Gives inputs and outputs other types, where the builder may choose types (until TensorRT 10).
+
+    Raises:
+        FaultError: NotSupported.
+    """
+    for tensor in (*inputs_of(network), *outputs_of(network)):
+        if tensor.name in types:
+            name = _NAMES[types[tensor.name]]
+            library.offer.demand(name, library.offer.types, what="data type", field=f"{field}.io")
+            tensor.dtype = getattr(library.module.DataType, name)
+
+
+def hold_in_fp32(library: Library, network: Any, kept: AbstractSet[str]) -> int:
+    """Constrains the layers of these ONNX nodes to FP32, where flags permit less. Returns how many.
+
+    Layers that only compute shapes or move constants take no precision: TensorRT 8.6 breaks on such ones.
+    """
+    fp32 = library.module.DataType.FLOAT
+    count = 0
+    for layer in _layers_of(network):
+        if layer.type.name in _NOT_COMPUTING or not _belongs(layer, kept):
+            continue
+        outputs = [layer.get_output(index) for index in range(layer.num_outputs)]
+        if not outputs or any(tensor.dtype.name not in ("FLOAT", "HALF", "BF16") for tensor in outputs):
+            continue
+        if any(tensor.is_shape_tensor for tensor in outputs):
+            continue
+        layer.precision = fp32
+        for index in range(layer.num_outputs):
+            layer.set_output_type(index, fp32)
+        count += 1
+    return count
+
+
+def _belongs(layer: Any, kept: AbstractSet[str]) -> bool:
+    """Whether a layer was made from one of the nodes.
+
+    Newer versions write the node into the layer's metadata; older ones only name layers after it, with a
+    number for all but the first.
+    """
+    traced = _ONNX_LAYER.findall(getattr(layer, "metadata", "") or "")
+    if traced:
+        return any(name in kept for name in traced)
+    return layer.name in kept or re.sub(r"_\d+$", "", layer.name) in kept

@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ensemble_builder.compilers.tensorrt.report import fault
 from ensemble_builder.faults import FaultError
-from ensembles_api.contract import Fault
 from ensembles_api.reasons import Reason
-from ensembles_api.spec import Profile, ShapeRange
+from ensembles_api.spec import Profile, ShapeRange, ValueRange
 
 DEFAULT_BATCH_SIZE = 4
 """Where the resource states none: tritonserver's own default-max-batch-size."""
@@ -17,10 +17,11 @@ DEFAULT_BATCH_SIZE = 4
 
 @dataclass(frozen=True)
 class NetworkTensor:
-    """A tensor of the parsed network; -1 is a free axis."""
+    """A tensor of the parsed network; -1 is a free axis. A shape tensor's values decide shapes of others."""
 
     name: str
     shape: tuple[int, ...]
+    is_shape_tensor: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,12 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Plan:
-    """`ranges`: for each profile the shapes of every input with free axes. `limit`: 0 without batching."""
+    """`ranges` and `values`: for each profile the shapes of every input with free axes, and the values of
+    every shape tensor. `limit`: 0 without batching.
+    """
 
     ranges: tuple[tuple[ShapeRange, ...], ...]
+    values: tuple[tuple[ValueRange, ...], ...]
     batchable: bool
     limit: int
 
@@ -46,20 +50,19 @@ class Plan:
 def plan(wanted: Wanted, inputs: Sequence[NetworkTensor], outputs: Sequence[NetworkTensor]) -> Plan:
     """Profiles for the network.
 
+    A shape tensor may hold anything. Only where the resource says that the model batches is its first value
+    the batch: tritonserver writes it there.
+
     Raises:
         FaultError: InvalidSpec naming the entry that does not fit, InvalidModel where it cannot batch.
     """
-    batchable = all(tensor.shape and tensor.shape[0] < 0 for tensor in (*inputs, *outputs))
-    if wanted.max_batch_size and not batchable:
-        fixed = next(tensor for tensor in (*inputs, *outputs) if not tensor.shape or tensor.shape[0] >= 0)
-        raise FaultError(
-            Fault(
-                code=Reason.INVALID_MODEL,
-                field=f"{wanted.model_field}.maxBatchSize",
-                message=f"the first axis of {fixed.name!r} is fixed, shape {list(fixed.shape)}: export the "
-                "model again with a dynamic first axis, or set maxBatchSize to 0",
-            )
-        )
+    deciding = [tensor for tensor in inputs if tensor.is_shape_tensor]
+    plain = [tensor for tensor in (*inputs, *outputs) if not tensor.is_shape_tensor]
+    batchable = all(tensor.shape and tensor.shape[0] < 0 for tensor in plain)
+    if wanted.max_batch_size:
+        _check_batching(wanted, plain, deciding, batchable=batchable)
+    elif deciding:
+        batchable = False
     batching = batchable and wanted.max_batch_size != 0
     free = [tensor for tensor in inputs if -1 in tensor.shape]
     if wanted.profiles:
@@ -67,13 +70,47 @@ def plan(wanted: Wanted, inputs: Sequence[NetworkTensor], outputs: Sequence[Netw
             _checked(wanted, index, profile, free, inputs, batching=batching)
             for index, profile in enumerate(wanted.profiles)
         )
-        return Plan(ranges, batchable, _limit(wanted, ranges) if batching else 0)
+        values = tuple(
+            _checked_values(wanted, index, profile, deciding, batching=batching)
+            for index, profile in enumerate(wanted.profiles)
+        )
+        return Plan(ranges, values, batchable, _limit(wanted, ranges, values) if batching else 0)
+    if deciding:
+        size = max(1, *deciding[0].shape) if deciding[0].shape else 1
+        raise _fault(
+            f"{wanted.field}.profiles",
+            f"the value of input {deciding[0].name!r} decides shapes: state its range, values: "
+            f"[{{name: {deciding[0].name}, min: {[1] * size}, opt: …, max: …}}]",
+        )
     limit = (wanted.max_batch_size or DEFAULT_BATCH_SIZE) if batching else 0
-    return Plan((_made(wanted, free, limit),) if free else (), batchable, limit)
+    made = (_made(wanted, free, limit),) if free else ()
+    return Plan(made, ((),) * len(made), batchable, limit)
+
+
+def _check_batching(
+    wanted: Wanted, plain: Sequence[NetworkTensor], deciding: Sequence[NetworkTensor], *, batchable: bool
+) -> None:
+    field = f"{wanted.model_field}.maxBatchSize"
+    if not batchable:
+        fixed = next(tensor for tensor in plain if not tensor.shape or tensor.shape[0] >= 0)
+        raise fault(
+            Reason.INVALID_MODEL,
+            field,
+            f"the first axis of {fixed.name!r} is fixed, shape {list(fixed.shape)}: export the "
+            "model again with a dynamic first axis, or set maxBatchSize to 0",
+        )
+    for tensor in deciding:
+        if not tensor.shape or tensor.shape[0] <= 1:
+            raise fault(
+                Reason.INVALID_MODEL,
+                field,
+                f"tritonserver puts the batch before the values of {tensor.name!r}, which has room for "
+                "one: set maxBatchSize to 0, or export it with the batch as its first value",
+            )
 
 
 def _fault(field: str, message: str) -> FaultError:
-    return FaultError(Fault(code=Reason.INVALID_SPEC, field=field, message=message))
+    return fault(Reason.INVALID_SPEC, field, message)
 
 
 def _made(wanted: Wanted, free: Sequence[NetworkTensor], limit: int) -> tuple[ShapeRange, ...]:
@@ -131,6 +168,37 @@ def _checked(
     return tuple(given[tensor.name] for tensor in free)
 
 
+def _checked_values(
+    wanted: Wanted, index: int, profile: Profile, deciding: Sequence[NetworkTensor], *, batching: bool
+) -> tuple[ValueRange, ...]:
+    field = f"{wanted.field}.profiles[{index}].values"
+    known = {tensor.name: tensor for tensor in deciding}
+    for place, entry in enumerate(profile.values):
+        if entry.name not in known:
+            has = ", ".join(known) or "none"
+            raise _fault(
+                f"{field}[{place}].name",
+                f"{entry.name!r} is no input whose value decides shapes; of those the model has {has}",
+            )
+        size = max(1, *known[entry.name].shape) if known[entry.name].shape else 1
+        if len(entry.min) != size:
+            raise _fault(
+                f"{field}[{place}]", f"{entry.name!r} holds {size} values, {len(entry.min)} are stated"
+            )
+        _check_order(entry, f"{field}[{place}]", what="value")
+        if batching and entry.min[0] != 1:
+            raise _fault(
+                f"{field}[{place}].min", f"the first value of {entry.name!r} is the batch: set it to 1"
+            )
+    given = {entry.name: entry for entry in profile.values}
+    for tensor in deciding:
+        if tensor.name not in given:
+            raise _fault(
+                field, f"the value of input {tensor.name!r} decides shapes: give it in every profile"
+            )
+    return tuple(given[tensor.name] for tensor in deciding)
+
+
 def _check_range(entry: ShapeRange, tensor: NetworkTensor, field: str, *, batching: bool) -> None:
     for bound in ("min", "opt", "max"):
         dims: list[int] = getattr(entry, bound)
@@ -142,12 +210,7 @@ def _check_range(entry: ShapeRange, tensor: NetworkTensor, field: str, *, batchi
                 f"{dims} does not fit {entry.name!r}, shape {list(tensor.shape)}: write every axis, batch "
                 "first, and only free ones (-1) of your choice",
             )
-    for axis, (low, best, high) in enumerate(zip(entry.min, entry.opt, entry.max, strict=True)):
-        if not low <= best <= high:
-            raise _fault(
-                f"{field}.opt" if low <= high else f"{field}.min",
-                f"axis {axis} of {entry.name!r} goes {low}, {best}, {high}: min ≤ opt ≤ max must hold",
-            )
+    _check_order(entry, field, what="axis")
     if batching and entry.min[0] != 1:
         raise _fault(
             f"{field}.min",
@@ -155,9 +218,23 @@ def _check_range(entry: ShapeRange, tensor: NetworkTensor, field: str, *, batchi
         )
 
 
-def _limit(wanted: Wanted, ranges: Sequence[Sequence[ShapeRange]]) -> int:
+def _check_order(entry: ShapeRange | ValueRange, field: str, *, what: str) -> None:
+    for place, (low, best, high) in enumerate(zip(entry.min, entry.opt, entry.max, strict=True)):
+        if not low <= best <= high:
+            raise _fault(
+                f"{field}.opt" if low <= high else f"{field}.min",
+                f"{what} {place} of {entry.name!r} goes {low}, {best}, {high}: min ≤ opt ≤ max must hold",
+            )
+
+
+def _limit(
+    wanted: Wanted, ranges: Sequence[Sequence[ShapeRange]], values: Sequence[Sequence[ValueRange]]
+) -> int:
     """The largest batch: of the profile that allows most, as the server picks a profile for each batch."""
-    allowed = max(min((entry.max[0] for entry in profile), default=0) for profile in ranges)
+    profiles: list[tuple[ShapeRange | ValueRange, ...]] = [
+        (*shapes, *held) for shapes, held in zip(ranges, values, strict=True)
+    ]
+    allowed = max(min((entry.max[0] for entry in profile), default=0) for profile in profiles)
     if wanted.max_batch_size and wanted.max_batch_size > allowed:
         raise _fault(
             f"{wanted.field}.profiles",

@@ -2,50 +2,109 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ensemble_builder.compilers.tensorrt.network import inputs_of, outputs_of
+from ensemble_builder.compilers.tensorrt.library import Library
+from ensemble_builder.compilers.tensorrt.network import count_types, inputs_of, outputs_of
 from ensemble_builder.compilers.tensorrt.report import EngineTensor, Report, fault
 from ensembles_api.reasons import Reason
 
+_SPELLINGS = (
+    ("BF16", ("bf16", "bfloat16")),
+    ("HALF", ("fp16", "half", "float16", "f16f16", "h884", "h1688", "h16816", "hmma")),
+    ("FP8", ("fp8", "e4m3", "e5m2")),
+    ("INT8", ("int8", "i8i8", "imma")),
+    ("FLOAT", ("fp32", "float", "tf32", "f32f32", "sgemm", "scudnn")),
+)
+"""How the inspector writes a type: of weights, of tensors' formats, in names of kernels. The first wins."""
+_MOVING = frozenset({"Reformat", "NoOp", "Constant", "Shuffle", "Slice", "Shape", "Signal", "Wait"})
+"""Layers that compute nothing."""
+UNKNOWN = "UNKNOWN"
 
-def read_back(tensorrt: Any, logger: Any, network: Any, data: Any) -> Report:
+
+def read_back(library: Library, network: Any, data: Any, *, field: str) -> Report:
     """Tensors and layers of the serialised engine. Raises FaultError: CompileFailed."""
-    loaded = tensorrt.Runtime(logger).deserialize_cuda_engine(data)
-    if loaded is None and "rtx" not in tensorrt.__name__:
-        raise fault(
-            Reason.COMPILE_FAILED, "", "the engine does not load where it was built; read the Job's log"
-        )
-    inputs, outputs = _engine_tensors(tensorrt, loaded) if loaded else _network_tensors(network)
-    return Report(
-        inputs=tuple(inputs),
-        outputs=tuple(outputs),
-        read_from="engine" if loaded else "network",
-        half_layers=_half_layers(tensorrt, loaded) if loaded else None,
-    )
+    tensorrt = library.module
+    runtime = tensorrt.Runtime(library.logger)
+    # A version-compatible engine carries code of its own; this one was built here a moment ago.
+    runtime.engine_host_code_allowed = True
+    loaded = runtime.deserialize_cuda_engine(data)
+    if loaded is None:
+        if not library.offer.rtx:
+            message = "the engine does not load where it was built; read the Job's log"
+            raise fault(Reason.COMPILE_FAILED, field, message)
+        inputs, outputs = _network_tensors(network)
+        return Report(inputs=inputs, outputs=outputs, read_from="network", layers=count_types(network))
+    inputs, outputs = _engine_tensors(tensorrt, loaded)
+    return Report(inputs=inputs, outputs=outputs, read_from="engine", layers=_inspected(tensorrt, loaded))
 
 
-def _engine_tensors(tensorrt: Any, engine: Any) -> tuple[list[EngineTensor], list[EngineTensor]]:
+def _engine_tensors(tensorrt: Any, engine: Any) -> tuple[tuple[EngineTensor, ...], tuple[EngineTensor, ...]]:
     sides: tuple[list[EngineTensor], list[EngineTensor]] = ([], [])
     for name in (engine.get_tensor_name(index) for index in range(engine.num_io_tensors)):
         is_output = engine.get_tensor_mode(name) == tensorrt.TensorIOMode.OUTPUT
         sides[is_output].append(
             EngineTensor(
-                name=name, type=engine.get_tensor_dtype(name).name, shape=tuple(engine.get_tensor_shape(name))
+                name=name,
+                type=engine.get_tensor_dtype(name).name,
+                shape=tuple(engine.get_tensor_shape(name)),
+                is_shape_tensor=engine.is_shape_inference_io(name),
             )
         )
-    return sides
+    return tuple(sides[0]), tuple(sides[1])
 
 
-def _network_tensors(network: Any) -> tuple[list[EngineTensor], list[EngineTensor]]:
+def _network_tensors(network: Any) -> tuple[tuple[EngineTensor, ...], tuple[EngineTensor, ...]]:
     inputs, outputs = (
-        [EngineTensor(name=tensor.name, type=tensor.dtype.name, shape=tuple(tensor.shape)) for tensor in side]
+        tuple(
+            EngineTensor(
+                name=tensor.name,
+                type=tensor.dtype.name,
+                shape=tuple(tensor.shape),
+                is_shape_tensor=tensor.is_shape_tensor,
+            )
+            for tensor in side
+        )
         for side in (inputs_of(network), outputs_of(network))
     )
     return inputs, outputs
 
 
-def _half_layers(tensorrt: Any, engine: Any) -> int:
-    """Tensors in half precision, as far as the engine's inspector names them."""
+def _inspected(tensorrt: Any, engine: Any) -> dict[str, int]:
     text: str = engine.create_engine_inspector().get_engine_information(tensorrt.LayerInformationFormat.JSON)
-    return text.count("Half") + text.count("FP16")
+    return count_layers(json.loads(text).get("Layers", ()))
+
+
+def count_layers(layers: Iterable[Mapping[str, Any] | str]) -> dict[str, int]:
+    """Layers of an engine by the type they compute in, as its inspector tells it; UNKNOWN is counted too.
+
+    With free axes the inspector writes no formats: what is left are the weights' type and the kernel's name.
+
+    Args:
+        layers: `Layers` of the inspector's JSON; mere names where the engine keeps no details.
+    """
+    computing = [
+        layer for layer in layers if not isinstance(layer, Mapping) or layer.get("LayerType") not in _MOVING
+    ]
+    return dict(sorted(Counter(map(_layer_type, computing)).items()))
+
+
+def _layer_type(layer: Mapping[str, Any] | str) -> str:
+    if not isinstance(layer, Mapping):
+        return UNKNOWN
+    weights = layer.get("Weights")
+    outputs = [tensor for tensor in layer.get("Outputs", ()) if isinstance(tensor, Mapping)]
+    clues = (
+        str(weights.get("Type", "")) if isinstance(weights, Mapping) else "",
+        *(str(tensor.get("Format/Datatype", "")) for tensor in outputs),
+        str(layer.get("TacticName", "")),
+    )
+    return next((found for clue in clues if (found := _spelled(clue))), UNKNOWN)
+
+
+def _spelled(clue: str) -> str:
+    text = clue.lower()
+    return next((name for name, spellings in _SPELLINGS if any(s in text for s in spellings)), "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from ensemble_builder.compilers.parameters import TensorRTParameters
 from ensemble_builder.faults import FaultError
 from ensembles_api.contract import Document, Fault
@@ -11,11 +13,15 @@ PLAN = "model.plan"
 
 
 class Job(Document):
-    """`field`: path of the model's tensorrt in the resource; `model_field`: of the model."""
+    """`field`: path of the model's tensorrt in the resource; `model_field`: of the model.
+
+    gpu_product: of the order.
+    """
 
     model: str
     field: str
     model_field: str
+    gpu_product: str = ""
     parameters: TensorRTParameters
 
 
@@ -25,10 +31,27 @@ class EngineTensor(Document):
     name: str
     type: str
     shape: tuple[int, ...]
+    is_shape_tensor: bool = False
+
+
+class Device(Document):
+    """A GPU. `product`: as the node label writes it. `memory`: bytes. `mig`: its profile, such as 1g.5gb."""
+
+    product: str
+    compute_capability: str
+    memory: int
+    driver: str = ""
+    mig: str = ""
 
 
 class Report(Document):
-    """`read_from`: engine, or network where the engine cannot be loaded here (RTX without a GPU)."""
+    """What became of a build.
+
+    read_from: engine, or network where the engine cannot be loaded here (RTX without a GPU).
+    layers: how many compute in which type; of the network's operators where read_from is network.
+    converted: the ONNX was converted to half precision first.
+    kept: layers held in FP32 by keepFp32.
+    """
 
     fault: Fault | None = None
     inputs: tuple[EngineTensor, ...] = ()
@@ -38,8 +61,11 @@ class Report(Document):
     profiles: int = 0
     read_from: str = ""
     version: str = ""
-    gpu: str = ""
-    half_layers: int | None = None
+    gpu: Device | None = None
+    layers: dict[str, int] = Field(default_factory=dict)
+    converted: bool = False
+    kept: int = 0
+    warnings: tuple[str, ...] = ()
     seconds: float = 0
 
 

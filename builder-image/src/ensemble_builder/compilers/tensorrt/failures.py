@@ -1,0 +1,52 @@
+"""Why a build failed, from what TensorRT logged: its API returns nothing but None."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ensemble_builder.compilers.tensorrt.report import fault
+from ensemble_builder.faults import FaultError
+from ensembles_api.reasons import Reason
+
+_NO_MEMORY = re.compile(
+    r"out ?of ?memory|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY|MEM_ALLOC_FAILED", re.IGNORECASE
+)
+_NO_WORKSPACE = re.compile(r"insufficient workspace|workspace.{0,40}(too small|not enough)", re.IGNORECASE)
+_NO_KERNEL = re.compile(r"could not find any implementation for node (?P<node>[^.]+)", re.IGNORECASE)
+SHOWN = 600
+"""Characters of a message of TensorRT's that a fault quotes."""
+
+
+def build_failure(errors: Sequence[str], *, field: str, workspace: str | None) -> FaultError:
+    """The fault of a build that gave no engine.
+
+    Args:
+        errors: what TensorRT logged as errors, in order.
+        field: path of the model's tensorrt in the resource.
+        workspace: `builder.workspace` as stated.
+    """
+    said = " ".join(errors)
+    quoted = errors[-1][:SHOWN] if errors else "the log of the Job says why"
+    if workspace and _NO_WORKSPACE.search(said):
+        return fault(
+            Reason.INVALID_SPEC,
+            f"{field}.builder.workspace",
+            f"{workspace} does not suffice for a layer: raise it, or remove it to use "
+            f"what the GPU has. {quoted}",
+        )
+    if _NO_MEMORY.search(said):
+        return fault(
+            Reason.GPU_OUT_OF_MEMORY,
+            f"{field}.profiles",
+            "the GPU's memory does not suffice to build: lower the largest shapes or maxBatchSize, set "
+            f"builder.workspace, or build on a GPU that nobody else uses. {quoted}",
+        )
+    if found := _NO_KERNEL.search(said):
+        return fault(
+            Reason.COMPILE_FAILED,
+            field,
+            f"TensorRT has no kernel for node {found['node'].strip()}: with tacticSources set, allow more; "
+            f"otherwise export it differently. {quoted}",
+        )
+    return fault(Reason.COMPILE_FAILED, field, f"TensorRT could not build the engine: {quoted}")

@@ -1,0 +1,155 @@
+"""What is read out of TensorRT's logs, its inspector and the GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from onnx import TensorProto, helper
+
+from ensemble_builder.compilers.tensorrt import graph
+from ensemble_builder.compilers.tensorrt.device import check_device, product_of
+from ensemble_builder.compilers.tensorrt.failures import build_failure
+from ensemble_builder.compilers.tensorrt.progress import Phases, Progress, VerboseLog
+from ensemble_builder.compilers.tensorrt.readback import count_layers
+from ensemble_builder.compilers.tensorrt.report import Device
+from ensemble_builder.faults import FaultError
+from ensembles_api.reasons import Reason
+
+H200 = Device(product="NVIDIA-H200", compute_capability="9.0", memory=1)
+SLICE = Device(product="NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", compute_capability="8.0", memory=1, mig="1g.5gb")
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        (H200, ""),
+        (H200, "NVIDIA-H200"),
+        (H200, "NVIDIA-H200-SHARED"),
+        (SLICE, "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb"),
+        (SLICE, "NVIDIA-A100-SXM4-40GB"),
+    ],
+)
+def test_the_gpu_is_the_one_asked_for(found: Device, wanted: str) -> None:
+    check_device(found, wanted=wanted, rtx=False)
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "words"),
+    [
+        (H200, "NVIDIA-L4", "ran on NVIDIA-H200, the target names NVIDIA-L4"),
+        (SLICE, "NVIDIA-A100-SXM4-40GB-MIG-2g.10gb", "ran on NVIDIA-A100-SXM4-40GB-MIG-1g.5gb"),
+        (None, "NVIDIA-L4", "sees no GPU, NVIDIA-L4 was asked for"),
+        (None, "", "sees no GPU"),
+    ],
+)
+def test_another_gpu_is_a_fault(found: Device | None, wanted: str, words: str) -> None:
+    with pytest.raises(FaultError, match=words) as caught:
+        check_device(found, wanted=wanted, rtx=False)
+    assert caught.value.fault.code is Reason.GPU_MISMATCH
+
+
+def test_products_are_written_as_the_node_label_writes_them() -> None:
+    assert product_of("NVIDIA A100-SXM4-40GB MIG 1g.5gb") == "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb"
+    assert product_of("Tesla T4") == "Tesla-T4"
+
+
+def layer(
+    kind: str, *, weights: str = "", output: str = "N/A due to dynamic shapes", tactic: str = ""
+) -> Any:
+    return {
+        "Name": kind,
+        "LayerType": kind,
+        "Outputs": [{"Name": "y", "Format/Datatype": output}],
+        **({"Weights": {"Type": weights, "Count": 9}} if weights else {}),
+        **({"TacticName": tactic} if tactic else {}),
+    }
+
+
+def test_layers_are_counted_by_type() -> None:
+    """As TensorRT 8.6 and 10 write them; with free axes they name no formats."""
+    layers = [
+        layer("CaskConvolution", weights="Half", tactic="sm80_xmma_fprop_f16f16_f16f16_f16_nhwckrsc"),
+        layer("CaskConvolution", weights="Float", tactic="sm80_xmma_fprop_tf32f32_tf32f32_f32"),
+        layer("CaskConvolution", weights="Int8"),
+        layer("Pooling", output="Row major linear FP16 format"),
+        layer("PointWiseV2", output="Float"),
+        layer("CaskGemm", tactic="sm80_xmma_gemm_bf16bf16_bf16f32_f32"),
+        layer("kgen"),
+        layer("Reformat", output="Row major linear FP32"),
+        "only a name",
+    ]
+
+    assert count_layers(layers) == {"BF16": 1, "FLOAT": 2, "HALF": 2, "INT8": 1, "UNKNOWN": 2}
+
+
+@pytest.mark.parametrize(
+    ("errors", "workspace", "code", "field"),
+    [
+        (
+            ["[defaultAllocator.cpp] Cuda Runtime (out of memory)"],
+            None,
+            Reason.GPU_OUT_OF_MEMORY,
+            ".profiles",
+        ),
+        (
+            ["10: Could not find any implementation for node Conv_0 due to insufficient workspace."],
+            "1Mi",
+            Reason.INVALID_SPEC,
+            ".builder.workspace",
+        ),
+        (["10: Could not find any implementation for node Conv_0."], None, Reason.COMPILE_FAILED, ""),
+        ([], None, Reason.COMPILE_FAILED, ""),
+    ],
+)
+def test_a_failed_build_says_why(errors: list[str], workspace: str | None, code: Reason, field: str) -> None:
+    fault = build_failure(errors, field="spec.models[0].tensorrt", workspace=workspace).fault
+
+    assert (fault.code, fault.field) == (code, f"spec.models[0].tensorrt{field}")
+    assert all(error in fault.message for error in errors)
+
+
+def test_nested_phases_add_up_and_never_fall() -> None:
+    told: list[int] = []
+    progress = Progress(told.append)
+    phases = Phases()
+    phases.start("build", None, 2)
+    phases.complete("build", 0)
+    progress.reach(phases.share())
+    phases.start("timing", "build", 4)
+    for step in range(4):
+        phases.complete("timing", step)
+        progress.reach(phases.share())
+    phases.finish("timing")
+    progress.reach(phases.share())
+    phases.complete("build", 1)
+    progress.reach(phases.share())
+
+    assert told == [50, 60, 75, 85, 100]
+
+
+def test_older_builders_are_followed_by_their_verbose_log() -> None:
+    told: list[int] = []
+    log = VerboseLog(Progress(told.append))
+    log.read("=============== Computing costs for ")
+    log.read("After concat removal: 4 layers")
+    for _ in range(5):
+        log.read("=============== Computing costs for ")
+
+    assert told == [25, 50, 75, 95]
+
+
+def test_nodes_are_sorted_by_what_their_subgraphs_read_too() -> None:
+    inner = helper.make_graph(
+        [helper.make_node("Identity", ["late"], ["z"])],
+        "then",
+        [],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, [1])],
+    )
+    choice = helper.make_node("If", ["condition"], ["y"], "choice", then_branch=inner, else_branch=inner)
+    nodes = [choice, helper.make_node("Relu", ["x"], ["late"], "late")]
+    made = helper.make_graph(nodes, "graph", [], [])
+
+    graph.sort(made)
+
+    assert [node.name for node in made.node] == ["late", "choice"]
