@@ -132,6 +132,8 @@ class BuildOrder(Document):
     gpu: bool = False
     gpu_product: str = ""
     """The product that the target names; what the builder finds must be it. Empty: any."""
+    source_field: str = ""
+    """Where the resource says what the ONNX is, for faults; empty: <field>.source."""
     inputs: tuple[LockedFile, ...]
     parameters: dict[str, Any]
 

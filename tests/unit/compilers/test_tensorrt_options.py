@@ -32,8 +32,7 @@ def test_an_fp32_model_is_converted_and_computes_in_half(build: Compile) -> None
     assert result.fault is None, result.fault
     assert result.io is not None
     assert result.provenance["converted"] is True
-    assert set(result.provenance["layers"]) == {"HALF", "INT64"} or result.provenance["layers"]["HALF"] >= 4
-    assert "FLOAT" not in result.provenance["layers"]
+    assert result.provenance["layers"] == {"HALF": 5}
     assert [tensor.data_type for tensor in result.io.inputs] == ["TYPE_FP32"]
     assert [tensor.data_type for tensor in result.io.outputs] == ["TYPE_FP32", "TYPE_INT64"]
 
@@ -45,7 +44,7 @@ def test_what_is_kept_stays_in_fp32(build: Compile) -> None:
 
     assert result.fault is None, result.fault
     assert result.provenance["kept_in_fp32"] == 2
-    assert result.provenance["layers"]["FLOAT"] == 2
+    assert result.provenance["layers"] == {"FLOAT": 2, "HALF": 3}
 
 
 def test_a_model_kept_wholly_in_fp32_is_not_passed_off_as_half(build: Compile) -> None:

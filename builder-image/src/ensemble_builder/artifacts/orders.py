@@ -118,6 +118,7 @@ def _tensorrt_orders(
             target=target.name,
             gpu=True,
             gpu_product=(target.gpu.product or "") if target.gpu else "",
+            source_field=version.source_field if version.export else "",
             inputs=inputs,
             parameters=parameters,
         )

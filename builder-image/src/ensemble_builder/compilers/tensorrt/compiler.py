@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from ensemble_builder.compilers import child
 from ensemble_builder.compilers.parameters import TensorRTParameters
 from ensemble_builder.compilers.tensorrt import engine
-from ensemble_builder.compilers.tensorrt.report import PLAN, EngineTensor, Job, Report
+from ensemble_builder.compilers.tensorrt.report import PLAN, EngineTensor, Job, Report, fault
 from ensemble_builder.faults import FaultError
-from ensembles_api.contract import BuildOrder, CompileResult, Fault, ModelIO, Tensor
+from ensembles_api.contract import BuildOrder, CompileResult, ModelIO, Tensor
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import Precision
 
@@ -68,6 +68,7 @@ class _Building:
         job = Job(
             model=str(self._model_file()),
             field=self.order.field,
+            source_field=self._source_field,
             model_field=re.sub(r"^(spec\.models\[\d+\]).*", r"\1", self.order.field),
             gpu_product=self.order.gpu_product,
             parameters=self.parameters,
@@ -83,12 +84,12 @@ class _Building:
         if len(found) == 1:
             return found[0]
         names = ", ".join(path.name for path in found) or "none"
-        raise self._fault(
-            Reason.INVALID_MODEL, ".source", f"one .onnx file is needed, there is {names}: name one"
-        )
+        message = f"one .onnx file is needed, there is {names}: name one"
+        raise fault(Reason.INVALID_MODEL, self._source_field, message)
 
-    def _fault(self, code: Reason, field: str, message: str) -> FaultError:
-        return FaultError(Fault(code=code, field=f"{self.order.field}{field}", message=message))
+    @property
+    def _source_field(self) -> str:
+        return self.order.source_field or f"{self.order.field}.source"
 
     def _read_report(self, ended: child.Ended) -> Report:
         try:
@@ -96,10 +97,9 @@ class _Building:
         except (OSError, ValidationError) as error:
             if ended.killed:
                 message = f"building {self.order.field} was killed, probably for memory: raise the limit"
-                fault = Fault(code=Reason.OUT_OF_MEMORY, field="spec.build.resources", message=message)
-                raise FaultError(fault) from error
+                raise fault(Reason.OUT_OF_MEMORY, "spec.build.resources", message) from error
             message = f"TensorRT {ended.how}. {ended.tail[-600:]}".strip()
-            raise self._fault(Reason.COMPILE_FAILED, "", message) from error
+            raise fault(Reason.COMPILE_FAILED, self.order.field, message) from error
         if report.fault:
             raise FaultError(report.fault)
         return report
@@ -116,9 +116,9 @@ class _Building:
 
     def _tensor(self, tensor: EngineTensor, lead: int) -> Tensor:
         if tensor.type not in TRITON_TYPES:
-            raise self._fault(
+            raise fault(
                 Reason.INVALID_MODEL,
-                ".source",
+                self._source_field,
                 f"{tensor.name!r} has type {tensor.type}, which Triton cannot pass on: export it with a Cast",
             )
         # The batch is the first value of a shape tensor, not an axis of it.

@@ -68,12 +68,14 @@ class _Building:
         constrained = prepared.kept > 0 and not offer.strongly_typed
         config = builder_config(library, ranges, types_of(network), job, constrained=constrained)
         began = time.monotonic()
-        self._watch(library, config, began)
+        progress = Progress(printed(began))
+        self._watch(library, config, progress)
         engine = library.builder.build_serialized_network(network, config)
         if engine is None:
             workspace = job.parameters.builder.workspace
             raise build_failure(list(library.logger.errors), field=job.field, workspace=workspace)
         seconds = round(time.monotonic() - began, 1)
+        progress.reach(1)
         report = read_back(library, network, engine, field=job.field)
         (self.scratch / PLAN).write_bytes(engine)
         return report.model_copy(
@@ -90,8 +92,7 @@ class _Building:
             }
         )
 
-    def _watch(self, library: Library, config: Any, began: float) -> None:
-        progress = Progress(printed(began))
+    def _watch(self, library: Library, config: Any, progress: Progress) -> None:
         if library.offer.monitors:
             config.progress_monitor = monitor(library.module, progress, self.stop)
         else:
@@ -111,7 +112,7 @@ class _Prepared:
 
 
 def _prepare(library: Library, job: Job, scratch: Path) -> _Prepared:
-    graph = graphs.load(Path(job.model), field=job.field)
+    graph = graphs.load(Path(job.model), field=job.field, source_field=job.source_field)
     kept = graphs.kept_nodes(graph, job.parameters.keep_fp32)
     types = graphs.io_types(graph, job.parameters.io)
     network = parsed(library, graph)

@@ -33,25 +33,26 @@ class Graph:
     path: Path
     field: str
     """Of the model's tensorrt in the resource."""
+    source_field: str
 
 
-def load(path: Path, *, field: str) -> Graph:
+def load(path: Path, *, field: str, source_field: str) -> Graph:
     """The model as TensorRT should see it: every node named, no axis named misleadingly.
 
     Raises:
         FaultError: InvalidModel where the file cannot be used or external data is missing.
     """
-    for name in inspect(path, field=f"{field}.source").external_data:
+    for name in inspect(path, field=source_field).external_data:
         if not (path.parent / name).is_file():
             raise fault(
                 Reason.INVALID_MODEL,
-                f"{field}.source",
+                source_field,
                 f"the model's weights lie in {name}, which is not there: give the folder that holds both",
             )
     model = onnx.load(path, load_external_data=False)
     _name_nodes(model)
     _forget_meaningless_axes(model)
-    return Graph(model, path, field)
+    return Graph(model, path, field, source_field)
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:

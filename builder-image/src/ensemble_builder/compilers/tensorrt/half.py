@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
 from onnx.external_data_helper import load_external_data_for_model
 
-from ensemble_builder.compilers.tensorrt.graph import Graph, sort
+from ensemble_builder.compilers.tensorrt.graph import Graph, nodes, sort
 from ensemble_builder.compilers.tensorrt.report import fault
 from ensemble_builder.faults import FaultError
 from ensembles_api.reasons import Reason
 
 _WEIGHTS = "weights"
+_HALF = onnx.TensorProto.FLOAT16
 
 
 def converted(graph: Graph, *, kept: AbstractSet[str], types: Mapping[str, int], scratch: Path) -> Graph:
@@ -49,7 +51,7 @@ def converted(graph: Graph, *, kept: AbstractSet[str], types: Mapping[str, int],
     folder.mkdir()
     model = _inferred(graph, folder)
     values = (*model.graph.input, *model.graph.output)
-    staying = [value.name for value in values if types.get(value.name) != onnx.TensorProto.FLOAT16]
+    staying = [value.name for value in values if types.get(value.name) != _HALF]
     try:
         model = float16.convert_float_to_float16(
             model,
@@ -58,6 +60,7 @@ def converted(graph: Graph, *, kept: AbstractSet[str], types: Mapping[str, int],
             op_block_list=float16.DEFAULT_OP_BLOCK_LIST,
             node_block_list=sorted(kept),
         )
+        _drop_round_trips(model.graph, own={node.name for node in nodes(graph.model.graph)})
         sort(model.graph)
         path = folder / "model.onnx"
         onnx.save(model, path, save_as_external_data=True, location=_WEIGHTS, size_threshold=1024)
@@ -66,7 +69,7 @@ def converted(graph: Graph, *, kept: AbstractSet[str], types: Mapping[str, int],
         # An operator of a plugin is unknown to ONNX; TensorRT's parser judges it.
         if "No Op registered" not in str(error):
             raise _failed(graph, str(error)) from error
-    return Graph(onnx.load(path, load_external_data=False), path, graph.field)
+    return replace(graph, model=onnx.load(path, load_external_data=False), path=path)
 
 
 def _inferred(graph: Graph, folder: Path) -> onnx.ModelProto:
@@ -82,6 +85,26 @@ def _inferred(graph: Graph, folder: Path) -> onnx.ModelProto:
     except (onnx.shape_inference.InferenceError, ValueError, DecodeError, OSError) as error:
         raise _failed(graph, str(error)) from error
     return model
+
+
+def _drop_round_trips(graph: onnx.GraphProto, *, own: AbstractSet[str]) -> None:
+    """Between nodes kept in FP32, and before outputs of that type, the converter rounds to half for nothing.
+
+    Args:
+        graph: changed in place.
+        own: names of nodes that are the user's; their casts stay.
+    """
+    casts = {node.output[0]: node for node in graph.node if node.op_type == "Cast" and node.name not in own}
+    for node in casts.values():
+        before = casts.get(node.input[0])
+        if before is not None and _cast_to(before) == _HALF and _cast_to(node) == onnx.TensorProto.FLOAT:
+            node.op_type = "Identity"
+            node.input[0] = before.input[0]
+            del node.attribute[:]
+
+
+def _cast_to(node: onnx.NodeProto) -> int:
+    return next(attribute.i for attribute in node.attribute if attribute.name == "to")
 
 
 def _failed(graph: Graph, why: str) -> FaultError:

@@ -17,7 +17,11 @@ from ensemble_builder.compilers.tensorrt.report import fault
 from ensembles_api.reasons import Reason
 
 _COMPUTING = frozenset({"CONVOLUTION", "DECONVOLUTION", "FULLY_CONNECTED", "MATRIX_MULTIPLY"})
-_NOT_COMPUTING = frozenset({"CONSTANT", "SHAPE", "CAST", "IDENTITY", "QUANTIZE", "DEQUANTIZE"})
+_NOT_COMPUTING = frozenset(
+    {"CONSTANT", "SHAPE", "CAST", "IDENTITY", "QUANTIZE", "DEQUANTIZE", "SHUFFLE", "SLICE", "CONCATENATION"}
+    | {"GATHER", "SQUEEZE", "UNSQUEEZE"}
+)
+"""Layers that move numbers, or change only their type."""
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 _SHOWN_ERRORS = 3
 _NAMES = {
@@ -41,7 +45,7 @@ def parsed(library: Library, graph: Graph) -> Any:
     told = list(dict.fromkeys(_told(graph, error) for error in errors))[:_SHOWN_ERRORS]
     raise fault(
         Reason.INVALID_MODEL,
-        f"{graph.field}.source",
+        graph.source_field,
         f"{library.offer.name} cannot read the ONNX ({'; '.join(told) or 'see the log'}): export with "
         "operators it supports, or serve the model with onnxruntime",
     )
@@ -84,8 +88,10 @@ def types_of(network: Any) -> NetworkTypes:
 def count_types(network: Any) -> dict[str, int]:
     """Operators by the type they compute in; the truth only where networks are strongly typed."""
     computing = (layer for layer in _layers_of(network) if layer.type.name not in _NOT_COMPUTING)
-    first = (next(_output_types([layer]), "") for layer in computing)
-    return dict(sorted(Counter(name for name in first if name).items()))
+    results = (layer.get_output(0) for layer in computing if layer.num_outputs)
+    return dict(
+        sorted(Counter(tensor.dtype.name for tensor in results if not tensor.is_shape_tensor).items())
+    )
 
 
 def _output_types(layers: Iterable[Any]) -> Iterator[str]:

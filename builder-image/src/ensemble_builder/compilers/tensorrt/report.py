@@ -13,13 +13,13 @@ PLAN = "model.plan"
 
 
 class Job(Document):
-    """`field`: path of the model's tensorrt in the resource; `model_field`: of the model.
-
-    gpu_product: of the order.
+    """`field`: path of the model's tensorrt in the resource; `model_field`: of the model; `source_field`: of
+    the ONNX's source. gpu_product: of the order.
     """
 
     model: str
     field: str
+    source_field: str
     model_field: str
     gpu_product: str = ""
     parameters: TensorRTParameters
