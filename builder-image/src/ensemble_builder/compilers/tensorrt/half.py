@@ -104,7 +104,7 @@ def _drop_round_trips(graph: onnx.GraphProto, *, own: AbstractSet[str]) -> None:
 
 
 def _cast_to(node: onnx.NodeProto) -> int:
-    return next(attribute.i for attribute in node.attribute if attribute.name == "to")
+    return next(int(attribute.i) for attribute in node.attribute if attribute.name == "to")
 
 
 def _failed(graph: Graph, why: str) -> FaultError:
