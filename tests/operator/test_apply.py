@@ -192,6 +192,22 @@ def test_create_twice_is_success(
     assert known is not None, "we read our own write"
 
 
+def test_labels_taken_off_by_hand_are_put_back(
+    api: KubernetesApi, executor: Executor, cache: ObjectCache, create_ensemble: CreateEnsemble
+) -> None:
+    target = create_ensemble()
+    executor.execute(Create(service(target, a="b")), target)
+    bare = {"metadata": {"labels": {"ensembles.dev/ensemble": None, "team": "a"}}}
+    api.patch(SERVICE, target.namespace, target.name, bare)
+    assert executor.execute(Create(service(target, a="b")), target)
+    labels = {"ensembles.dev/ensemble": target.name, "team": "a"}
+    assert live(api, SERVICE, target)["metadata"]["labels"] == labels
+    known = cache.get(SERVICE, target.namespace, target.name)
+    assert known is not None
+    assert known["metadata"]["labels"] == labels
+    assert not executor.execute(Create(service(target, a="b")), target)
+
+
 def test_deleting_a_job_deletes_its_pods(
     api: KubernetesApi, executor: Executor, create_ensemble: CreateEnsemble
 ) -> None:

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from ensemble_operator.cluster.client import KubernetesApi
-from ensemble_operator.cluster.kinds import CONFIG_MAP, ENSEMBLE, JOB
+from ensemble_operator.cluster.kinds import CONFIG_MAP, ENSEMBLE, JOB, NODE
 from ensemble_operator.health import Heartbeats
 from ensemble_operator.metrics import Metrics
 from ensemble_operator.observe.cache import ObjectCache
 from ensemble_operator.observe.config_maps import UserConfigMaps
+from ensemble_operator.observe.gpus import GpuNodes
 from ensemble_operator.observe.observer import Observer
 from ensemble_operator.observe.routing import Key
+from ensemble_operator.plan.observation import GpuOffer
 from ensemble_operator.watchdog import STRIKES, Watchdog, fill
 from tests.operator.conftest import CreateEnsemble
 from tests.operator.control_plane import eventually
@@ -72,7 +74,8 @@ def time() -> FakeTime:
 
 @pytest.fixture
 def observer(api: KubernetesApi, cache: ObjectCache, config_maps: UserConfigMaps, time: FakeTime) -> Observer:
-    return Observer(api, cache, config_maps, now=time)
+    gpu_nodes = GpuNodes(api, readable=True, monotonic=FakeSeconds())
+    return Observer(api, cache, config_maps, gpu_nodes, now=time)
 
 
 def test_filling_shows_ensembles_and_their_children_only(
@@ -216,3 +219,24 @@ def test_watchdog_does_not_blame_streams_for_a_server_that_is_away(
     assert newest == {}
     dog.judge(newest)
     assert heartbeats.problems() == []
+
+
+def test_nodes_tell_their_gpus(api: KubernetesApi, seconds: FakeSeconds) -> None:
+    capacity = {"nvidia.com/gpu": "0", "nvidia.com/mig-1g.5gb": "7", "cpu": "8"}
+    node = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": "gpu-node", "labels": {"nvidia.com/gpu.product": "NVIDIA-TEST"}},
+        "status": {"capacity": capacity},
+    }
+    nodes = GpuNodes(api, readable=True, monotonic=seconds)
+    assert nodes.offers() == frozenset()
+    api._request("POST", NODE.path(None), body=node)
+    try:
+        assert nodes.offers() == frozenset(), "not asked again so soon"
+        seconds.now = 11.0
+        offer = GpuOffer("NVIDIA-TEST", frozenset({"nvidia.com/gpu", "nvidia.com/mig-1g.5gb"}))
+        assert nodes.offers() == frozenset({offer})
+    finally:
+        api._request("DELETE", NODE.path(None, "gpu-node"))
+    assert GpuNodes(api, readable=False, monotonic=seconds).offers() is None

@@ -8,7 +8,7 @@ imagePullPolicy: {{ .Values.imagePullPolicy }}
 defaultRelease: {{ .Values.defaultRelease | quote }}
 parallelBuilds: {{ .Values.parallelBuilds }}
 clusterDomain: {{ .Values.clusterDomain }}
-nodeReader: {{ .Values.nodeReader }}
+nodeReader: {{ include "ensemble-operator.readsNodes" . }}
 watchNamespaces: {{ .Values.watchNamespaces | toJson }}
 releases:
 {{- range $release := keys .Values.releases | sortAlpha }}

@@ -1,3 +1,8 @@
+{{/* Whether it reads Nodes: always where it works cluster-wide, else where it is let. */}}
+{{- define "ensemble-operator.readsNodes" -}}
+{{- or .Values.nodeReader (not .Values.watchNamespaces) -}}
+{{- end -}}
+
 {{/* What the operator may do where it works. It reads no Secrets. */}}
 {{- define "ensemble-operator.rules" -}}
 - apiGroups: [ensembles.dev]

@@ -201,6 +201,8 @@ def needs_fresh_look(action: Action) -> bool:
 
 def _wants_gpu(job: Mapping[str, object]) -> bool:
     pod = job["spec"]["template"]["spec"]  # type: ignore[index]
+    if pod.get("resourceClaims"):
+        return True
     containers = (*pod["containers"], *(pod.get("initContainers") or ()))
     limits = (container.get("resources", {}).get("limits") or {} for container in containers)
     return any("/" in name for limit in limits for name in limit)

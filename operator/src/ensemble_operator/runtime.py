@@ -31,6 +31,7 @@ from ensemble_operator.leader import Leader, LeadershipLostError
 from ensemble_operator.metrics import EnsembleCollector, Metrics, QueueCollector, QueueFigures
 from ensemble_operator.observe.cache import ObjectCache
 from ensemble_operator.observe.config_maps import FRESH_SECONDS, UserConfigMaps
+from ensemble_operator.observe.gpus import GpuNodes
 from ensemble_operator.observe.observer import Observer
 from ensemble_operator.observe.routing import Key
 from ensemble_operator.plan import planner
@@ -105,7 +106,13 @@ class Runtime:
 
     def _build_reconciler(self, config: OperatorConfig) -> Reconciler:
         return Reconciler(
-            observer=Observer(self._api, self._cache, self._config_maps, now=utc_now),
+            observer=Observer(
+                self._api,
+                self._cache,
+                self._config_maps,
+                GpuNodes(self._api, readable=config.node_reader, monotonic=time.monotonic),
+                now=utc_now,
+            ),
             executor=Executor(self._api, self._cache),
             reporter=Reporter(
                 self._api, self._cache, instance=os.environ.get("POD_NAME", socket.gethostname()), now=utc_now

@@ -167,6 +167,30 @@ def test_only_the_pruning_of_a_deleted_ensemble_has_no_owner() -> None:
     assert prune_job(**prune, owned=True)["metadata"]["ownerReferences"][0]["uid"] == LONGEST.uid
 
 
+def test_a_claim_gives_the_gpu_where_the_target_has_a_template() -> None:
+    gpu = Gpu(product="NVIDIA-L4", resource_claim_template_name="one-gpu")
+    target = TargetRequest(name=TARGETS[0].name, gpu=gpu)
+    build = build_job(context=CONTEXT, order=ORDER, lock="3" * 64, target=target, **LATE)
+    (server,) = deployments(DATA.model_copy(update={"targets": (target,)}))
+    for manifest, name in ((build, "compile"), (server, "tritonserver")):
+        pod = manifest["spec"]["template"]["spec"]
+        assert pod["resourceClaims"] == [{"name": "gpu", "resourceClaimTemplateName": "one-gpu"}]
+        assert "nodeSelector" not in pod
+        resources = {c["name"]: c["resources"] for c in (*pod["initContainers"], *pod["containers"])}
+        one = resources.pop(name)
+        assert one["claims"] == [{"name": "gpu"}]
+        assert "nvidia.com/gpu" not in {**one["requests"], **one.get("limits", {})}
+        assert not any("claims" in others for others in resources.values())
+
+
+def test_builds_wait_in_the_users_queue_with_the_users_priority() -> None:
+    build = CONTEXT.build.model_copy(update={"queue_name": "gpus", "priority_class_name": "low"})
+    context = JobContext(**{**vars(CONTEXT), "build": build})
+    job = build_job(context=context, order=ORDER, lock="3" * 64, target=TARGETS[0], **LATE)
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert job["spec"]["template"]["spec"]["priorityClassName"] == "low"
+
+
 def test_keys_of_sources_reach_fetch_but_not_upload() -> None:
     job = build_job(context=CONTEXT, order=ORDER, lock="3" * 64, target=None, **LATE)
     pod = job["spec"]["template"]["spec"]

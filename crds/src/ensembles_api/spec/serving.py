@@ -53,6 +53,11 @@ class Gpu(ApiModel):
         pattern=r"^[a-z0-9.\-]+/[A-Za-z0-9_.\-]+$",
         description="The extended resource that a pod asks for.",
     )
+    resource_claim_template_name: ObjectName | None = Field(
+        None,
+        description="A ResourceClaimTemplate of the namespace that gives each pod its GPU instead (dynamic "
+        "resource allocation); name the product it selects, engines are kept by it.",
+    )
     model_config = ConfigDict(json_schema_extra=ATOMIC)
 
 
@@ -145,6 +150,16 @@ class Build(ApiModel):
     tolerations: list[Object] = Field(default_factory=list, max_length=32, description="As in a PodSpec.")
     timeout_seconds: int = Field(
         3600, ge=30, le=86400, description="How long one build may run, from the start of its pod."
+    )
+    queue_name: LabelValue | None = Field(
+        None, description="The Kueue LocalQueue that admits build Jobs (label kueue.x-k8s.io/queue-name)."
+    )
+    priority_class_name: ObjectName | None = Field(None, description="Of the pods of build Jobs.")
+    when_gpu_busy: Literal["Wait", "StopServing"] = Field(
+        "Wait",
+        alias="whenGPUBusy",
+        description="What to do where this ensemble's own servers hold the GPU that a build, or the servers "
+        "of what was built, wait for: wait, or end the old servers until the new ones serve.",
     )
 
 

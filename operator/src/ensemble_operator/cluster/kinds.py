@@ -9,7 +9,7 @@ from ensembles_api.names import API_VERSION, KIND, LABEL_ROLE, PLURAL
 
 @dataclass(frozen=True)
 class Kind:
-    """A namespaced kind of the Kubernetes API."""
+    """A kind of the Kubernetes API."""
 
     api_version: str
     name: str
@@ -43,6 +43,7 @@ SERVICE = Kind("v1", "Service", "services")
 BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
+NODE = Kind("v1", "Node", "nodes")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
 

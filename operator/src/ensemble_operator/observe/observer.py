@@ -26,6 +26,7 @@ from ensemble_operator.cluster.kinds import (
 )
 from ensemble_operator.observe.cache import ObjectCache
 from ensemble_operator.observe.config_maps import UserConfigMaps
+from ensemble_operator.observe.gpus import GpuNodes
 from ensemble_operator.observe.objects import belongs_to, has_ready_endpoint, parse_object, parse_rollout
 from ensemble_operator.observe.pods import parse_time
 from ensemble_operator.observe.routing import Key
@@ -35,6 +36,7 @@ from ensemble_operator.observe.workloads import (
     pods_by_owner,
     pods_of_deployment,
 )
+from ensemble_operator.plan.gpus import leaves_product_open
 from ensemble_operator.plan.observation import JobSeen, ObjectSeen, Observation, SpecError
 from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE
 from ensembles_api.sources import iter_sources
@@ -68,12 +70,14 @@ class Observer:
         api: KubernetesApi,
         cache: ObjectCache,
         config_maps: UserConfigMaps,
+        gpu_nodes: GpuNodes,
         *,
         now: Callable[[], datetime],
     ) -> None:
         self._api = api
         self._cache = cache
         self._config_maps = config_maps
+        self._gpu_nodes = gpu_nodes
         self._now = now
         self._lock = threading.Lock()
         self._terminating: dict[str, datetime] = {}
@@ -84,7 +88,7 @@ class Observer:
         """What is known of an ensemble; None where it does not exist.
 
         Raises:
-            ensemble_operator.cluster.errors.ApiError: a ConfigMap or Event cannot be read.
+            ensemble_operator.cluster.errors.ApiError: a ConfigMap, Event or Node cannot be read.
         """
         resource = self._cache.get(ENSEMBLE, key.namespace, key.name)
         if resource is None:
@@ -125,6 +129,7 @@ class Observer:
             requests=self._objects(CONFIG_MAP, key),
             endpoints_ready=has_ready_endpoint(self._children(ENDPOINT_SLICE, key), service=key.name),
             namespace_terminating=self._is_terminating(key.namespace, now),
+            gpu_offers=self._gpu_nodes.offers() if spec and leaves_product_open(spec) else None,
         )
         return Look(observation, again)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from ensemble_operator.plan.observation import ContainerSeen, PodSeen
+from ensemble_operator.plan.observation import CLAIMS, ContainerSeen, PodSeen
 
 Object = Mapping[str, Any]
 
@@ -33,6 +33,7 @@ def parse_pod(manifest: Object) -> PodSeen:
         unscheduled_reason=scheduled.get("reason", "") if unscheduled else "",
         unscheduled_message=scheduled.get("message", "") if unscheduled else "",
         devices=tuple(sorted(_devices(manifest.get("spec", {})))),
+        node_selector=manifest.get("spec", {}).get("nodeSelector") or {},
         disrupted=_condition(status, "DisruptionTarget").get("status") == "True",
         created=parse_time(metadata.get("creationTimestamp")),
         containers=tuple(_containers(status)),
@@ -40,10 +41,11 @@ def parse_pod(manifest: Object) -> PodSeen:
 
 
 def _devices(spec: Object) -> set[str]:
-    """Names of extended resources: the only ones with a domain before a slash."""
+    """Names of extended resources (the only ones with a domain before a slash), and CLAIMS."""
     containers = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
     limits = [(container.get("resources") or {}).get("limits") or {} for container in containers]
-    return {name for limit in limits for name in limit if "/" in name}
+    claims = {CLAIMS} if spec.get("resourceClaims") else set()
+    return {name for limit in limits for name in limit if "/" in name} | claims
 
 
 def _condition(status: Object, kind: str) -> Object:

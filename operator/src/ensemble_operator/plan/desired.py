@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 from ensemble_operator.config import OperatorConfig
 from ensemble_operator.names import digest
+from ensemble_operator.plan.gpus import named_targets
 from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.trouble import Trouble
-from ensembles_api.contract import CONTRACT, Request, TargetRequest, Versions
+from ensembles_api.contract import CONTRACT, Request, Versions
 from ensembles_api.names import ANNOTATION_REQUESTED_AT
 from ensembles_api.reasons import Reason
 from ensembles_api.sources import iter_sources
-from ensembles_api.spec import Gpu, InferenceEnsembleSpec, Model
-
-DEFAULT_TARGET = "default"
+from ensembles_api.spec import InferenceEnsembleSpec
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,9 @@ def resolve(observation: Observation, config: OperatorConfig) -> Desired | Troub
     missing = _missing_config_map(observation, spec)
     if missing:
         return missing
+    targets = named_targets(observation, spec)
+    if isinstance(targets, Trouble):
+        return targets
     requested_at = observation.annotations.get(ANNOTATION_REQUESTED_AT, "")
     request = Request(
         namespace=observation.namespace,
@@ -63,7 +65,7 @@ def resolve(observation: Observation, config: OperatorConfig) -> Desired | Troub
         models=tuple(spec.models),
         repository=spec.repository,
         entrypoint=spec.entrypoint,
-        targets=_targets(spec),
+        targets=targets,
         server_image=images.server,
         builder_image=images.builder,
         versions=images.versions,
@@ -111,23 +113,6 @@ def _images(spec: InferenceEnsembleSpec, config: OperatorConfig) -> Images | Tro
             field="spec.runtime.release",
         )
     return Images(release.server_image, release.builder_image, release.versions)
-
-
-def _targets(spec: InferenceEnsembleSpec) -> tuple[TargetRequest, ...]:
-    if spec.serving.targets:
-        return tuple(TargetRequest(name=t.name, gpu=t.gpu) for t in spec.serving.targets)
-    gpu = Gpu() if any(_needs_gpu(model) for model in spec.models) else None
-    return (TargetRequest(name=DEFAULT_TARGET, gpu=gpu),)
-
-
-def _needs_gpu(model: Model) -> bool:
-    versions = model.versions or []
-    if model.tensorrt or any(version.tensorrt for version in versions):
-        return True
-    groups = (model.config or {}).get("instance_group", [])
-    return isinstance(groups, list) and any(
-        isinstance(group, dict) and group.get("kind") == "KIND_GPU" for group in groups
-    )
 
 
 def _config_maps(spec: InferenceEnsembleSpec) -> dict[str, tuple[str, ...]]:

@@ -20,6 +20,8 @@ IMAGE_REASONS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 )
 """waiting_reason of a container whose image cannot be had."""
+CLAIMS = "claims"
+"""Stands among a pod's devices for those of resource claims; the scheduler "cannot allocate all claims"."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class PodSeen:
     """reason of PodScheduled=False: Unschedulable, SchedulingGated."""
     unscheduled_message: str = ""
     devices: tuple[str, ...] = ()
-    """Extended resources that it asks for: nvidia.com/gpu, …"""
+    """Extended resources that it asks for: nvidia.com/gpu, …; and CLAIMS where it has resource claims."""
+    node_selector: Mapping[str, str] = field(default_factory=dict)
     disrupted: bool = False
     """A DisruptionTarget condition is true: evicted, preempted, node lost."""
     created: datetime | None = None
@@ -126,6 +129,14 @@ class RolloutSeen:
 
 
 @dataclass(frozen=True)
+class GpuOffer:
+    """A node's GPUs: the product that its label names, and the extended resources that it has."""
+
+    product: str
+    resources: frozenset[str]
+
+
+@dataclass(frozen=True)
 class ObjectSeen:
     """A Service, PodDisruptionBudget or ConfigMap under a name we use, ours or not."""
 
@@ -166,3 +177,5 @@ class Observation:
     endpoints_ready: bool = False
     """The ensemble's Service has a ready endpoint."""
     namespace_terminating: bool = False
+    gpu_offers: frozenset[GpuOffer] | None = None
+    """Read where an engine's target names no product; None where nodes cannot be read."""

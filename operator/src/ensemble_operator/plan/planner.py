@@ -12,6 +12,7 @@ from ensemble_operator.plan.build_lane import build
 from ensemble_operator.plan.chain import BuildOutcome
 from ensemble_operator.plan.deletion import delete, leaving
 from ensemble_operator.plan.desired import Desired, resolve
+from ensemble_operator.plan.gpu_busy import explained, gives_way
 from ensemble_operator.plan.litter_lane import beyond_history, litter
 from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.pruning import PruneOutcome, prune_history
@@ -21,6 +22,9 @@ from ensemble_operator.plan.trouble import GRACE, STALLED_RETRY, Trouble
 from ensembles_api.names import FINALIZER, LABEL_ROLE
 from ensembles_api.reasons import Nature, Reason
 from ensembles_api.spec import DeletionPolicy
+
+NODES_RETRY = timedelta(seconds=30)
+"""Nodes are not watched: so often they are asked which GPUs they have."""
 
 
 def plan(observation: Observation, config: OperatorConfig) -> Plan:
@@ -33,7 +37,11 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
     trouble = resolved if isinstance(resolved, Trouble) else None
     building = build(observation, desired, config) if desired else None
     wanted = building.wanted if building else None
-    serving = serve(observation, config, observation.spec, wanted)
+    yielding = gives_way(observation, building)
+    serving = serve(observation, config, observation.spec, wanted, yielding=yielding)
+    if building is not None:
+        serving = replace(serving, trouble=explained(observation, building, serving.trouble))
+        building = replace(building, trouble=explained(observation, building, building.trouble))
     suspended = observation.spec is not None and observation.spec.suspend
     if suspended:
         return _report(observation, building, serving, trouble, actions=(), suspended=True)
@@ -125,6 +133,8 @@ def _wake(
     if trouble is not None and trouble.nature is Nature.GRACE and since is not None:
         times.append(since + GRACE + timedelta(seconds=1))
         times.append(observation.now + STALLED_RETRY)
+    if trouble is not None and trouble.reason in {Reason.GPU_UNKNOWN, Reason.GPU_AMBIGUOUS}:
+        times.append(observation.now + NODES_RETRY)
     if building is not None and building.step is Reason.ASSEMBLING and not building.trouble:
         times.append(
             observation.now + timedelta(seconds=30)

@@ -50,8 +50,12 @@ def serve(
     config: OperatorConfig,
     spec: InferenceEnsembleSpec | None,
     wanted: RolloutData | None,
+    *,
+    yielding: bool = False,
 ) -> ServeOutcome:
-    """One step of lane B. `wanted` None: only keep alive what serves."""
+    """One step of lane B. `wanted` None: only keep alive what serves; `yielding`: not even that, its GPU is
+    needed for what comes next.
+    """
     service = history.main_service(observation)
     if service is not None and not history.is_ours(service, observation):
         leftover = bool(service.owners) and service.labels.get(LABEL_ENSEMBLE) == observation.name
@@ -62,7 +66,7 @@ def serve(
     replicas = spec.serving.replicas if spec else None
     retain = spec.rollout.retain_seconds if spec else None
     kept, wake = _retained(observation, retain)
-    healing = _heal(observation, config, active, replicas)
+    healing = _heal(observation, config, active, 0 if yielding else replicas)
     kept |= history.selected(observation) | ({active} if active else set())
     if wanted is None or replicas is None:
         kept |= history.in_progress(observation)

@@ -38,10 +38,12 @@ class Trouble:
         return self.nature is Nature.USER and self.retry_at is None
 
     def text(self) -> str:
-        """The condition's message: field, what is wrong, when it is tried again."""
+        """The condition's message: field, what is wrong, when it is tried again or since when it waits."""
         head = f"{self.field}: {self.message}" if self.field else self.message
         tail = f" (attempt {self.attempt}, next at {self.retry_at:%H:%M:%S}Z)" if self.retry_at else ""
-        return (head + tail)[:4000]
+        if self.nature is Nature.WAITING and self.since:
+            tail = f" (since {self.since:%Y-%m-%dT%H:%M:%SZ})"
+        return head[: 4000 - len(tail)] + tail
 
 
 def backoff(attempt: int) -> timedelta:

@@ -16,6 +16,8 @@ LIST_KEYS: Mapping[str, tuple[str, ...]] = {
     "initContainers": ("name",),
     "volumes": ("name",),
     "env": ("name",),
+    "claims": ("name",),
+    "resourceClaims": ("name",),
     "imagePullSecrets": ("name",),
     "volumeMounts": ("mountPath",),
     "ports": ("port", "containerPort", "protocol"),

@@ -7,6 +7,8 @@ from typing import Any
 
 from ensembles_api.spec import Gpu, Resources
 
+CLAIM = "gpu"
+"""Name, within a pod, of the claim that a ResourceClaimTemplate makes for it."""
 TOOLS_REQUESTS = {"cpu": "100m", "memory": "128Mi"}
 """For copying files, which streams."""
 
@@ -22,10 +24,15 @@ def requirements(
     requests = _texts(resources.requests) if resources else {}
     limits = _texts(resources.limits) if resources else {}
     requests = {key: value for key, value in defaults.items() if key not in limits} | requests
-    if gpu:
+    if gpu and not gpu.resource_claim_template_name:
         # Extended resources cannot be overcommitted: request and limit are equal.
         requests[gpu.resource_name] = limits[gpu.resource_name] = str(gpu.count)
-    return {"requests": requests, "limits": limits} if limits else {"requests": requests}
+    claims = [{"name": CLAIM}] if gpu and gpu.resource_claim_template_name else []
+    return {
+        "requests": requests,
+        **({"limits": limits} if limits else {}),
+        **({"claims": claims} if claims else {}),
+    }
 
 
 def _texts(quantities: Mapping[str, int | str] | None) -> dict[str, str]:

@@ -113,6 +113,7 @@ def _pod(
         imagePullSecrets=pods.pull_secrets(serving.image_pull_secrets),
         nodeSelector=gpus.node_selector(serving.node_selector, target.gpu),
         tolerations=gpus.tolerations(serving.tolerations, target.gpu),
+        resourceClaims=gpus.claims(target.gpu),
         affinity=serving.affinity,
         topologySpreadConstraints=[
             {"labelSelector": {"matchLabels": selector}, **constraint}

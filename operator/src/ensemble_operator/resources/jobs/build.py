@@ -21,6 +21,7 @@ from ensembles_api.contract import NextBuild, TargetRequest
 from ensembles_api.names import LABEL_KEY
 from ensembles_api.spec import Export, Gpu
 
+LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
 WORK = "/work"
 COMPILE_REQUESTS = {"cpu": "500m", "memory": "1Gi"}
 
@@ -75,7 +76,7 @@ def build_job(
     return job(
         names.build_job(order.kind, order.key, attempt=attempt),
         namespace=context.owner.namespace,
-        labels=product_labels("build", **{LABEL_KEY: order.key[:20]}),
+        labels=product_labels("build", **{LABEL_KEY: order.key[:20]}, **_queue(context)),
         annotations={
             names.ANNOTATION_KEY: order.key,
             names.ANNOTATION_LOCK: lock,
@@ -97,10 +98,17 @@ def build_job(
             imagePullSecrets=pods.pull_secrets(context.serving_pull_secrets),
             nodeSelector=gpus.node_selector(context.build.node_selector, gpu),
             tolerations=gpus.tolerations(context.build.tolerations, gpu),
+            resourceClaims=gpus.claims(gpu),
+            priorityClassName=context.build.priority_class_name,
             runtimeClassName=context.runtime_class_name if gpu else None,
         ),
         pod_annotations={pods.ANNOTATION_SKIP_IDENTITY: worker["name"]},
     )
+
+
+def _queue(context: JobContext) -> dict[str, str]:
+    """Kueue suspends a Job with this label until its queue has room."""
+    return {LABEL_QUEUE: context.build.queue_name} if context.build.queue_name else {}
 
 
 def _gpu(order: NextBuild, target: TargetRequest | None) -> Gpu | None:

@@ -33,7 +33,8 @@ class JobContext:
         """Digest of what user or chart can change, at the same inputs, to make a Job run that did not."""
         return digest(
             [
-                self.build.model_dump(mode="json"),
+                # Only what was set, so that a later operator's new fields change nothing.
+                self.build.model_dump(mode="json", exclude_defaults=True, exclude={"when_gpu_busy"}),
                 [secret.name for secret in self.serving_pull_secrets],
                 [self.config.tools_image, self.builder_image, self.runtime_class_name],
                 self.storage.model_dump(mode="json"),

@@ -1,0 +1,125 @@
+"""The GPU product of each target: an engine fits only the type it was built on."""
+
+from __future__ import annotations
+
+from ensemble_operator.plan import history
+from ensemble_operator.plan.observation import Observation
+from ensemble_operator.plan.trouble import Trouble
+from ensembles_api.contract import TargetRequest
+from ensembles_api.reasons import Reason
+from ensembles_api.spec import Gpu, InferenceEnsembleSpec, Model
+
+DEFAULT_TARGET = "default"
+
+
+def leaves_product_open(spec: InferenceEnsembleSpec) -> bool:
+    """Whether what the nodes offer decides which GPU an engine is built for."""
+    return has_engine(spec) and any(_is_open(target) for target in stated_targets(spec))
+
+
+def named_targets(
+    observation: Observation, spec: InferenceEnsembleSpec
+) -> tuple[TargetRequest, ...] | Trouble:
+    """The targets, with the product of those on which an engine runs.
+
+    What the cluster has one type of need not be said. A type once chosen stays as long as the cluster has it
+    (or has none at present): a second type that joins must not stop what serves.
+    """
+    stated = stated_targets(spec)
+    if not has_engine(spec):
+        return stated
+    found: list[TargetRequest] = []
+    for index, target in enumerate(stated):
+        field = (
+            f"spec.serving.targets[{index}].gpu.product" if spec.serving.targets else "spec.serving.targets"
+        )
+        product = _product(observation, target, field)
+        if isinstance(product, Trouble):
+            return product
+        found.append(_with_product(target, product))
+    return tuple(found)
+
+
+def stated_targets(spec: InferenceEnsembleSpec) -> tuple[TargetRequest, ...]:
+    """As the spec has them; without any, one with a GPU if a model needs one."""
+    if spec.serving.targets:
+        return tuple(TargetRequest(name=target.name, gpu=target.gpu) for target in spec.serving.targets)
+    gpu = Gpu() if any(_needs_gpu(model) for model in spec.models) else None
+    return (TargetRequest(name=DEFAULT_TARGET, gpu=gpu),)
+
+
+def has_engine(spec: InferenceEnsembleSpec) -> bool:
+    return any(_has_engine(model) for model in spec.models)
+
+
+def _has_engine(model: Model) -> bool:
+    return bool(model.tensorrt or any(version.tensorrt for version in model.versions or []))
+
+
+def _needs_gpu(model: Model) -> bool:
+    if _has_engine(model):
+        return True
+    groups = (model.config or {}).get("instance_group", [])
+    return isinstance(groups, list) and any(
+        isinstance(group, dict) and group.get("kind") == "KIND_GPU" for group in groups
+    )
+
+
+def _is_open(target: TargetRequest) -> bool:
+    return target.gpu is not None and not target.gpu.product
+
+
+def _with_product(target: TargetRequest, product: str) -> TargetRequest:
+    if target.gpu is None or not product:
+        return target
+    return target.model_copy(update={"gpu": target.gpu.model_copy(update={"product": product})})
+
+
+def _product(observation: Observation, target: TargetRequest, field: str) -> str | Trouble:
+    """The product to name; empty where there is nothing to choose."""
+    if target.gpu is None or target.gpu.product:
+        return ""
+    offered = _offered(observation, target.gpu)
+    chosen = _chosen_before(observation, target)
+    if chosen and (not offered or chosen in offered):
+        return chosen
+    if len(offered) == 1:
+        return offered[0]
+    if offered:
+        return Trouble(
+            Reason.GPU_AMBIGUOUS,
+            f"an engine fits one GPU type, and the cluster has {', '.join(offered)}: name one as the "
+            "product, or make a target for each",
+            field=field,
+        )
+    why = (
+        "the operator may not read nodes"
+        if observation.gpu_offers is None
+        else f"no node with the label nvidia.com/gpu.product offers {target.gpu.resource_name}"
+    )
+    message = f"an engine fits one GPU type, and {why}: name the product (the value of that node label)"
+    return Trouble(Reason.GPU_UNKNOWN, message, field=field)
+
+
+def _offered(observation: Observation, gpu: Gpu) -> list[str]:
+    """Products that nodes offer under the target's resource; a claim's devices are no such resources."""
+    return sorted(
+        {
+            offer.product
+            for offer in observation.gpu_offers or ()
+            if gpu.resource_claim_template_name or gpu.resource_name in offer.resources
+        }
+    )
+
+
+def _chosen_before(observation: Observation, target: TargetRequest) -> str:
+    """What the newest promoted rollout has for this target."""
+    promoted = [
+        r for r in observation.rollouts if history.outcome(r) in {history.PROMOTED, history.SUPERSEDED}
+    ]
+    for rollout in sorted(promoted, key=lambda r: r.number, reverse=True):
+        for known in rollout.data.targets:
+            same = known.gpu and target.gpu and known.gpu.resource_name == target.gpu.resource_name
+            if known.name == target.name and same and known.gpu and known.gpu.product:
+                return str(known.gpu.product)
+    return ""

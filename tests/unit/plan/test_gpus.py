@@ -1,0 +1,232 @@
+"""Which GPU an engine is built for, and what happens where the ensemble's own servers hold it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ensemble_operator.plan.actions import Scale
+from ensemble_operator.plan.observation import GpuOffer, PodSeen
+from ensembles_api.contract import NextBuild, Result
+from ensembles_api.reasons import Reason
+from tests.unit.plan.world import KEY, LOCK, Story, condition, created, fault, of_type, published
+
+GPU, MIG = "nvidia.com/gpu", "nvidia.com/mig-1g.5gb"
+OTHER = "4" * 64
+ENGINE: dict[str, Any] = {"name": "net", "tensorrt": {"source": {"uri": "s3://models/net.onnx"}}}
+MISSING_ENGINE = Result(
+    lock=LOCK, next=(NextBuild(kind="tensorrt", key=KEY, model="net", target="default", gpu=True),)
+)
+SELECTOR = "nvidia.com/gpu.product"
+
+
+def offers(**products: tuple[str, ...]) -> frozenset[GpuOffer]:
+    return frozenset(GpuOffer(product, frozenset(resources)) for product, resources in products.items())
+
+
+def story(found: frozenset[GpuOffer] | None, **spec: Any) -> Story:
+    told = Story(gpu_offers=found)
+    told.change(**{"models": [ENGINE], **spec})
+    told.step()
+    return told
+
+
+def asked_for(told: Story) -> list[dict[str, Any]]:
+    (request,) = told.seen.requests
+    targets: list[dict[str, Any]] = json.loads(request.manifest["data"]["request.json"])["targets"]
+    return targets
+
+
+def test_the_only_gpu_type_need_not_be_named() -> None:
+    told = story(offers(L4=(GPU,)))
+    assert [target["gpu"]["product"] for target in asked_for(told)] == ["L4"]
+    told.end("assemble", result=MISSING_ENGINE)
+    told.step()
+    (build,) = created(told.last, "Job")
+    assert build["spec"]["template"]["spec"]["nodeSelector"] == {SELECTOR: "L4"}
+    told.end("build", result=Result())
+    told.step()
+    told.end("assemble", result=published())
+    told.step()
+    told.step()
+    (servers,) = told.seen.deployments
+    assert servers.manifest["spec"]["template"]["spec"]["nodeSelector"] == {SELECTOR: "L4"}
+
+
+@pytest.mark.parametrize("targets", [[], [{"name": "a", "gpu": {}}]])
+def test_of_several_types_one_must_be_named(targets: list[dict[str, Any]]) -> None:
+    told = story(offers(L4=(GPU,), A100=(GPU,)), serving={"targets": targets})
+    stalled = condition(told.last, "Stalled")
+    assert stalled is not None
+    assert stalled["reason"] == "GPUAmbiguous"
+    assert "A100, L4" in stalled["message"]
+    assert stalled["message"].startswith("spec.serving.targets")
+    assert told.seen.jobs == ()
+    told.change(models=[ENGINE], serving={"targets": [{"name": "a", "gpu": {"product": "A100"}}]})
+    told.step()
+    assert told.reason == "Assembling"
+
+
+@pytest.mark.parametrize("found", [None, frozenset()])
+def test_where_no_type_can_be_found_it_is_asked_for(found: frozenset[GpuOffer] | None) -> None:
+    told = story(found)
+    assert condition(told.last, "Reconciling")["reason"] == "GPUUnknown"  # type: ignore[index]
+    assert told.last.wake is not None
+    told.step(121)
+    assert condition(told.last, "Stalled")["reason"] == "GPUUnknown"  # type: ignore[index]
+    told.seen = replace(told.seen, gpu_offers=offers(L4=(GPU,)))
+    told.step()
+    assert told.reason == "Assembling"
+
+
+def test_a_mig_profile_is_looked_for_among_the_nodes_that_have_it() -> None:
+    targets = [{"name": "slice", "gpu": {"resourceName": MIG}}]
+    told = story(offers(L4=(GPU,), A100=(GPU, MIG)), serving={"targets": targets})
+    assert asked_for(told)[0]["gpu"] == {"product": "A100", "resource_name": MIG}
+
+
+def test_a_second_gpu_type_that_joins_stops_nothing() -> None:
+    told = story(offers(L4=(GPU,)))
+    told.end("assemble", result=published())
+    told.step()
+    told.verify_and_promote()
+    assert told.reason == "Ready"
+    for joined in (offers(L4=(GPU,), A100=(GPU,)), frozenset(), None):
+        told.seen = replace(told.seen, gpu_offers=joined)
+        told.step()
+        assert told.reason == "Ready"
+        assert told.last.actions == ()
+    told.seen = replace(told.seen, gpu_offers=offers(A100=(GPU,)))
+    told.step()
+    assert told.reason == "Assembling", "what it was built for is gone for good"
+
+
+def test_models_without_engine_run_on_any_gpu() -> None:
+    model = {"name": "net", "python": {"source": {"inline": "x"}}, "config": {"instance_group": [
+        {"kind": "KIND_GPU"}]}}  # fmt: skip
+    told = story(None, models=[model])
+    assert asked_for(told) == [{"name": "default", "gpu": {}}]
+
+
+def pod(name: str, *, waits: bool, product: str = "L4") -> PodSeen:
+    return PodSeen(
+        name=name,
+        uid=name,
+        labels={},
+        phase="Pending" if waits else "Running",
+        ready=not waits,
+        scheduled=not waits,
+        unscheduled_reason="Unschedulable" if waits else "",
+        unscheduled_message="0/1 nodes are available: 1 Insufficient nvidia.com/gpu." if waits else "",
+        devices=(GPU,),
+        node_selector={SELECTOR: product},
+    )
+
+
+def rebuilding(when_busy: str, *, product: str = "L4") -> Story:
+    """One GPU, held by the server; a changed model must be built on it."""
+    told = Story(gpu_offers=offers(L4=(GPU,)))
+    told.change(models=[ENGINE], build={"whenGPUBusy": when_busy})
+    told.step()
+    told.end("assemble", result=published())
+    told.step()
+    told.verify_and_promote()
+    serving = told.seen.deployments[0]
+    told.seen = replace(told.seen, deployments=(replace(serving, pods=(pod("server", waits=False),)),))
+    changed = {"name": "net", "tensorrt": {"source": {"uri": "s3://models/other.onnx"}}}
+    told.change(models=[changed], build={"whenGPUBusy": when_busy})
+    told.step()
+    told.end("assemble", result=MISSING_ENGINE)
+    told.step()
+    waits(told, "build", product=product)
+    told.step()
+    return told
+
+
+def waits(told: Story, role: str, *, product: str = "L4") -> None:
+    told.seen = replace(told.seen, jobs=tuple(
+        replace(job, pods=(pod(role, waits=True, product=product),))
+        if job.labels["ensembles.dev/role"] == role and job.state == "active"
+        else job
+        for job in told.seen.jobs
+    ))  # fmt: skip
+
+
+def runs(told: Story) -> None:
+    """The build got the GPU that the servers gave."""
+    told.seen = replace(
+        told.seen,
+        deployments=tuple(replace(d, pods=()) for d in told.seen.deployments),
+        jobs=tuple(
+            replace(job, pods=(pod("build", waits=False),)) if job.name.startswith("build") else job
+            for job in told.seen.jobs
+        ),
+    )
+
+
+def replicas(told: Story) -> list[int]:
+    return [deployment.replicas for deployment in told.seen.deployments]
+
+
+def test_a_build_that_waits_for_its_own_server_says_so_and_what_can_be_done() -> None:
+    told = rebuilding("Wait")
+    assert told.reason == "WaitingForGPU"
+    said = condition(told.last, "Reconciling")["message"]  # type: ignore[index]
+    assert "own server server holds one" in said
+    assert "spec.build.whenGPUBusy" in said
+    assert of_type(told.last, Scale) == []
+
+
+def test_a_server_on_another_gpu_type_is_not_in_the_way() -> None:
+    told = rebuilding("StopServing", product="A100")
+    assert told.reason == "WaitingForGPU"
+    assert "own server" not in condition(told.last, "Reconciling")["message"]  # type: ignore[index]
+    assert replicas(told) == [1]
+
+
+def test_servers_give_way_until_the_next_ones_serve() -> None:
+    told = rebuilding("StopServing")
+    assert replicas(told) == [0]
+    runs(told)
+    for _ in range(3):
+        told.step()
+        assert replicas(told) == [0]
+    told.end("build", result=Result())
+    told.step()
+    told.end("assemble", result=published(OTHER))
+    told.step()
+    told.step()
+    assert sorted(replicas(told)) == [0, 1]
+    told.verify_and_promote()
+    assert told.reason == "Ready"
+    assert told.last.status is not None
+    assert told.last.status["revision"] == OTHER
+
+
+def test_servers_come_back_where_the_build_fails() -> None:
+    told = rebuilding("StopServing")
+    runs(told)
+    told.end("build", "failed", result=fault(Reason.INVALID_MODEL))
+    told.step()
+    assert condition(told.last, "Stalled") is not None
+    assert replicas(told) == [1]
+
+
+def test_new_servers_that_find_no_gpu_are_given_the_old_ones_place() -> None:
+    told = rebuilding("StopServing")
+    told.end("build", result=Result())  # the GPU was free for the build alone
+    told.seen = replace(told.seen, deployments=tuple(
+        replace(d, replicas=1, pods=(pod("server", waits=False),)) for d in told.seen.deployments
+    ))  # fmt: skip
+    told.step()
+    told.end("assemble", result=published(OTHER))
+    told.step()
+    told.step()
+    told.seen = replace(told.seen, deployments=tuple(
+        d if d.pods else replace(d, pods=(pod("next", waits=True),)) for d in told.seen.deployments
+    ))  # fmt: skip
+    told.step()
+    assert sorted(replicas(told)) == [0, 1]
