@@ -5,7 +5,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,8 +13,15 @@ from localcluster import build as programs
 from localcluster import images, parts, staticimages
 from localcluster.settings import Settings
 
-from testimages import buildah, inputs, partial, rootfs
+from testimages import absent, buildah, inputs, partial, python310, rootfs
 from testimages.catalog import Image, ProgramImage, by_name
+
+MAKERS: Mapping[str, Callable[[Path], Path]] = {
+    "rootfs.tar": rootfs.ensure,
+    "python3.10.tar": python310.ensure,
+    "absent.tar": absent.ensure,
+}
+"""Archives that images add, by name; each is made once and kept in the cache."""
 
 
 @contextmanager
@@ -41,8 +48,8 @@ def build(cache: Path, image: Image | ProgramImage) -> str:
     with tempfile.TemporaryDirectory(prefix="ensembles-context-") as scratch:
         context = Path(scratch)
         inputs.stage(image, context)
-        if image.name == "base":
-            shutil.copy2(rootfs.ensure(cache), context / "rootfs.tar")
+        for name in image.made:
+            shutil.copy2(MAKERS[name](cache), context / name)
         buildah.build(
             cache,
             image.reference,

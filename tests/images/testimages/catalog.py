@@ -16,13 +16,15 @@ class Image:
     """An image named ``localhost/ensembles/NAME:dev``.
 
     ``inputs`` are files and folders below the repository's root: they alone are sent to the build, and what
-    they hold decides whether the image is built anew. ``base`` names the image that ARG BASE becomes.
+    they hold decides whether the image is built anew. ``made`` are archives that the Dockerfile adds and that
+    are made on this machine (building.MAKERS). ``base`` names the image that ARG BASE becomes.
     ``on_demand``: only built when it is named.
     """
 
     name: str
     dockerfile: str
     inputs: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
     base: str = ""
     on_demand: bool = False
 
@@ -44,7 +46,7 @@ class ProgramImage:
         return f"localhost/ensembles/{self.name}:dev"
 
 
-BASE = Image(name="base", dockerfile="tests/images/base/Dockerfile")
+BASE = Image(name="base", dockerfile="tests/images/base/Dockerfile", made=("rootfs.tar",))
 
 _WORKSPACE = (
     *("pyproject.toml", "uv.lock", "crds"),
@@ -76,6 +78,22 @@ IMAGES: tuple[Image | ProgramImage, ...] = (
     ),
     Image(
         name="exporter", dockerfile="examples/efficientnet/exporter/Dockerfile", base="base", on_demand=True
+    ),
+    # For a machine with a GPU (tests/gpu): they hold gigabytes of CUDA.
+    Image(
+        name="tritonserver-gpu",
+        dockerfile="tests/images/tritonserver-gpu/Dockerfile",
+        inputs=("tests/images/tritonserver-gpu", "tests/images/tritonserver-cpu"),
+        made=("python3.10.tar", "absent.tar"),
+        base="base",
+        on_demand=True,
+    ),
+    Image(
+        name="builder-gpu",
+        dockerfile="tests/images/builder-gpu/Dockerfile",
+        inputs=("crds", "builder-image"),
+        base="tritonserver-gpu",
+        on_demand=True,
     ),
 )
 

@@ -1,8 +1,10 @@
-"""A CPU pipeline through DALI's C interface (dali/dali.h).
+"""A pipeline, on the CPU or on a GPU, through DALI's C interface (dali/dali.h).
 
 The C interface and not the Python one: it alone shows the operator traces by which a video input says that
 there is more to come.
 """
+
+from __future__ import annotations
 
 import ctypes
 import sysconfig
@@ -13,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from backends.device.cuda import Device, DeviceArray
 
 _EXECUTOR_DYNAMIC = 1 | 2 | 8
 _PREFETCH_DEPTH = 1  # fixed by Triton's DALI backend
 _SYNCHRONOUS_COPY = 1 | 2
+_SYNCHRONOUS_COPY_OUT = 2
 
 # daliDataType_t -> numpy
 TYPES: Mapping[int, np.dtype[Any]] = {
@@ -58,7 +62,13 @@ class _Params(ctypes.Structure):
 
 
 # Bits of _Params.present
-_HAS_BATCH_SIZE, _HAS_THREADS, _HAS_EXECUTOR, _HAS_PREFETCH = 1 << 0, 1 << 1, 1 << 4, 1 << 6
+_HAS_BATCH_SIZE, _HAS_THREADS, _HAS_DEVICE, _HAS_EXECUTOR, _HAS_PREFETCH = (
+    1 << 0,
+    1 << 1,
+    1 << 2,
+    1 << 4,
+    1 << 6,
+)
 
 
 class _Description(ctypes.Structure):
@@ -85,6 +95,7 @@ class _Deleter(ctypes.Structure):
 
 
 _CPU = _Placement(0, 0, 0)
+_ON_GPU = 1
 
 
 @dataclass(frozen=True)
@@ -98,28 +109,40 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one output: their common type, one shape each, and the values of all in one row."""
+    """Samples of one output: their common type, one shape each, and the values of all in one row, which lies
+    where the pipeline left it.
+    """
 
-    values: np.ndarray[Any, Any]
+    values: np.ndarray[Any, Any] | DeviceArray
     shapes: tuple[tuple[int, ...], ...]
 
 
 class Pipeline:
-    """A built pipeline on the CPU.
+    """A built pipeline, on the CPU where no GPU is given.
 
     Raises:
         DaliError: the file does not deserialise or does not build, e.g. for want of a CPU operator.
 
     """
 
-    def __init__(self, serialized: bytes, *, max_batch_size: int | None, threads: int | None) -> None:
+    def __init__(
+        self,
+        serialized: bytes,
+        *,
+        max_batch_size: int | None,
+        threads: int | None,
+        device: Device | None = None,
+    ) -> None:
+        self._device = device
         present = _HAS_EXECUTOR | _HAS_PREFETCH
+        present |= _HAS_DEVICE if device else 0
         present |= _HAS_BATCH_SIZE if max_batch_size else 0
         present |= _HAS_THREADS if threads else 0
         params = _Params(
             present=present,
             max_batch_size=max_batch_size or 0,
             num_threads=threads or 0,
+            device_id=device.index if device else 0,
             exec_type=_EXECUTOR_DYNAMIC,
             prefetch_cpu=_PREFETCH_DEPTH,
             prefetch_gpu=_PREFETCH_DEPTH,
@@ -161,7 +184,7 @@ class Pipeline:
         outputs = ctypes.c_void_p()
         _call("daliPipelinePopOutputs", self._handle, ctypes.byref(outputs))
         try:
-            batches = [_copy_out(outputs, index) for index in range(len(self.outputs))]
+            batches = [_copy_out(outputs, index, self._device) for index in range(len(self.outputs))]
             traces = {
                 (tensor.name, trace): value
                 for tensor in self.inputs
@@ -191,7 +214,7 @@ def load_plugin(path: str) -> None:
     ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
 
 
-def _copy_out(outputs: ctypes.c_void_p, index: int) -> Batch:
+def _copy_out(outputs: ctypes.c_void_p, index: int, device: Device | None) -> Batch:
     samples = ctypes.c_void_p()
     _call("daliPipelineOutputsGet", outputs, ctypes.byref(samples), index)
     try:
@@ -204,13 +227,27 @@ def _copy_out(outputs: ctypes.c_void_p, index: int) -> Batch:
             for sample in range(count.value)
         )
         total = sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes)
-        values = np.empty(total, dtype=TYPES[dtype.value])
-        target = ctypes.c_void_p(values.ctypes.data)
-        if total:
-            _call("daliTensorListCopyOut", samples, target, _CPU, None, ctypes.c_int(2))
+        values = _copy_values(samples, total, TYPES[dtype.value], device)
     finally:
         _call("daliTensorListDecRef", samples, None)
     return Batch(values, shapes)
+
+
+def _copy_values(
+    samples: ctypes.c_void_p, total: int, dtype: np.dtype[Any], device: Device | None
+) -> np.ndarray[Any, Any] | DeviceArray:
+    found = _Placement()
+    _call("daliTensorListGetBufferPlacement", samples, ctypes.byref(found))
+    if total and device and found.device_type == _ON_GPU:
+        array = DeviceArray(device.take(total * dtype.itemsize), device.index, dtype, (total,))
+        target = (ctypes.c_void_p(array.pointer), _Placement(_ON_GPU, device.index, 0))
+        _call("daliTensorListCopyOut", samples, *target, None, ctypes.c_int(_SYNCHRONOUS_COPY_OUT))
+        return array
+    values = np.empty(total, dtype=dtype)
+    if total:
+        target = (ctypes.c_void_p(values.ctypes.data), _CPU)
+        _call("daliTensorListCopyOut", samples, *target, None, ctypes.c_int(_SYNCHRONOUS_COPY_OUT))
+    return values
 
 
 def _trace(outputs: ctypes.c_void_p, operator: str, name: str) -> str | None:

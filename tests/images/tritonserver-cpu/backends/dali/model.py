@@ -1,7 +1,8 @@
-"""Stand-in for Triton's DALI backend on a machine without a GPU; for tests only.
+"""Stand-in for Triton's DALI backend where NVIDIA's image is not to be had; for tests only.
 
-It runs the real DALI on the CPU, with every ``mixed`` and ``gpu`` operator replaced by its CPU counterpart,
-and follows triton-inference-server/dali_backend in what a model repository can notice:
+It runs the real DALI: an instance of kind GPU as the file says, and what is on the GPU then stays there; one
+of kind CPU with every ``mixed`` and ``gpu`` operator replaced by its CPU counterpart. It follows
+triton-inference-server/dali_backend in what a model repository can notice:
 
 - model.dali (or default_model_filename), else a dali.py that is serialised at load;
 - max_batch_size absent from config.pbtxt means batched, 0 means that the request's first axis is the batch;
@@ -31,9 +32,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from backends.dali import cpu_twin, ioconfig
 from backends.dali.capi import Batch, DaliError, Pipeline, load_plugin
+from backends.device import dlpack
+from backends.device.cuda import CudaError, Device, DeviceArray
 
 HERE = Path(__file__).resolve().parent
 _FALLBACK = "dali.py"
+_Values = np.ndarray[Any, Any] | DeviceArray
 
 
 class TritonPythonModel:
@@ -72,10 +76,13 @@ class TritonPythonModel:
         self._outputs = [entry["name"] for entry in self._config["output"]]
         self._split = set(_parameter(self._config, "split_along_outer_axis").split(":")) - {""}
         _load_plugins()
-        serialized = _load(folder / args["model_version"], self._config)
+        on_gpu = args["model_instance_kind"] == "GPU"
+        self._device = Device(int(args["model_instance_device_id"])) if on_gpu else None
+        load = _load if on_gpu else _load_for_cpu
+        serialized = load(folder / args["model_version"], self._config)
         threads = int(_parameter(self._config, "num_threads") or 0) or None
         self._rebuild: Callable[[], Pipeline] = lambda: Pipeline(
-            serialized, max_batch_size=stated or None, threads=threads
+            serialized, max_batch_size=stated or None, threads=threads, device=self._device
         )
         self._pipeline = self._rebuild()
         ioconfig.validate(self._config, self._pipeline, batched=self._batched)
@@ -85,6 +92,8 @@ class TritonPythonModel:
         self._pipeline.close()
 
     def execute(self, requests: list[Any]) -> list[Any] | None:
+        if self._device:
+            self._device.enter()
         if self._batched:
             responses = self._run_together(requests)
         elif self._decoupled:
@@ -108,14 +117,14 @@ class TritonPythonModel:
             batches, _ = self._pipeline.run()
             parts = [_split(batch, sizes) for batch in batches]
             return [self._response([output[index] for output in parts]) for index in range(len(requests))]
-        except (DaliError, ioconfig.ConfigError, ValueError) as error:
+        except (DaliError, CudaError, ioconfig.ConfigError, ValueError) as error:
             self._reset()
             return [_failure(error) for _ in requests]
 
     def _run_alone(self, request: Any) -> Any:
         try:
             responses = list(itertools.islice(self._iterations(request), 2))
-        except (DaliError, ioconfig.ConfigError, ValueError) as error:
+        except (DaliError, CudaError, ioconfig.ConfigError, ValueError) as error:
             self._reset()
             return _failure(error)
         if len(responses) == 1:
@@ -129,7 +138,7 @@ class TritonPythonModel:
         try:
             for response in self._iterations(request):
                 sender.send(response)
-        except (DaliError, ioconfig.ConfigError, ValueError) as error:
+        except (DaliError, CudaError, ioconfig.ConfigError, ValueError) as error:
             self._reset()
             sender.send(_failure(error))
         sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
@@ -175,7 +184,7 @@ class TritonPythonModel:
 
     def _response(self, batches: Sequence[Batch]) -> Any:
         tensors = [
-            pb_utils.Tensor(name, _dense(batch, name, split=name in self._split))
+            _tensor(name, _dense(batch, name, split=name in self._split))
             for name, batch in zip(self._outputs, batches, strict=True)
         ]
         return pb_utils.InferenceResponse(output_tensors=tensors)
@@ -192,12 +201,22 @@ def _split(batch: Batch, sizes: Sequence[int]) -> list[Batch]:
     for size in sizes:
         shapes = batch.shapes[sample : sample + size]
         length = sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes)
-        parts.append(Batch(batch.values[offset : offset + length], shapes))
+        parts.append(Batch(_part(batch.values, offset, offset + length), shapes))
         sample, offset = sample + size, offset + length
     return parts
 
 
-def _dense(batch: Batch, name: str, *, split: bool) -> np.ndarray[Any, Any]:
+def _part(values: _Values, start: int, stop: int) -> _Values:
+    return values.rows(start, stop) if isinstance(values, DeviceArray) else values[start:stop]
+
+
+def _tensor(name: str, values: _Values) -> Any:
+    if isinstance(values, DeviceArray):
+        return pb_utils.Tensor.from_dlpack(name, dlpack.capsule(values))
+    return pb_utils.Tensor(name, values)
+
+
+def _dense(batch: Batch, name: str, *, split: bool) -> _Values:
     shapes = [shape[1:] for shape in batch.shapes for _ in range(shape[0])] if split else list(batch.shapes)
     if len(set(shapes)) > 1:
         raise ValueError(f"the samples of output {name} differ in shape: {sorted(set(shapes))}")
@@ -215,18 +234,23 @@ def _send_last(request: Any, response: Any) -> None:
 
 
 def _build(version_folder: Path, config: dict[str, Any], *, max_batch_size: int | None) -> Pipeline:
-    return Pipeline(_load(version_folder, config), max_batch_size=max_batch_size or None, threads=1)
+    serialized = _load_for_cpu(version_folder, config)
+    return Pipeline(serialized, max_batch_size=max_batch_size or None, threads=1)
+
+
+def _load_for_cpu(version_folder: Path, config: dict[str, Any]) -> bytes:
+    return cpu_twin.to_cpu(_load(version_folder, config))
 
 
 def _load(version_folder: Path, config: dict[str, Any]) -> bytes:
-    """Return the pipeline for the CPU: from the model file, serialised or not, or from dali.py."""
+    """Return the pipeline: from the model file, serialised or not, or from dali.py."""
     default = version_folder / (config.get("default_model_filename") or "model.dali")
     fallback = version_folder / _FALLBACK
     if default.is_file() and default.suffix != ".py":
-        return cpu_twin.to_cpu(default.read_bytes())
+        return default.read_bytes()
     for module in (default, fallback):
         if module.is_file():
-            return cpu_twin.to_cpu(_autoserialize(module))
+            return _autoserialize(module)
     raise DaliError(
         f"Failed to load model file. The program looked in the following locations: {default}, {fallback}."
     )

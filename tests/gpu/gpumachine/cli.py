@@ -1,0 +1,142 @@
+"""The command line of the machine with the GPU."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from localcluster.errors import ClusterError
+
+from gpumachine import node, pieces, scenario
+from gpumachine.report import markdown
+from gpumachine.shell import Machine, RunError
+
+_QUESTION = "name,driver_version,memory.total,clocks.sm,clocks.mem,power.draw"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; an expected failure becomes one line and status 1."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments) or 0)
+    except (ClusterError, RunError, pieces.BundleError) as error:
+        print(f"gpu: {error}", file=sys.stderr)
+        return 1
+
+
+def _take(arguments: argparse.Namespace) -> None:
+    """Move a load's pieces and the index to the machine's bundle folder."""
+    folder = arguments.root / "bundle" / pieces.FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(arguments.load.rglob("*")):
+        if path.is_file():
+            target = folder.parent / path.name if path.name == pieces.INDEX else folder / path.name
+            fresh = target.with_name(f".{path.name}")
+            shutil.copyfile(path, fresh)
+            fresh.replace(target)
+    print(f"{len(list(folder.iterdir()))} pieces are here")
+
+
+def _unpack(arguments: argparse.Namespace) -> None:
+    began = time.monotonic()
+    pieces.unpack(arguments.root / "bundle", arguments.root, workers=os.cpu_count() or 1)
+    print(f"unpacked in {time.monotonic() - began:.1f} s")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Do everything and report; each step's failure is written down, and what does not need it goes on."""
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    here = node.machine(arguments.root)
+    figures: dict[str, Any] = {"machine": _machine(), "laps": [], "failures": []}
+    began = time.monotonic()
+
+    def lap(text: str) -> None:
+        figures["laps"].append([round(time.monotonic() - began, 1), text])
+        print(f"{time.monotonic() - began:6.1f} s  {text}", flush=True)
+
+    try:
+        _unpack(arguments)
+        lap("bundle unpacked")
+        node.up(here, lap)
+        figures["gpu"] = node.product(here)
+        scenario.prepare(here)
+        lap("sources uploaded")
+        _measure(here, figures, lap, frozenset(arguments.skip))
+    except Exception as error:  # noqa: BLE001 - what was measured until then shall be read
+        figures["failures"].append(f"{type(error).__name__}: {error}")
+        traceback.print_exc()
+    figures["seconds"] = round(time.monotonic() - began, 1)
+    (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (out / "figures.md").write_text(markdown(figures))
+    _save(here, out)
+    print((out / "figures.md").read_text())
+    return 1 if figures["failures"] else 0
+
+
+def _measure(
+    here: Machine, figures: dict[str, Any], lap: Callable[[str], None], skip: frozenset[str]
+) -> None:
+    figures["cold"], job = scenario.cold(here)
+    lap("Ready and answered, cold")
+    if "waiting" not in skip:
+        figures["waiting"] = scenario.waiting(here)
+        lap("a second engine waits for the GPU")
+    scenario.delete(here, "efficientnet")
+    lap("the GPU is free again")
+    figures["cached"] = scenario.cached(here)
+    lap("Ready and answered, cached")
+    if "comparison" not in skip:
+        scenario.delete(here, "again")
+        figures["comparison"] = scenario.compared(here, job)
+        lap("built in turns with TensorRT alone")
+
+
+def _machine() -> dict[str, Any]:
+    command = ["nvidia-smi", f"--query-gpu={_QUESTION}", "--format=csv,noheader"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    return {"gpu": done.stdout.strip(), "cores": os.cpu_count(), "kernel": platform.release()}
+
+
+def _save(here: Machine, out: Path) -> None:
+    logs = out / "logs"
+    try:
+        scenario.save_logs(here, logs)
+        shutil.copytree(here.settings.logs, logs / "node", dirs_exist_ok=True)
+    except (OSError, RunError, ValueError) as error:
+        print(f"logs are incomplete: {error}", file=sys.stderr)
+    with tarfile.open(out / "logs.tar.xz", "w:xz", preset=1) as archive:
+        archive.add(logs, arcname="logs")
+    shutil.rmtree(logs, ignore_errors=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="machine.py", description="Run the project on a machine with a GPU."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    take = commands.add_parser("take", help="take over the pieces of one load")
+    take.set_defaults(run=_take)
+    take.add_argument("load", type=Path)
+    unpack = commands.add_parser("unpack", help="put the bundle's files in place")
+    unpack.set_defaults(run=_unpack)
+    run = commands.add_parser("run", help="bring everything up, measure, report")
+    run.set_defaults(run=_run)
+    run.add_argument("--out", type=Path, required=True, help="folder for figures and logs")
+    run.add_argument("--skip", action="append", default=[], choices=["waiting", "comparison"])
+    for command in (take, unpack, run):
+        command.add_argument(
+            "--root", type=Path, default=Path("/var/lib/ensembles-gpu"), help="where the bundle lies"
+        )
+    return parser

@@ -1,0 +1,190 @@
+"""The run: an engine built on the GPU and served there, waited for, and found again when asked for again."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from gpumachine import ensembles, node
+from gpumachine.ensembles import ENTRYPOINT, NAMESPACE, Watch, document
+from gpumachine.places import EXAMPLE
+from gpumachine.shell import Machine, RunError, eventually
+
+Figures = dict[str, Any]
+_PHOTOGRAPH = "coffee.png"
+_ANSWER = "espresso"
+_KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "testtest"}
+_COLD_SECONDS, _CACHED_SECONDS, _GONE_SECONDS = 300.0, 120.0, 90.0
+_COMPARED_SECONDS = 420.0
+
+
+def prepare(here: Machine) -> None:
+    """A namespace with the storage's keys, a client in it, and the sources in the bucket."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    here.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
+    here.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "model-storage", "namespace": NAMESPACE},
+            "stringData": _KEYS,
+        }
+    )
+    programs = sorted((here.repository / "tests/gpu/pods").glob("*.py"))
+    data = {program.name: program.read_text() for program in programs}
+    metadata = {"name": "programs", "namespace": NAMESPACE}
+    here.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+    here.kubectl("apply", "-n", NAMESPACE, "-f", here.repository / "tests/gpu/pods/client.yaml")
+    here.kubectl("-n", NAMESPACE, "wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+    bucket, _, prefix = ensembles.SOURCES.removeprefix("s3://").partition("/")
+    for file in sorted((here.root / EXAMPLE).iterdir()):
+        place = ("http://s3.s3.svc:7070", bucket, f"{prefix}/{file.name}")
+        _client(here, "put.py", *place, stdin=file.read_bytes())
+
+
+def cold(here: Machine) -> tuple[Figures, dict[str, Any]]:
+    """From nothing to an answer; also the Job that built the engine."""
+    with Watch(here, document("efficientnet")) as watch:
+        seconds = watch.ready(seconds=_COLD_SECONDS)
+        answer = infer(here, "efficientnet")
+    job = next(job for job in watch.seen.jobs.values() if _asks_for_gpu(job))
+    return {"ready_seconds": seconds, "answer": answer, **_seen(watch)}, job
+
+
+def waiting(here: Machine) -> Figures:
+    """Another engine is wanted while the first one's server holds the only GPU."""
+    with Watch(here, document("waiting", precision="tf32")) as watch:
+        message = watch.reason("WaitingForGPU", seconds=90)
+        result = {"message": message, **_seen(watch)}
+    delete(here, "waiting")
+    return result
+
+
+def cached(here: Machine) -> Figures:
+    """The same models under another name, the GPU being free: nothing is built."""
+    with Watch(here, document("again")) as watch:
+        seconds = watch.ready(seconds=_CACHED_SECONDS)
+        answer = infer(here, "again")
+    built = [name for name, job in watch.seen.jobs.items() if _asks_for_gpu(job)]
+    if built:
+        raise RunError(f"the engine was built again, by {', '.join(built)}")
+    return {"ready_seconds": seconds, "answer": answer, **_seen(watch)}
+
+
+def compared(here: Machine, job: dict[str, Any]) -> list[Figures]:
+    """Builds of the same engine by the product and by TensorRT directly, in turns, on the GPU.
+
+    Args:
+        here: the machine.
+        job: the product's own build Job: its fetch brings the inputs.
+    """
+    here.apply(_comparison(job))
+
+    def ended() -> bool:
+        status = here.get("job", "comparison", "-n", NAMESPACE).get("status", {})
+        return bool(status.get("succeeded") or status.get("failed"))
+
+    eventually(ended, seconds=_COMPARED_SECONDS, what="the comparison's Job ends", every=1)
+    log = here.kubectl("-n", NAMESPACE, "logs", "job/comparison", "-c", "compile", check=False)
+    lines = [line.removeprefix("figure ") for line in log.splitlines() if line.startswith("figure ")]
+    if not lines:
+        raise RunError(f"the comparison printed no figure: {log[-1500:]}")
+    return [json.loads(line) for line in lines]
+
+
+def infer(here: Machine, name: str, *, times: int = 20) -> Figures:
+    """The photograph through the ensemble.
+
+    Raises:
+        RunError: it is not answered, or wrongly.
+    """
+    began = time.monotonic()
+    address = f"{name}.{NAMESPACE}.svc:8001"
+    content = (here.root / EXAMPLE / _PHOTOGRAPH).read_bytes()
+    answer: Figures = json.loads(_client(here, "infer.py", address, ENTRYPOINT, str(times), stdin=content))
+    best = answer["best"][0]
+    if best["label"] != _ANSWER:
+        raise RunError(f"the photograph of a cup of espresso is answered with {answer['best']}")
+    seconds = sorted(answer["seconds"])
+    return {
+        "best": answer["best"],
+        "first_seconds": answer["seconds"][0],
+        "median_seconds": seconds[len(seconds) // 2],
+        "asked_in_seconds": time.monotonic() - began,
+    }
+
+
+def delete(here: Machine, name: str) -> None:
+    """Delete an ensemble and wait until none of its pods holds the GPU."""
+    here.kubectl("-n", NAMESPACE, "delete", "inferenceensemble", name, "--wait=true", "--timeout=60s")
+
+    def gone() -> bool:
+        pods = here.get("pods", "-n", NAMESPACE)["items"]
+        return not any(_requests_gpu(pod["spec"]) for pod in pods)
+
+    eventually(gone, seconds=_GONE_SECONDS, what=f"the pods of {name} are gone")
+
+
+def _client(here: Machine, program: str, *arguments: str, stdin: bytes) -> str:
+    command = ("-n", NAMESPACE, "exec", "-i", "client", "--", "python", f"/programs/{program}")
+    return here.kubectl(*command, *arguments, stdin=stdin)
+
+
+def _seen(watch: Watch) -> Figures:
+    seen = watch.seen
+    return {
+        "conditions": [f"{when:7.2f} s  {what}" for when, what in seen.conditions],
+        "containers": seen.containers,
+        "models": seen.status.get("models", []),
+        "jobs": sorted(seen.jobs),
+    }
+
+
+def _comparison(job: dict[str, Any]) -> dict[str, Any]:
+    """The build Job with our program in the place of its compiler, and without its upload."""
+    template = job["spec"]["template"]["spec"]
+    fetch, compiler = template["initContainers"][:2]
+    compiler = {
+        **compiler,
+        "command": ["python", "/programs/compare.py"],
+        "args": [],
+        "volumeMounts": [*compiler["volumeMounts"], {"name": "programs", "mountPath": "/programs"}],
+    }
+    volumes = [*template["volumes"], {"name": "programs", "configMap": {"name": "programs"}}]
+    pod = {**template, "initContainers": [fetch], "containers": [compiler], "volumes": volumes}
+    pod.pop("activeDeadlineSeconds", None)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "comparison", "namespace": NAMESPACE},
+        "spec": {"backoffLimit": 0, "template": {"spec": pod}},
+    }
+
+
+def _asks_for_gpu(job: dict[str, Any]) -> bool:
+    return _requests_gpu(job["spec"]["template"]["spec"])
+
+
+def _requests_gpu(spec: dict[str, Any]) -> bool:
+    containers = (*spec.get("initContainers", []), *spec["containers"])
+    return any(node.RESOURCE in container.get("resources", {}).get("limits", {}) for container in containers)
+
+
+def save_logs(here: Machine, out: Path) -> None:
+    """What a person wants to read who was not there."""
+    out.mkdir(parents=True, exist_ok=True)
+    everything = (
+        ("objects.txt", ("get", "all,inferenceensembles,events", "-A", "-o", "wide")),
+        ("ensembles.yaml", ("get", "inferenceensembles", "-A", "-o", "yaml")),
+        ("pods.txt", ("describe", "pods", "-A")),
+        ("node.txt", ("describe", "node")),
+        ("operator.log", ("-n", "ensemble-operator", "logs", "deployment/ensemble-operator", "--tail=-1")),
+    )
+    for name, command in everything:
+        (out / name).write_text(here.kubectl(*command, check=False))
+    for pod in here.get("pods", "-n", NAMESPACE)["items"]:
+        name = pod["metadata"]["name"]
+        text = here.kubectl("-n", NAMESPACE, "logs", name, "--all-containers", "--prefix", check=False)
+        (out / f"pod-{name}.log").write_text(text)

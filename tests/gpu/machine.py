@@ -1,0 +1,14 @@
+#!/usr/bin/env python3
+"""Runs the project on a machine with a GPU. ``machine.py --help`` lists what it does."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+for folder in (HERE, HERE.parent / "cluster", HERE.parent / "images"):
+    sys.path.insert(0, str(folder))
+
+from gpumachine.cli import main  # noqa: E402 - found by the path above
+
+if __name__ == "__main__":
+    sys.exit(main())
