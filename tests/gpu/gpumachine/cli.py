@@ -69,11 +69,11 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         _unpack(arguments)
         lap("bundle unpacked")
-        node.up(here, lap)
+        node.up(here, lap, rehearsal=arguments.rehearse)
         figures["gpu"] = node.product(here)
         scenario.prepare(here)
         lap("sources uploaded")
-        _measure(here, figures, lap, frozenset(arguments.skip))
+        _measure(here, figures, lap, rehearsal=arguments.rehearse)
     except Exception as error:  # noqa: BLE001 - what was measured until then shall be read
         figures["failures"].append(f"{type(error).__name__}: {error}")
         traceback.print_exc()
@@ -85,21 +85,18 @@ def _run(arguments: argparse.Namespace) -> int:
     return 1 if figures["failures"] else 0
 
 
-def _measure(
-    here: Machine, figures: dict[str, Any], lap: Callable[[str], None], skip: frozenset[str]
-) -> None:
-    figures["cold"], job = scenario.cold(here)
+def _measure(here: Machine, figures: dict[str, Any], lap: Callable[[str], None], *, rehearsal: bool) -> None:
+    figures["cold"], jobs = scenario.cold(here, rehearsal=rehearsal)
     lap("Ready and answered, cold")
-    if "waiting" not in skip:
-        figures["waiting"] = scenario.waiting(here)
-        lap("a second engine waits for the GPU")
+    figures["waiting"] = scenario.waiting(here, rehearsal=rehearsal)
+    lap("a second engine waits for the GPU")
     scenario.delete(here, "efficientnet")
     lap("the GPU is free again")
-    figures["cached"] = scenario.cached(here)
+    figures["cached"] = scenario.cached(here, rehearsal=rehearsal)
     lap("Ready and answered, cached")
-    if "comparison" not in skip:
-        scenario.delete(here, "again")
-        figures["comparison"] = scenario.compared(here, job)
+    scenario.delete(here, "again")
+    if jobs:
+        figures["comparison"] = scenario.compared(here, jobs[0])
         lap("built in turns with TensorRT alone")
 
 
@@ -134,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="bring everything up, measure, report")
     run.set_defaults(run=_run)
     run.add_argument("--out", type=Path, required=True, help="folder for figures and logs")
-    run.add_argument("--skip", action="append", default=[], choices=["waiting", "comparison"])
+    run.add_argument("--rehearse", action="store_true", help="without a GPU: one is claimed, none is used")
     for command in (take, unpack, run):
         command.add_argument(
             "--root", type=Path, default=Path("/var/lib/ensembles-gpu"), help="where the bundle lies"

@@ -21,8 +21,12 @@ _TACTICS = ["EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"]
 _LOOK_SECONDS = 0.2
 
 
-def document(name: str, *, precision: str = "fp16") -> dict[str, Any]:
-    """EfficientNet behind JPEG and PNG decoding on the GPU, batches of 1 to 64."""
+def document(name: str, *, precision: str = "fp16", rehearsal: bool = False) -> dict[str, Any]:
+    """EfficientNet behind JPEG and PNG decoding on the GPU, batches of 1 to 64.
+
+    In a rehearsal there is no GPU: ONNX Runtime takes TensorRT's place, on a node that claims to have one.
+    """
+    serving = {"serving": {"targets": [{"name": "claimed", "gpu": {}}]}} if rehearsal else {}
     return {
         "apiVersion": "ensembles.dev/v1alpha1",
         "kind": "InferenceEnsemble",
@@ -45,12 +49,7 @@ def document(name: str, *, precision: str = "fp16") -> dict[str, Any]:
                 {
                     "name": "classifier",
                     "maxBatchSize": 64,
-                    "tensorrt": {
-                        "source": {"uri": f"{SOURCES}/model.onnx"},
-                        "precision": precision,
-                        "optBatchSize": 16,
-                        "builder": {"tacticSources": _TACTICS},
-                    },
+                    **_engine(precision, rehearsal=rehearsal),
                     "labels": [{"output": "probabilities", "source": {"uri": f"{SOURCES}/labels.txt"}}],
                     "config": {
                         "dynamic_batching": {"max_queue_delay_microseconds": 500},
@@ -60,8 +59,17 @@ def document(name: str, *, precision: str = "fp16") -> dict[str, Any]:
                 },
                 {"name": ENTRYPOINT, "ensemble": {"chain": ["preprocess", "classifier"]}},
             ],
+            **serving,
         },
     }
+
+
+def _engine(precision: str, *, rehearsal: bool) -> dict[str, Any]:
+    source = {"source": {"uri": f"{SOURCES}/model.onnx"}}
+    if rehearsal:
+        return {"onnxruntime": source}
+    builder = {"tacticSources": _TACTICS}
+    return {"tensorrt": {**source, "precision": precision, "optBatchSize": 16, "builder": builder}}
 
 
 @dataclass

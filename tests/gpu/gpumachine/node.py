@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from localcluster import images, lifecycle, processes
+from localcluster import fakegpu, images, lifecycle, processes
 from localcluster.settings import DEFAULT_PORT, NODE_NAME, Settings, default_state
 from testimages import building
 from testimages.catalog import ROOT, ProgramImage, by_name
@@ -28,20 +28,23 @@ def machine(root: Path) -> Machine:
     """The machine that a bundle was unpacked on. Changes this process' environment for what it starts."""
     os.environ["PATH"] = f"{root / NETTOOLS / 'sbin'}{os.pathsep}{os.environ['PATH']}"
     os.environ.pop("LD_LIBRARY_PATH", None)  # of a toolkit, say: the node's programs bring their own
-    settings = Settings(state=default_state(), cache=root / CLUSTER, port=DEFAULT_PORT)
+    settings = Settings(state=default_state(), cache=(root / CLUSTER).resolve(), port=DEFAULT_PORT)
     return Machine(root, ROOT, settings)
 
 
-def up(here: Machine, lap: Lap) -> None:
-    """Bring everything up; what runs already is left alone.
+def up(here: Machine, lap: Lap, *, rehearsal: bool) -> None:
+    """Bring everything up; what runs already is left alone. In a rehearsal the node claims a GPU.
 
     Raises:
         RunError, ClusterError: a step failed.
     """
     lifecycle.up(here.settings)
     lap("cluster up")
-    _start_plugin(here)
-    _label(here)
+    if rehearsal:
+        fakegpu.advertise(here.settings, 1, "NVIDIA-FAKE")
+    else:
+        _start_plugin(here)
+        _label(here)
     eventually(lambda: _gpus(here), seconds=60, what=f"the node offers {RESOURCE}; {_plugin_log(here)}")
     lap(f"the node offers {_gpus(here)} {RESOURCE}")
     _load_images(here)

@@ -13,6 +13,7 @@ from gpumachine.places import EXAMPLE
 from gpumachine.shell import Machine, RunError, eventually
 
 Figures = dict[str, Any]
+Json = dict[str, Any]
 _PHOTOGRAPH = "coffee.png"
 _ANSWER = "espresso"
 _KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "testtest"}
@@ -44,27 +45,27 @@ def prepare(here: Machine) -> None:
         _client(here, "put.py", *place, stdin=file.read_bytes())
 
 
-def cold(here: Machine) -> tuple[Figures, dict[str, Any]]:
-    """From nothing to an answer; also the Job that built the engine."""
-    with Watch(here, document("efficientnet")) as watch:
+def cold(here: Machine, *, rehearsal: bool) -> tuple[Figures, list[Json]]:
+    """From nothing to an answer; also the Jobs that asked for the GPU."""
+    with Watch(here, document("efficientnet", rehearsal=rehearsal)) as watch:
         seconds = watch.ready(seconds=_COLD_SECONDS)
         answer = infer(here, "efficientnet")
-    job = next(job for job in watch.seen.jobs.values() if _asks_for_gpu(job))
-    return {"ready_seconds": seconds, "answer": answer, **_seen(watch)}, job
+    jobs = [job for job in watch.seen.jobs.values() if _asks_for_gpu(job)]
+    return {"ready_seconds": seconds, "answer": answer, **_seen(watch)}, jobs
 
 
-def waiting(here: Machine) -> Figures:
+def waiting(here: Machine, *, rehearsal: bool) -> Figures:
     """Another engine is wanted while the first one's server holds the only GPU."""
-    with Watch(here, document("waiting", precision="tf32")) as watch:
+    with Watch(here, document("waiting", precision="tf32", rehearsal=rehearsal)) as watch:
         message = watch.reason("WaitingForGPU", seconds=90)
         result = {"message": message, **_seen(watch)}
     delete(here, "waiting")
     return result
 
 
-def cached(here: Machine) -> Figures:
+def cached(here: Machine, *, rehearsal: bool) -> Figures:
     """The same models under another name, the GPU being free: nothing is built."""
-    with Watch(here, document("again")) as watch:
+    with Watch(here, document("again", rehearsal=rehearsal)) as watch:
         seconds = watch.ready(seconds=_CACHED_SECONDS)
         answer = infer(here, "again")
     built = [name for name, job in watch.seen.jobs.items() if _asks_for_gpu(job)]
@@ -73,7 +74,7 @@ def cached(here: Machine) -> Figures:
     return {"ready_seconds": seconds, "answer": answer, **_seen(watch)}
 
 
-def compared(here: Machine, job: dict[str, Any]) -> list[Figures]:
+def compared(here: Machine, job: Json) -> list[Figures]:
     """Builds of the same engine by the product and by TensorRT directly, in turns, on the GPU.
 
     Args:
@@ -142,7 +143,7 @@ def _seen(watch: Watch) -> Figures:
     }
 
 
-def _comparison(job: dict[str, Any]) -> dict[str, Any]:
+def _comparison(job: Json) -> Json:
     """The build Job with our program in the place of its compiler, and without its upload."""
     template = job["spec"]["template"]["spec"]
     fetch, compiler = template["initContainers"][:2]
@@ -163,11 +164,11 @@ def _comparison(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _asks_for_gpu(job: dict[str, Any]) -> bool:
+def _asks_for_gpu(job: Json) -> bool:
     return _requests_gpu(job["spec"]["template"]["spec"])
 
 
-def _requests_gpu(spec: dict[str, Any]) -> bool:
+def _requests_gpu(spec: Json) -> bool:
     containers = (*spec.get("initContainers", []), *spec["containers"])
     return any(node.RESOURCE in container.get("resources", {}).get("limits", {}) for container in containers)
 

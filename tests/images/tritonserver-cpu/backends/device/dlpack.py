@@ -52,16 +52,17 @@ _raw_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char
 )
 
 
-@_Deleter
-def _forget(address: int) -> None:
+def _drop(address: int) -> None:
     _held.pop(address, None)
 
 
-@_Destructor
-def _destroy(capsule: int) -> None:
+def _drop_unread(capsule: int) -> None:
     """Nobody consumed it: a consumer renames the capsule."""
     if _is_valid(capsule, _NAME):
         _held.pop(_raw_pointer(capsule, _NAME), None)
+
+
+_forget, _destroy = _Deleter(_drop), _Destructor(_drop_unread)
 
 
 def capsule(array: DeviceArray) -> Any:

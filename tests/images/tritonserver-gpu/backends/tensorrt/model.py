@@ -27,7 +27,7 @@ from backends.device import dlpack
 from backends.device.cuda import CudaError, Device, DeviceArray
 
 # TensorRT's names -> Triton's, and numpy's
-_TYPES = {
+_TYPES: Mapping[str, tuple[str, np.dtype[Any]]] = {
     "FLOAT": ("TYPE_FP32", np.dtype(np.float32)),
     "HALF": ("TYPE_FP16", np.dtype(np.float16)),
     "INT8": ("TYPE_INT8", np.dtype(np.int8)),
