@@ -8,6 +8,7 @@ import pytest
 
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.bucket import Bucket
+from ensemble_builder.storage.folder import AnyBucket
 from ensemble_builder.storage.store import Store
 from ensembles_api.contract import Fault, StorageLocation, credentials_prefix
 from ensembles_api.reasons import Reason
@@ -80,7 +81,12 @@ def test_an_object_shorter_than_known_is_corrupt(store: Store) -> None:
 
 
 def source_bucket(store: Store, name: str, secret_name: str | None = None) -> Bucket:
-    return store.source_bucket(name, secret_name=secret_name, source_field="spec.models[3].files")
+    return on_server(store.source_bucket(name, secret_name=secret_name, source_field="spec.models[3].files"))
+
+
+def on_server(bucket: AnyBucket) -> Bucket:
+    assert isinstance(bucket, Bucket)
+    return bucket
 
 
 def test_a_missing_bucket_is_named_whatever_is_asked(store: Store) -> None:
@@ -140,7 +146,7 @@ def test_a_source_has_keys_of_its_own(server: Server, location: StorageLocation)
     store = Store(location, environ=environ, patience=QUICK)
     bucket = source_bucket(store, "other", "other-team")
     assert bucket.get("file") == b"theirs"
-    assert bucket.client is not store.root.client
+    assert bucket.client is not on_server(store.root).client
     wrong = Store(location, environ=environ | {prefix + "AWS_SECRET_ACCESS_KEY": "x"}, patience=QUICK)
     with pytest.raises(FaultError) as caught:
         source_bucket(wrong, "other", "other-team").get("file")

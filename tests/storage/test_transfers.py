@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ensemble_builder.faults import FaultError
+from ensemble_builder.storage.bucket import Bucket
 from ensemble_builder.storage.copying import Origin, copy
 from ensemble_builder.storage.download import Download, download
 from ensemble_builder.storage.store import Store
@@ -105,6 +106,7 @@ def test_a_failed_upload_leaves_nothing(store: Store, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         upload_file(store.root, store.key("x"), descriptor=descriptor, size=2 * PART, part_size=PART)
     assert store.root.head(store.key("x")) is None
+    assert isinstance(store.root, Bucket)
     assert "Uploads" not in store.root.client.list_multipart_uploads(
         Bucket=store.root.name, Prefix=store.key("x")
     )

@@ -23,10 +23,22 @@ class Entry:
 
     module: str
     help: str
+    attribute: str = "command"
 
 
 COMMANDS = {
     "validate": Entry("validate", "Check files offline, as the API server would."),
+    "render": Entry("render", "Show every config.pbtxt that would be published."),
+    "diff": Entry("diff", "Compare a file with what the cluster has."),
+    "build": Entry("build", "Build a model repository into a folder, without a cluster."),
+    "serve": Entry("serve", "Serve a folder that build filled."),
+    "status": Entry("status", "Show what an ensemble is made of and where it stands."),
+    "why": Entry("why", "Say what an ensemble waits for, and what to do."),
+    "history": Entry("history", "List the rollouts of an ensemble."),
+    "logs": Entry("logs", "Print the servers' logs, or those of a model's build."),
+    "infer": Entry("infer", "Ask an ensemble once, and show its answer."),
+    "pause": Entry("pause", "Have the operator leave an ensemble alone.", "pause"),
+    "resume": Entry("pause", "Let the operator work on an ensemble again.", "resume"),
     "completion": Entry("completion", "Print a shell's completion script."),
 }
 
@@ -41,7 +53,8 @@ class Commands(click.Group):
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        command: click.Command = import_module(f"ensemble_cli.commands.{entry.module}").command
+        module = import_module(f"ensemble_cli.commands.{entry.module}")
+        command: click.Command = getattr(module, entry.attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 import click
-import yaml
 from rich.console import Console
+
+from ensemble_cli.documents import write_yaml
 
 Format = Literal["text", "json", "yaml"]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -33,7 +34,7 @@ def print_data(data: Any, form: Format) -> None:
     if form == "json":
         click.echo(json.dumps(data, indent=2, ensure_ascii=False))
     else:
-        click.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), nl=False)
+        click.echo(write_yaml(data), nl=False)
 
 
 def console() -> Console:

@@ -58,16 +58,36 @@ def _uv(*arguments: str) -> None:
         pytest.fail(f"these tests need a real tritonserver; `uv {' '.join(arguments)}` said:\n{done.stderr}")
 
 
+@dataclass(frozen=True)
+class Program:
+    """tritonserver as installed: where it is, and what it must be started with."""
+
+    path: Path
+    backends: Path
+    environment: dict[str, str]
+
+
+def program() -> Program:
+    base = installed()
+    server = base / "server/pytriton/tritonserver"
+    libraries = [str(base / "server/nvidia_pytriton.libs"), str(sysconfig.get_config_var("LIBDIR"))]
+    environment = {
+        "LD_LIBRARY_PATH": ":".join(libraries),
+        # The stub ignores PYTHONPATH: it looks for python3 on PATH.
+        "PATH": f"{base / 'venv/bin'}:{os.environ['PATH']}",
+    }
+    return Program(server / "bin/tritonserver", server / "backends", environment)
+
+
 @contextmanager
 def tritonserver(repository: Path, log: Path) -> Iterator[RunningServer]:
     """Serve a model repository on 127.0.0.1; ready when entered."""
-    base = installed()
-    server = base / "server/pytriton/tritonserver"
+    found = program()
     ports = {name: free_port() for name in ("http", "grpc", "metrics")}
     arguments = [
-        str(server / "bin/tritonserver"),
+        str(found.path),
         f"--model-repository={repository}",
-        f"--backend-directory={server / 'backends'}",
+        f"--backend-directory={found.backends}",
         *(f"--{name}-port={port}" for name, port in ports.items()),
         "--model-control-mode=explicit",
         "--load-model=*",
@@ -75,13 +95,7 @@ def tritonserver(repository: Path, log: Path) -> Iterator[RunningServer]:
         "--exit-on-error=false",
         "--exit-timeout-secs=5",
     ]
-    libraries = [str(base / "server/nvidia_pytriton.libs"), str(sysconfig.get_config_var("LIBDIR"))]
-    environment = {
-        **os.environ,
-        "LD_LIBRARY_PATH": ":".join(libraries),
-        # The stub ignores PYTHONPATH: it looks for python3 on PATH.
-        "PATH": f"{base / 'venv/bin'}:{os.environ['PATH']}",
-    }
+    environment = {**os.environ, **found.environment}
     with log.open("wb") as output:
         process = subprocess.Popen(arguments, env=environment, stdout=output, stderr=output)
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ensemble_cli.documents import DocumentError, Position, read_documents
+from ensemble_cli.documents import DocumentError, Position, read_documents, write_yaml
 from ensemble_cli.exits import Exit
 from ensemble_cli.main import main
 
@@ -181,3 +181,12 @@ def test_no_kubernetes_resource_at_all(tmp_path: Path, capsys: pytest.CaptureFix
     (tmp_path / "values.yaml").write_text("replicas: 2\n---\n- a\n---\n# nothing\n")
     found = problems(capsys, str(tmp_path))
     assert [problem["line"] for problem in found] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "text", ["y", "N", "on", "2026-05-01", "12:30", "0o17", "08", "1e3", "~", "", "<<", "=", "a: b"]
+)
+def test_what_we_write_is_read_back_by_both(text: str) -> None:
+    written = write_yaml({"key": [text], text: 1})
+    (document,) = read_documents(written)
+    assert document.data == yaml.safe_load(written) == {"key": [text], text: 1}

@@ -14,7 +14,8 @@ from ensemble_builder.artifacts.documents import Pin, PinSubject, parse, sha256
 from ensemble_builder.artifacts.sources import SourceRef, check_extent, is_folder, sources
 from ensemble_builder.commands.log import step
 from ensemble_builder.faults import FaultError
-from ensemble_builder.storage.bucket import Bucket, ObjectInfo
+from ensemble_builder.storage.bucket import ObjectInfo
+from ensemble_builder.storage.folder import AnyBucket
 from ensemble_builder.storage.store import Store, split_uri
 from ensembles_api.contract import Fault, Location, LockedFile, LockedSource, Request
 from ensembles_api.reasons import Reason
@@ -36,7 +37,7 @@ _MD5 = re.compile("[0-9a-fA-F]{32}")
 class _Object:
     """An object of a source and its path within the source."""
 
-    bucket: Bucket
+    bucket: AnyBucket
     info: ObjectInfo
     path: str
 
@@ -141,7 +142,7 @@ class _Pinning:
             ),
         )
 
-    def _pinned(self, subject: PinSubject, bucket: Bucket) -> Pin:
+    def _pinned(self, subject: PinSubject, bucket: AnyBucket) -> Pin:
         """The pin of an object: remembered, or found by reading it."""
         worth = subject.size >= WORTH_A_PIN
         root, key = self.store.root, self.store.key(layout.pin(subject.digest()))
@@ -155,7 +156,7 @@ class _Pinning:
         return pinned
 
 
-def _read_settled(subject: PinSubject, bucket: Bucket) -> Pin:
+def _read_settled(subject: PinSubject, bucket: AnyBucket) -> Pin:
     """The pin of an object that nobody replaces meanwhile.
 
     Raises:
@@ -170,7 +171,7 @@ def _read_settled(subject: PinSubject, bucket: Bucket) -> Pin:
         raise _fault(Reason.SOURCE_CHANGING, bucket.access.uri_field, message) from error
 
 
-def _read(subject: PinSubject, bucket: Bucket) -> Pin:
+def _read(subject: PinSubject, bucket: AnyBucket) -> Pin:
     """The pin of what an object holds. Nothing can check this first reading but the ETag, where it is an MD5.
 
     With a KMS key it looks like one and is none (S3 API reference, Object): where it differs, two readings
@@ -192,7 +193,7 @@ def _read(subject: PinSubject, bucket: Bucket) -> Pin:
     raise _fault(Reason.STORAGE_CORRUPT, bucket.access.uri_field, message)
 
 
-def _read_once(subject: PinSubject, bucket: Bucket) -> tuple[Pin, bool]:
+def _read_once(subject: PinSubject, bucket: AnyBucket) -> tuple[Pin, bool]:
     """The pin by one reading, and whether the ETag does not speak against it."""
     digest, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     head = b""
@@ -211,7 +212,7 @@ def _mode(head: bytes) -> int:
     return 0o755 if head.startswith(EXECUTABLE) else 0o644
 
 
-def _folder(bucket: Bucket, prefix: str, field: str) -> list[_Object]:
+def _folder(bucket: AnyBucket, prefix: str, field: str) -> list[_Object]:
     found = []
     for info in bucket.list(prefix):
         path = info.key[len(prefix) :]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ensemble_builder.faults import FaultError
-from ensemble_builder.storage.bucket import CHUNK, Bucket
+from ensemble_builder.storage.bucket import CHUNK
+from ensemble_builder.storage.folder import AnyBucket
 from ensembles_api.contract import Fault
 from ensembles_api.reasons import Reason
 
@@ -23,7 +24,7 @@ PART_SIZE = 16 << 20
 class Download:
     """One object and the file it becomes: `target` appears only when whole and checked."""
 
-    bucket: Bucket
+    bucket: AnyBucket
     key: str
     target: Path
     sha256: str

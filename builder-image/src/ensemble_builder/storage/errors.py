@@ -68,7 +68,7 @@ class Access:
 
     Args:
         endpoint: URL of the server, for humans.
-        bucket: bucket name.
+        bucket: bucket name; empty for this machine's files.
         uri_field: field that names the bucket, e.g. spec.models[0].onnxruntime.source.uri.
         keys_field: field that names the Secret or identity.
     """
@@ -79,7 +79,7 @@ class Access:
     keys_field: str
 
     def uri(self, key: str = "") -> str:
-        return f"s3://{self.bucket}/{key}"
+        return f"s3://{self.bucket}/{key}" if self.bucket else f"file:///{key}"
 
 
 def code_of(error: BaseException) -> str:

@@ -6,12 +6,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.bucket import Bucket
 from ensemble_builder.storage.client import IDENTITY_VARIABLES, make_client
 from ensemble_builder.storage.errors import Access
+from ensemble_builder.storage.folder import AnyBucket, FolderBucket, Mount
 from ensemble_builder.storage.retry import Patience
 from ensembles_api.contract import Fault, StorageLocation
 from ensembles_api.names import SECRET_ACCESS_KEY_ID
@@ -25,13 +27,15 @@ IDENTITY_FIELD = "spec.storage.identity"
 
 
 def split_uri(uri: str, *, uri_field: str) -> tuple[str, str]:
-    """Bucket and key (or prefix) of s3://bucket/key.
+    """Bucket and key (or prefix) of s3://bucket/key; of file:///key, which has no bucket.
 
     Raises:
         FaultError: InvalidSpec where it is no such URI.
     """
     scheme, found, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
+    if scheme == "file" and not bucket:
+        return "", key
     if scheme != "s3" or not found or not bucket:
         message = f"{uri!r} is no S3 location: write s3://bucket/key"
         raise FaultError(Fault(code=Reason.INVALID_SPEC, field=uri_field, message=message))
@@ -42,9 +46,16 @@ def split_uri(uri: str, *, uri_field: str) -> tuple[str, str]:
 class Store:
     """Storage as spec.storage describes it. Clients are made on first use, one per Secret, and are
     thread-safe.
+
+    Args:
+        location: where the storage is; a file:// URI keeps it on this machine.
+        folders: buckets whose objects are taken from folders of this machine.
+        environ: has the keys.
+        patience: with servers.
     """
 
     location: StorageLocation
+    folders: Mapping[str, tuple[Mount, ...]] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     patience: Patience = field(default_factory=Patience, repr=False)
     _clients: dict[str | None, S3Client] = field(default_factory=dict, repr=False)
@@ -56,9 +67,12 @@ class Store:
         return f"{key}/" if key else ""
 
     @cached_property
-    def root(self) -> Bucket:
+    def root(self) -> AnyBucket:
         """The storage's own bucket; keys are those of `key`."""
         name = split_uri(self.location.uri, uri_field="spec.storage.uri")[0]
+        if not name:
+            access = Access("this machine", name, "spec.storage.uri", self.keys_field)
+            return FolderBucket(name, access, (Mount("", Path("/")),))
         return self.bucket(name, secret_name=None, uri_field="spec.storage.uri", keys_field=self.keys_field)
 
     @property
@@ -73,8 +87,12 @@ class Store:
         """The key of a path below the storage's URI."""
         return f"{self.prefix}{path}"
 
-    def bucket(self, name: str, *, secret_name: str | None, uri_field: str, keys_field: str) -> Bucket:
+    def bucket(self, name: str, *, secret_name: str | None, uri_field: str, keys_field: str) -> AnyBucket:
         """A bucket on the storage's endpoint, seen with the keys of `secret_name`."""
+        mounts = self.folders.get(name)
+        if mounts is not None:
+            places = ", ".join(str(mount.folder) for mount in mounts)
+            return FolderBucket(name, Access(places, name, uri_field, keys_field), mounts)
         if secret_name not in self._clients:
             self._clients[secret_name] = make_client(
                 self.location,
@@ -87,7 +105,7 @@ class Store:
         access = Access(endpoint=endpoint, bucket=name, uri_field=uri_field, keys_field=keys_field)
         return Bucket(self._clients[secret_name], name, access, self.patience)
 
-    def source_bucket(self, name: str, *, secret_name: str | None, source_field: str) -> Bucket:
+    def source_bucket(self, name: str, *, secret_name: str | None, source_field: str) -> AnyBucket:
         """The bucket of a source of the spec, e.g. source_field spec.models[0].dali.source."""
         return self.bucket(
             name,

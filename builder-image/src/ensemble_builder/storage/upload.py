@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from ensemble_builder.storage.bucket import Bucket
 from ensemble_builder.storage.errors import StorageError
+from ensemble_builder.storage.folder import AnyBucket, FolderBucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
@@ -25,8 +26,14 @@ SendPart = Callable[[str, int], str]
 """(upload id, part number from 1) -> ETag of the part."""
 
 
-def upload_file(bucket: Bucket, key: str, *, descriptor: int, size: int, part_size: int = PART_SIZE) -> None:
+def upload_file(
+    bucket: AnyBucket, key: str, *, descriptor: int, size: int, part_size: int = PART_SIZE
+) -> None:
     """Write an open file's first `size` bytes to a key; the key appears only when whole."""
+    if isinstance(bucket, FolderBucket):
+        starts = range(0, size, part_size)
+        bucket.write(key, (os.pread(descriptor, min(part_size, size - at), at) for at in starts))
+        return
     if size <= part_size:
         bucket.put(key, os.pread(descriptor, size, 0))
         return

@@ -1,0 +1,78 @@
+"""From what the user named to a server that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from ensemble_cli.asking.servers import GrpcServer, HttpServer
+from ensemble_cli.cluster.connection import Cluster, Json, inside
+from ensemble_cli.cluster.forwarding import LOCAL, forwarded
+from ensemble_cli.cluster.reading import find, servers
+from ensemble_cli.exits import CommandError, Exit
+from ensembles_api.names import GRPC_PORT, HTTP_PORT, LABEL_ROLLOUT
+
+
+@dataclass(frozen=True)
+class Address:
+    """A port that speaks HTTP or gRPC, and the model that clients ask there."""
+
+    host: str
+    port: int
+    entrypoint: str
+
+
+@contextmanager
+def address_of(cluster: Cluster, name: str, *, grpc: bool) -> Iterator[Address]:
+    """Where an ensemble answers: its Service from inside the cluster, a server's forwarded port from outside.
+
+    Raises:
+        CommandError: nothing serves.
+    """
+    found = find(cluster, name)
+    port = GRPC_PORT if grpc else HTTP_PORT
+    entrypoint = str(found.status.get("entrypoint", ""))
+    if inside() and found.status.get("url"):
+        yield Address(str(urlsplit(found.status["url"]).hostname), port, entrypoint)
+        return
+    rollout = found.status.get("rollout")
+    ready = [
+        pod
+        for pod in servers(cluster, name)
+        if _is_ready(pod) and pod["metadata"]["labels"].get(LABEL_ROLLOUT) == rollout
+    ]
+    if not ready:
+        raise CommandError(
+            f"{name} has no ready server", cure=f"kubectl ensemble why {name} says why", status=Exit.ABSENT
+        )
+    with forwarded(cluster, ready[0]["metadata"]["name"], port) as local:
+        yield Address(LOCAL, local, entrypoint)
+
+
+def address_at(url: str, *, grpc: bool) -> Address:
+    """A server by URL, such as the one of `serve`: its HTTP port, or with `grpc` its gRPC port.
+
+    Raises:
+        CommandError: it is no URL.
+    """
+    parts = urlsplit(url if "//" in url else f"//{url}")
+    if not parts.hostname or parts.scheme not in {"", "http", "grpc"}:
+        raise CommandError(f"{url!r} is no server", cure="write --url http://HOST:PORT", status=Exit.USAGE)
+    return Address(parts.hostname, parts.port or (GRPC_PORT if grpc else HTTP_PORT), "")
+
+
+@contextmanager
+def opened(address: Address, *, grpc: bool) -> Iterator[HttpServer | GrpcServer]:
+    """A client of the server, closed on leaving."""
+    kind = GrpcServer if grpc else HttpServer
+    with closing(kind(address.host, address.port)) as server:
+        yield server
+
+
+def _is_ready(pod: Json) -> bool:
+    if pod["metadata"].get("deletionTimestamp"):
+        return False
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -1,0 +1,110 @@
+"""The tree that `status` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from rich.markup import escape
+from rich.tree import Tree
+
+from ensemble_cli.cluster.explaining import ago, explain, short
+from ensemble_cli.cluster.reading import Found, Job
+from ensembles_api.reasons import Condition
+
+STEPS = (Condition.ASSEMBLED, Condition.BUILT, Condition.PUBLISHED, Condition.VERIFIED, Condition.READY)
+MOST_JOBS = 8
+_COLOURS = {"ok": "green", "bad": "red", "on": "yellow", "idle": "dim"}
+
+
+@dataclass(frozen=True)
+class Signs:
+    """Marks before each line, by state."""
+
+    ok: str = "✔"
+    bad: str = "✗"
+    on: str = "◌"
+    idle: str = "·"
+
+
+PLAIN = Signs("+", "x", "o", "-")
+"""Where the terminal's encoding lacks the others."""
+
+
+def status_tree(found: Found, jobs: Sequence[Job], *, now: datetime, signs: Signs) -> Tree:
+    """Everything a person wants to see at a glance; the last line says what it waits for."""
+    status = found.status
+    stage = status.get("stage") or ("Pending" if not found.seen else "")
+    age = ago(found.document["metadata"]["creationTimestamp"], now)
+    head = f"[bold]{escape(found.name)}[/bold]  {stage}  generation {found.generation}  {age}"
+    tree = Tree(head)
+    steps = tree.add("steps")
+    for kind in STEPS:
+        steps.add(_step(found, kind, signs))
+    if status.get("models"):
+        models = tree.add("models")
+        for model in status["models"]:
+            models.add(_model(model, signs))
+    if jobs:
+        branch = tree.add(f"jobs ({len(jobs)})")
+        for job in jobs[:MOST_JOBS]:
+            branch.add(_job(job, now, signs))
+    if status.get("revision"):
+        tree.add(_servers(found, now, signs))
+    for warning in status.get("warnings", []):
+        tree.add(f"[yellow]warning:[/yellow] {escape(warning)}")
+    tree.add(escape(explain(found, now=now)))
+    return tree
+
+
+def _mark(state: str, signs: Signs) -> str:
+    return f"[{_COLOURS[state]}]{getattr(signs, state)}[/{_COLOURS[state]}]"
+
+
+def _step(found: Found, kind: Condition, signs: Signs) -> str:
+    condition = found.condition(kind.value)
+    done = condition.get("status") == "True"
+    stalled = found.condition(Condition.STALLED.value).get("status") == "True"
+    if done:
+        state = "ok"
+    elif kind is Condition.READY and stalled:
+        state = "bad"
+    else:
+        state = "on" if condition else "idle"
+    text = condition.get("reason", "") if kind is Condition.READY else condition.get("message", "")
+    return f"{_mark(state, signs)} {kind.value}  [dim]{escape(text)}[/dim]".rstrip()
+
+
+def _model(model: dict[str, object], signs: Signs) -> str:
+    state = {"Built": "ok", "Building": "on", "Failed": "bad"}.get(str(model.get("state")), "idle")
+    seconds = f"  {model['seconds']} s" if model.get("seconds") is not None else ""
+    words = f"{escape(str(model['name']))}  {model['kind']}  {model['state']}{seconds}"
+    return f"{_mark(state, signs)} {words}"
+
+
+def _job(job: Job, now: datetime, signs: Signs) -> str:
+    state = {"Succeeded": "ok", "Failed": "bad", "Running": "on"}.get(job.state, "idle")
+    model = f" of {escape(job.model)}" if job.model else ""
+    return (
+        f"{_mark(state, signs)} {job.role}{model}  {job.state}, {ago(job.since, now)}  [dim]{job.name}[/dim]"
+    )
+
+
+def _servers(found: Found, now: datetime, signs: Signs) -> Tree:
+    status = found.status
+    branch = Tree(f"serving revision {short(status.get('revision'))}  {status.get('replicas', '')} ready")
+    if status.get("url"):
+        branch.add(f"{escape(str(status['url']))}  model {escape(str(status.get('entrypoint', '')))}")
+    for target in status.get("targets", []):
+        ready, wanted = target.get("readyReplicas", 0), target.get("replicas", 0)
+        state = "ok" if ready >= wanted else "on"
+        branch.add(
+            f"{_mark(state, signs)} {target['name']}  {ready}/{wanted}  [dim]{target['deployment']}[/dim]"
+        )
+    if status.get("history"):
+        newest = status["history"][0]
+        at = newest.get("finishedAt") or newest.get("startedAt")
+        when = f" {ago(at, now)} ago" if at else ""
+        branch.add(f"rollout {newest['number']} {newest['outcome']}{when}")
+    return branch

@@ -1,0 +1,56 @@
+"""`diff`: a file beside what the cluster has."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import click
+
+from ensemble_cli.checking import read_texts
+from ensemble_cli.cluster.connection import Cluster
+from ensemble_cli.cluster.options import cluster_options
+from ensemble_cli.cluster.reading import ensemble_path, find
+from ensemble_cli.documents import write_yaml
+from ensemble_cli.ensembles import one_ensemble
+from ensemble_cli.exits import CommandError, Exit
+
+
+@click.command("diff")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--name", default="", help="Which ensemble, where the files hold several.")
+@cluster_options
+def command(files: tuple[str, ...], name: str, cluster: Cluster) -> int:
+    """Show what applying a file would change, defaults filled in by the API server. Writes nothing.
+
+    Ends with 1 where something would change.
+    """
+    ensemble = one_ensemble(read_texts(files), name=name)
+    stated = ensemble.document["metadata"].get("namespace")
+    if stated and stated != cluster.namespace:
+        raise CommandError(
+            f"the file is for namespace {stated}", cure=f"say so: --namespace {stated}", status=Exit.USAGE
+        )
+    live = find(cluster, ensemble.name).document
+    document = {key: value for key, value in ensemble.document.items() if key != "status"}
+    planned = cluster.dry_apply(ensemble_path(cluster, ensemble.name), document)
+    lines = list(
+        difflib.unified_diff(_text(live), _text(planned), "in the cluster", files[0], lineterm="", n=3)
+    )
+    for line in lines:
+        click.echo(click.style(line, fg={"+": "green", "-": "red"}.get(line[:1])))
+    return Exit.NO if lines else Exit.DONE
+
+
+def _text(document: dict[str, Any]) -> list[str]:
+    """The part that people write, as lines."""
+    metadata = document["metadata"]
+    kept = {key: metadata[key] for key in ("name", "labels", "annotations") if metadata.get(key)}
+    written = _sorted({"metadata": kept, "spec": document["spec"]})
+    return write_yaml(written).splitlines()
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,77 @@
+"""`infer`: one question, one answer."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from ensemble_cli.asking.answers import answer_data, answer_lines, classes_of
+from ensemble_cli.asking.reaching import Address, address_at, address_of, opened
+from ensemble_cli.asking.tensors import make_inputs, model_view
+from ensemble_cli.cluster.options import lazy_cluster_options
+from ensemble_cli.exits import CommandError, Exit
+from ensemble_cli.printing import Format, output_option, print_data
+
+
+@contextmanager
+def reached(connect: Callable[[], Any], name: str, url: str, *, grpc: bool) -> Iterator[Address]:
+    """The address that NAME, or --url in its place, stands for."""
+    if bool(name) == bool(url):
+        raise click.UsageError("give either the NAME of an ensemble, or --url")
+    with contextlib.ExitStack() as stack:
+        yield (
+            address_at(url, grpc=grpc) if url else stack.enter_context(address_of(connect(), name, grpc=grpc))
+        )
+
+
+@click.command("infer")
+@click.argument("name", default="")
+@click.option("--model", default="", help="Another model than the ensemble's entrypoint.")
+@click.option(
+    "--image", "images", multiple=True, metavar="[TENSOR=]FILE", help="Send a file's bytes as they are."
+)
+@click.option("--input", "files", multiple=True, metavar="TENSOR=FILE.npy", help="Send an array.")
+@click.option("--random", is_flag=True, help="Fill the inputs that are not given with noise.")
+@click.option("--grpc", is_flag=True, help="gRPC instead of HTTP; needed by models that answer in streams.")
+@click.option(
+    "--top", default=5, show_default=True, help="Classes to show of each vector of scores; 0: none."
+)
+@click.option("--url", default="", help="Ask this server instead, e.g. that of `serve`.")
+@lazy_cluster_options
+@output_option
+def command(
+    *, name: str, model: str, images: tuple[str, ...], files: tuple[str, ...], random: bool, grpc: bool,
+    top: int, url: str, connect: Callable[[], Any], output: Format,
+) -> int:  # fmt: skip
+    r"""Ask an ensemble once, and show its answer. From outside the cluster it forwards a port by itself.
+
+    \b
+      kubectl ensemble infer efficientnet --image coffee.png
+      kubectl ensemble infer --url localhost:8000 --model classifier --random
+    """
+    with reached(connect, name, url, grpc=grpc) as address, opened(address, grpc=grpc) as server:
+        wanted = model or address.entrypoint
+        if not wanted:
+            raise CommandError(
+                "it is not known which model to ask", cure="name it: --model", status=Exit.USAGE
+            )
+        view = model_view(server.config(wanted))
+        classes = classes_of(view, top)
+        inputs = make_inputs(view, files=files, images=images, random=random)
+        begin = time.monotonic()
+        answers = server.infer(view, inputs, classes)
+        seconds = time.monotonic() - begin
+    if output != "text":
+        data = [answer_data(answer, classes) for answer in answers]
+        print_data({"model": wanted, "seconds": round(seconds, 6), "answers": data}, output)
+        return Exit.DONE
+    for answer in answers:
+        for line in answer_lines(answer, classes):
+            click.echo(line)
+    click.echo(f"{wanted} answered in {1000 * seconds:.1f} ms", err=True)
+    return Exit.DONE

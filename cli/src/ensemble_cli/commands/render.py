@@ -1,0 +1,80 @@
+"""`render`: every config.pbtxt that would be published."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+from rich.tree import Tree
+
+from ensemble_builder.artifacts.layout import CONFIG
+from ensemble_cli.commands.build import build_into
+from ensemble_cli.laptop.options import BuildOptions, build_options
+from ensemble_cli.printing import Format, console, output_option, print_data
+
+
+@click.command("render")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--show",
+    type=click.Choice(["configs", "tree"]),
+    default="configs",
+    help="The configs' text, or the repository's files with their sizes.",
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A folder of `build`, to build nothing twice; default a temporary one.",
+)
+@build_options
+@output_option
+def command(
+    files: tuple[str, ...], show: str, cache: Path | None, options: BuildOptions, output: Format
+) -> None:
+    r"""Show every config.pbtxt that the revision would have.
+
+    Needs the model files, by --source or from S3: names, types and shapes come from them.
+
+    \b
+      kubectl ensemble render ensemble.yaml --source s3://models/src=./src
+    """
+    with tempfile.TemporaryDirectory(prefix="ensemble-render-") as scratch:
+        built = build_into(files, cache or Path(scratch), options)
+        found = {
+            path.relative_to(built.models).as_posix(): path
+            for path in sorted(built.models.rglob("*"))
+            if path.is_file()
+        }
+        texts = {name: path.read_text() for name, path in found.items() if path.name == CONFIG}
+        sizes = {name: path.stat().st_size for name, path in found.items()}
+    if output != "text":
+        print_data({"revision": built.revision, "configs": texts, "files": sizes}, output)
+    elif show == "tree":
+        console().print(_tree(built.revision, sizes))
+    else:
+        for name, text in texts.items():
+            click.echo(f"# {name}\n{text}")
+
+
+def _tree(revision: str, sizes: dict[str, int]) -> Tree:
+    root = Tree(f"revision {revision[:12]}")
+    branches: dict[str, Tree] = {"": root}
+    for name, size in sizes.items():
+        *folders, file = name.split("/")
+        at = ""
+        for folder in folders:
+            below = f"{at}/{folder}"
+            if below not in branches:
+                branches[below] = branches[at].add(f"{folder}/")
+            at = below
+        branches[at].add(f"{file}  {_bytes(size)}")
+    return root
+
+
+def _bytes(size: int) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:  # noqa: PLR2004 - the next unit
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000  # type: ignore[assignment]
+    return f"{size:.1f} GB"

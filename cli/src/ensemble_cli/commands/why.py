@@ -1,0 +1,21 @@
+"""`why`: one paragraph."""
+
+from __future__ import annotations
+
+import click
+
+from ensemble_cli.cluster.connection import Cluster
+from ensemble_cli.cluster.explaining import explain, utc_now
+from ensemble_cli.cluster.options import cluster_options
+from ensemble_cli.cluster.reading import find
+from ensemble_cli.exits import Exit
+
+
+@click.command("why")
+@click.argument("name")
+@cluster_options
+def command(name: str, cluster: Cluster) -> int:
+    """Say what an ensemble waits for, and what to do. Ends with 1 where it is not ready."""
+    found = find(cluster, name)
+    click.echo(explain(found, now=utc_now()))
+    return Exit.DONE if found.ready else Exit.NO

@@ -1,0 +1,1 @@
+"""Building and serving without a cluster, by the code that the Jobs run."""

@@ -1,0 +1,75 @@
+"""Runs `ensemble-builder compile`, as a build Job's middle container does: here, or in the builder image."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ensemble_cli.exits import CommandError
+from ensembles_api.contract import NextBuild
+
+ENGINES = ("docker", "podman")
+MODULES = {"dali": ("nvidia.dali",), "tensorrt": ("tensorrt", "tensorrt_bindings")}
+"""By kind of build: Python modules of which one must be there to compile without a container."""
+NO_CREDENTIALS = ("AWS_", "KUBECONFIG")
+"""Beginnings of variables that user code has no business with."""
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """Where to compile. `image` is used where this Python lacks what a build needs."""
+
+    image: str
+
+    def run(self, build: NextBuild, work: Path) -> None:
+        """Compile `work`/order.json; result.json says how it went.
+
+        Raises:
+            CommandError: it cannot be started.
+        """
+        subprocess.run(self._command(build, work), check=False, env=_environment())
+
+    def _command(self, build: NextBuild, work: Path) -> list[str]:
+        if any(map(_has, MODULES.get(build.kind, ()))):
+            return [sys.executable, "-m", "ensemble_builder.cli", "compile", "--work", str(work)]
+        engine = container_engine()
+        needed = " or ".join(MODULES.get(build.kind, (build.kind,)))
+        if not engine:
+            cure = f"install it, or {' or '.join(ENGINES)} and give --builder-image"
+            raise CommandError(f"building {build.model!r} needs {needed}, which is not installed", cure=cure)
+        if not self.image:
+            cure = "give --builder-image: the image that spec.runtime.builderImage would name"
+            raise CommandError(f"building {build.model!r} needs {needed}, which is not installed", cure=cure)
+        return [*container(engine, gpu=build.gpu), "--network=none", f"--volume={work}:/work", self.image,
+                "compile", "--work", "/work"]  # fmt: skip
+
+
+def container_engine() -> str:
+    """Path of docker or podman; empty where neither is."""
+    return next((found for name in ENGINES if (found := shutil.which(name))), "")
+
+
+def container(engine: str, *, gpu: bool) -> list[str]:
+    """The beginning of a command that runs an image as this user and leaves no container behind."""
+    devices: Sequence[str] = ()
+    if gpu:
+        devices = ["--device=nvidia.com/gpu=all"] if engine.endswith("podman") else ["--gpus=all"]
+    users = ["--userns=keep-id"] if engine.endswith("podman") else [f"--user={os.getuid()}:{os.getgid()}"]
+    return [engine, "run", "--rm", "--init", *users, *devices]
+
+
+def _has(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(NO_CREDENTIALS)}

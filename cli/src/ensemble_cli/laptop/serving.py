@@ -1,0 +1,114 @@
+"""Starts a tritonserver on a built repository and ends it with this program."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from ensemble_builder.artifacts.layout import MODELS
+from ensemble_cli.exits import CommandError, Exit
+from ensemble_cli.laptop.building import MANIFEST
+from ensemble_cli.laptop.compiling import container, container_engine
+from ensembles_api.contract import Manifest
+from ensembles_api.names import GRPC_PORT, HTTP_PORT, METRICS_PORT
+
+USUAL_PLACE = "/opt/tritonserver/bin/tritonserver"
+IN_CONTAINER = "/models"
+PORTS = {"http": HTTP_PORT, "grpc": GRPC_PORT, "metrics": METRICS_PORT}
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of what was built into a folder.
+
+    Raises:
+        CommandError: nothing was.
+    """
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        raise CommandError(
+            f"{folder} holds nothing that was built",
+            cure=f"build first: kubectl ensemble build FILE --to {folder}",
+            status=Exit.ABSENT,
+        ) from None
+
+
+def server_command(
+    folder: Path, manifest: Manifest, *, program: str, image: str, first_port: int, extra: Sequence[str]
+) -> list[str]:
+    """The command that serves <folder>/models: a program of this machine, else the server image.
+
+    Args:
+        folder: what `build` wrote.
+        manifest: of it.
+        program: path of tritonserver; empty looks for one.
+        image: image to take where no program is found; empty takes the manifest's.
+        first_port: HTTP; gRPC and metrics follow it.
+        extra: further options of tritonserver.
+
+    Raises:
+        CommandError: there is neither.
+    """
+    found = shutil.which(program or "tritonserver") or (shutil.which(USUAL_PLACE) if not program else None)
+    ports = [f"--{name}-port={first_port + at}" for at, name in enumerate(PORTS)]
+    if found and not image:
+        return [found, *_options(folder.absolute() / MODELS, manifest), *ports, *extra]
+    if program and not image:
+        raise CommandError(f"{program} is no program", cure="check --tritonserver", status=Exit.USAGE)
+    engine, image = container_engine(), image or manifest.server_image
+    if not engine or not image:
+        raise CommandError(
+            "tritonserver is not on PATH" + ("" if engine else ", and neither docker nor podman is"),
+            cure="give --tritonserver PROGRAM" + (" or --server-image IMAGE" if engine else ""),
+            status=Exit.ABSENT,
+        )
+    published = [f"--publish=127.0.0.1:{first_port + at}:{port}" for at, port in enumerate(PORTS.values())]
+    memory = f"--shm-size={manifest.server.shared_memory_mib}m"
+    volume = f"--volume={folder.absolute() / MODELS}:{IN_CONTAINER}:ro"
+    begin = container(engine, gpu=manifest.server.gpu)
+    return [*begin, memory, *published, volume, image, "tritonserver",
+            *_options(Path(IN_CONTAINER), manifest), *extra]  # fmt: skip
+
+
+def _options(models: Path, manifest: Manifest) -> list[str]:
+    return [
+        f"--model-repository={models}",
+        "--model-control-mode=none",
+        "--strict-readiness=true",
+        "--exit-on-error=true",
+        *manifest.server.args,
+    ]
+
+
+def run(command: Sequence[str]) -> int:
+    """Run a server until it ends or we are ended; it never outlives this call.
+
+    Returns:
+        its exit status; that of an interrupted command where we were told to stop.
+    """
+    stopped = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        nonlocal stopped
+        # Twice means now: the first asks the server to finish what it is answering.
+        process.send_signal(signal.SIGKILL if stopped else number)
+        stopped = True
+
+    # A session of its own: the terminal's ctrl-C reaches it through us alone, once.
+    process = subprocess.Popen(command, start_new_session=True, env=os.environ)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        status = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    return int(Exit.INTERRUPTED) if stopped else status
