@@ -5,6 +5,7 @@
     order.json     fetch -> compile          one build, its inputs on local disk
     result.json    compile -> upload         what was built, or whose fault it is that it was not
     artifact       upload -> storage         one built artifact: its blobs, tensors and provenance
+    proof          upload -> storage         how the artifact stood its trial, by the settings of that
     manifest       assemble -> storage       one published revision: every file of every target
     Result         assemble, upload, verify, prune -> operator   (termination message, at most 2000 bytes)
 
@@ -120,6 +121,18 @@ class LockedSource(Document):
 BuildKind = Literal["dali", "tensorrt", "export"]
 
 
+class OrderedProof(Document):
+    """How an artifact is to be proven before it is published. Not part of its key: another proof builds
+    nothing anew.
+
+    settings: the prover's own document. key: digest over the settings and the inputs.
+    """
+
+    key: Sha256
+    settings: dict[str, Any]
+    inputs: tuple[LockedFile, ...] = ()
+
+
 class BuildOrder(Document):
     """One artifact to build. `parameters` is the compiler's own document, part of the key."""
 
@@ -136,6 +149,7 @@ class BuildOrder(Document):
     """Where the resource says what the ONNX is, for faults; empty: <field>.source."""
     inputs: tuple[LockedFile, ...]
     parameters: dict[str, Any]
+    proof: OrderedProof | None = None
 
 
 class Lock(Document):
@@ -194,8 +208,27 @@ class Fault(Document):
     field: str = ""
 
 
+ProofVerdict = Literal["Passed", "Skipped", "Inconclusive", "Failed"]
+
+
+class Proof(Document):
+    """How an artifact stood its trial. Failed is a fault of the build and never stored.
+
+    summary: one line for people. notes: why it is not Passed. report: figures, the prover's own document.
+    """
+
+    verdict: ProofVerdict
+    summary: str
+    notes: tuple[str, ...] = ()
+    report: dict[str, Any] = {}
+
+
 class CompileResult(Document):
-    """What compile leaves in out/result.json: a fault, or files (paths under out/) and their tensors."""
+    """What compile leaves in out/result.json: a fault, or files (paths under out/) and their tensors.
+
+    files: empty where a stored artifact was only proven.
+    merged_caches: digests of the timing caches whose knowledge is in out/timing.cache.
+    """
 
     contract: Literal[1] = CONTRACT
     fault: Fault | None = None
@@ -203,6 +236,8 @@ class CompileResult(Document):
     io: ModelIO | None = None
     samples: tuple[SampleRequest, ...] = ()
     provenance: dict[str, Any] = {}
+    proof: Proof | None = None
+    merged_caches: tuple[Sha256, ...] = ()
 
 
 class ArtifactRecord(Document):
@@ -216,6 +251,16 @@ class ArtifactRecord(Document):
     samples: tuple[SampleRequest, ...] = ()
     sample_files: tuple[LockedFile, ...] = ()
     provenance: dict[str, Any] = {}
+
+
+class ProofRecord(Document):
+    """proofs/<artifact key>-<proof key>.json. `artifact`: sha256 of the file that was proven."""
+
+    contract: Literal[1] = CONTRACT
+    key: Sha256
+    proof_key: Sha256
+    artifact: Sha256
+    proof: Proof
 
 
 class ManifestFile(Document):
@@ -275,10 +320,14 @@ class VerificationPlan(Document):
 
 
 class NextBuild(Document):
-    """A build the operator may start now; `target` names the target whose GPU it needs."""
+    """A build the operator may start now; `target` names the target whose GPU it needs.
+
+    proof: key of the proof that comes with the build, or alone where the artifact is there.
+    """
 
     kind: BuildKind
     key: Sha256
+    proof: str = ""
     model: str
     field: str = ""
     """Of an export: where its container is described."""

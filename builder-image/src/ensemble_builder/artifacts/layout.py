@@ -1,7 +1,9 @@
 """Paths below spec.storage.uri.
 
-    blobs/<sha256>                                       bytes by digest: inline texts, ConfigMaps, built
-    artifacts artifacts/<kind>/<key>.json                          ArtifactRecord, written after its blobs
+    blobs/<sha256>                                       bytes by digest: inline texts, ConfigMaps, artifacts
+    artifacts/<kind>/<key>.json                          ArtifactRecord, written after its blobs
+    proofs/<key>-<proof key>.json                        ProofRecord of an artifact
+    timing-caches/<tensorrt>/<gpu>/<sha256>              what TensorRT's builder has measured
     locks/<sha256>.json                                  Lock
     pins/<sha256>.json                                   Pin: the digest of a source as the server named it
     facts/onnx/<sha256>-<revision>.json                  OnnxFacts of a file
@@ -16,6 +18,7 @@ No path is a folder of another one: gateways that keep objects as files on POSIX
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 MODELS = "models"
@@ -32,6 +35,20 @@ def blob(sha256: str) -> str:
 
 def artifact(kind: str, key: str) -> str:
     return f"artifacts/{kind}/{key}.json"
+
+
+def proof(key: str, proof_key: str) -> str:
+    return f"proofs/{key}-{proof_key}.json"
+
+
+def timing_caches(tensorrt: str, gpu: str) -> str:
+    """The folder of the caches for one TensorRT and GPU, ending in a slash."""
+    return f"timing-caches/{_part(tensorrt)}/{_part(gpu)}/"
+
+
+def _part(text: str) -> str:
+    """A name for one level of a path: other characters than these differ between file systems."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", text).strip(".") or "any"
 
 
 def lock(sha256: str) -> str:

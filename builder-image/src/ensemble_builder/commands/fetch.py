@@ -6,9 +6,11 @@ from pathlib import Path
 
 from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import parse, sha256
+from ensemble_builder.commands import timing_caches
 from ensemble_builder.commands.locks import find_order, load_lock
-from ensemble_builder.commands.log import step
+from ensemble_builder.commands.log import say, step
 from ensemble_builder.commands.origins import download_of, fields_of
+from ensemble_builder.commands.records import artifact_record
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.download import Download, download
 from ensemble_builder.storage.store import Store
@@ -18,21 +20,34 @@ from ensembles_api.reasons import Reason
 INPUTS = "in"
 OUTPUTS = "out"
 ORDER = "order.json"
+BUILT = "built"
+RECORD = "record.json"
 SCRATCH = ".fetch"
 
 
-def fetch_build(*, store: Store, lock_digest: str, key: str, work: Path) -> Result:
+def fetch_build(*, store: Store, lock_digest: str, key: str, proof_key: str, work: Path) -> Result:
     """One build's inputs to <work>/in, its order to <work>/order.json, and an empty <work>/out.
+
+    An artifact that is there already and only has to be proven comes to <work>/built, its record to
+    <work>/record.json. Timing caches come to <work>/timing-caches.
 
     Raises:
         FaultError: as `load_lock` and `download`; JobFailed where the lock orders no such key.
     """
     lock = load_lock(store, lock_digest)
-    order = find_order(lock, key)
+    order = find_order(lock, key, proof_key)
     fields = fields_of(lock.sources)
-    items = [download_of(store, file, work / INPUTS / file.path, fields) for file in order.inputs]
+    inputs = (*order.inputs, *(order.proof.inputs if order.proof else ()))
+    items = [download_of(store, file, work / INPUTS / file.path, fields) for file in inputs]
     for folder in (INPUTS, OUTPUTS):
         (work / folder).mkdir(parents=True, exist_ok=True)
+    record = artifact_record(store, order.kind, key) if order.proof else None
+    if record:
+        say(f"{order.kind} {order.model!r} is built already: it will be proven")
+        items += [download_of(store, file, work / BUILT / file.path, fields) for file in record.files]
+        (work / RECORD).write_bytes(record.canonical())
+    elif order.kind == "tensorrt":
+        timing_caches.fetch(store, timing_caches.folder_of(lock, order), to=work / timing_caches.FOLDER)
     with step(f"fetched {len(items)} inputs of {order.kind} {order.model!r}"):
         download(items, scratch=work / SCRATCH)
     (work / ORDER).write_bytes(order.canonical())

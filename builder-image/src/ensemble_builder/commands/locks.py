@@ -36,14 +36,14 @@ def write_lock(store: Store, lock: Lock) -> None:
         store.root.put(store.key(layout.lock(sha256(data))), data)
 
 
-def find_order(lock: Lock, key: str) -> BuildOrder:
-    """The order of this key.
+def find_order(lock: Lock, key: str, proof_key: str) -> BuildOrder:
+    """The order of this key, to be proven in this way (empty: no proof).
 
     Raises:
         FaultError: JobFailed where the lock has none.
     """
     for order in lock.builds:
-        if order.key == key:
+        if (order.key, order.proof.key if order.proof else "") == (key, proof_key):
             return order
     message = f"lock {lock.digest()} orders no artifact {key}"
     raise FaultError(Fault(code=Reason.JOB_FAILED, message=message))

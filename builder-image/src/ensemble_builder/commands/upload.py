@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import parse
+from ensemble_builder.commands import timing_caches
 from ensemble_builder.commands.exported import read_export
 from ensemble_builder.commands.fetch import OUTPUTS
 from ensemble_builder.commands.locks import find_order, load_lock
@@ -15,7 +16,15 @@ from ensemble_builder.commands.records import artifact_record
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.store import Store
 from ensemble_builder.storage.upload import upload_file
-from ensembles_api.contract import ArtifactRecord, BuildOrder, CompileResult, Fault, LockedFile, Result
+from ensembles_api.contract import (
+    ArtifactRecord,
+    BuildOrder,
+    CompileResult,
+    Fault,
+    LockedFile,
+    ProofRecord,
+    Result,
+)
 from ensembles_api.reasons import Reason
 
 RESULT = "result.json"
@@ -23,7 +32,7 @@ ALLOWED = {"dali": frozenset({"model.dali", "dali.py"}), "tensorrt": frozenset({
 """Names of artifact files by kind: user code cannot smuggle further files into a model's folder."""
 
 
-def run(*, store: Store, lock_digest: str, key: str, work: Path) -> Result:
+def run(*, store: Store, lock_digest: str, key: str, proof_key: str, work: Path) -> Result:
     """Upload one build.
 
     Returns:
@@ -33,32 +42,64 @@ def run(*, store: Store, lock_digest: str, key: str, work: Path) -> Result:
         FaultError: CompileFailed where compile left nothing usable, ExportFailed or InvalidModel where an
         export did; else the storage's failure.
     """
-    order = find_order(load_lock(store, lock_digest), key)
+    lock = load_lock(store, lock_digest)
+    order = find_order(lock, key, proof_key)
     out = work / OUTPUTS
     result = read_export(order, out) if order.kind == "export" else _compiled(order, out)
-    if result.fault:
-        return Result(lock=lock_digest, fault=result.fault)
+    try:
+        if result.fault:
+            return Result(lock=lock_digest, fault=result.fault)
+        return _store(store, order, result, out).model_copy(update={"lock": lock_digest})
+    finally:
+        # Last: what was measured is worth keeping whatever became of the engine, and may wait for it.
+        folder = timing_caches.folder_of(lock, order)
+        timing_caches.keep(store, folder, out=out, merged=result.merged_caches)
+
+
+def _store(store: Store, order: BuildOrder, result: CompileResult, out: Path) -> Result:
+    with step(f"uploaded {order.kind} {order.model!r} {order.key}"):
+        record = _write_artifact(store, order, result, out) if result.files else _proven(store, order, result)
+        if order.proof is None:
+            return Result()
+        if result.proof is None or result.proof.verdict == "Failed":
+            raise _failed(order, f"{RESULT} holds no proof")
+        proof = ProofRecord(
+            key=order.key, proof_key=order.proof.key, artifact=record.files[0].sha256, proof=result.proof
+        )
+        store.root.put(store.key(layout.proof(order.key, order.proof.key)), proof.canonical())
+    say(result.proof.summary)
+    return Result(warnings=tuple(f"{order.field}: {note}" for note in result.proof.notes))
+
+
+def _write_artifact(store: Store, order: BuildOrder, result: CompileResult, out: Path) -> ArtifactRecord:
     if result.io is None:
         raise _failed(order, f"{RESULT} names no tensors")
-    with step(f"uploaded {order.kind} {order.model!r} {key}"):
-        record = ArtifactRecord(
-            kind=order.kind,
-            key=key,
-            files=tuple(_upload(store, out, path) for path in result.files),
-            io=result.io,
-            samples=result.samples,
-            sample_files=tuple(_upload(store, out, path) for path in _sample_paths(result)),
-            provenance=result.provenance,
-        )
-        _write_record(store, record)
-    return Result(lock=lock_digest)
+    record = ArtifactRecord(
+        kind=order.kind,
+        key=order.key,
+        files=tuple(_upload(store, out, path) for path in result.files),
+        io=result.io,
+        samples=result.samples,
+        sample_files=tuple(_upload(store, out, path) for path in _sample_paths(result)),
+        provenance=result.provenance,
+    )
+    _write_record(store, record)
+    return record
+
+
+def _proven(store: Store, order: BuildOrder, result: CompileResult) -> ArtifactRecord:
+    """The stored artifact that was proven and not built."""
+    found = artifact_record(store, order.kind, order.key) if result.proof else None
+    if found is None:
+        raise _failed(order, f"{RESULT} names no files")
+    return found
 
 
 def _compiled(order: BuildOrder, out: Path) -> CompileResult:
     result = parse(CompileResult, read_output(out, RESULT))
     if result is None:
         raise _failed(order, f"{RESULT} is none of this contract")
-    if not result.fault and (not result.files or not ALLOWED[order.kind].issuperset(result.files)):
+    if not result.fault and not ALLOWED[order.kind].issuperset(result.files):
         raise _failed(order, f"{RESULT} names the files {list(result.files)}")
     return result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import ClientError
@@ -39,6 +40,8 @@ class ObjectInfo:
     size: int
     etag: str
     version_id: str = ""
+    modified: datetime | None = None
+    """Known from listings."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,9 @@ class Bucket:
             )
             for found in page.get("Contents", ()):
                 if not found["Key"].endswith("/"):
-                    yield ObjectInfo(found["Key"], found["Size"], found["ETag"])
+                    yield ObjectInfo(
+                        found["Key"], found["Size"], found["ETag"], modified=found["LastModified"]
+                    )
             token = page.get("NextContinuationToken", "")
             if not token:
                 return

@@ -1,0 +1,73 @@
+"""keep: saves what a stopped build has measured. It runs beside compile, with keys, and waits to be told to end.
+
+A pod that is deleted, evicted or preempted gets SIGTERM in all its containers at once. compile then ends its
+build and leaves the timing cache; upload never starts. This container waits for compile's end and saves the
+cache, so that the next attempt does not begin at nothing. A build that ends by itself is upload's.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ensemble_builder.commands import timing_caches
+from ensemble_builder.commands.fetch import OUTPUTS
+from ensemble_builder.commands.locks import find_order, load_lock
+from ensemble_builder.commands.log import say
+from ensemble_builder.commands.upload import RESULT
+from ensemble_builder.compilers.running import LOCK
+from ensemble_builder.storage.store import Store
+from ensembles_api.contract import Result
+
+PAUSE = 0.1
+MARGIN = 8.0
+"""Seconds of the grace period left for writing the cache."""
+
+
+def run(
+    *,
+    store: Store,
+    lock_digest: str,
+    key: str,
+    proof_key: str,
+    work: Path,
+    wait: Callable[[], object],
+    grace: float,
+) -> Result:
+    """Wait to be stopped, then for compile's end, and save the timing cache of a build that has no result.
+
+    Args:
+        store: storage.
+        lock_digest: of the build's lock.
+        key: of the artifact.
+        proof_key: of its proof.
+        work: the build's folder.
+        wait: returns at SIGTERM.
+        grace: seconds between SIGTERM and SIGKILL.
+    """
+    lock = load_lock(store, lock_digest)
+    folder = timing_caches.folder_of(lock, find_order(lock, key, proof_key))
+    wait()
+    deadline = time.monotonic() + max(grace - MARGIN, 0)
+    while _is_compiling(work) and time.monotonic() < deadline:
+        time.sleep(PAUSE)
+    out = work / OUTPUTS
+    if (out / RESULT).exists():
+        say("the build has ended: nothing to keep")
+    else:
+        timing_caches.keep(store, folder, out=out)
+    return Result(lock=lock_digest)
+
+
+def _is_compiling(work: Path) -> bool:
+    """Whether compile holds its lock, which the kernel takes from it however it ends."""
+    try:
+        with (work / LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

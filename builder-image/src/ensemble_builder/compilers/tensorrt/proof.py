@@ -1,0 +1,326 @@
+"""Proves an engine on the GPU before it is stored. A process of its own: engines are native code.
+
+    python -m ensemble_builder.compilers.tensorrt.proof JOB
+
+JOB is a JSON file (`ProofJob`); proof.json (`ProofReport`) is written beside it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+from ensemble_builder.compilers.tensorrt.accuracy import (
+    Array,
+    Comparison,
+    Tolerances,
+    compare,
+    overall,
+    tells_apart,
+)
+from ensemble_builder.compilers.tensorrt.cuda import CudaError, CudaOutOfMemoryError, CudaDevice
+from ensemble_builder.compilers.tensorrt.library import load_tensorrt, make_logger
+from ensemble_builder.compilers.tensorrt.number_types import rounded
+from ensemble_builder.compilers.tensorrt.reference import OnnxReference, ReferenceUnavailableError
+from ensemble_builder.compilers.tensorrt.runner import RunError, Runner, Speed
+from ensemble_builder.compilers.tensorrt.sample_files import read_samples
+from ensemble_builder.compilers.tensorrt.samples import Trial, UnfitSampleError, given, repeated, seeded
+from ensemble_builder.compilers.tensorrt.proof_settings import ProofSettings
+from ensemble_builder.faults import FaultError
+from ensembles_api.contract import Document, Fault, Proof
+from ensembles_api.reasons import Reason
+from ensembles_api.spec import Precision, Reference
+
+REPORT = "proof.json"
+
+
+class ProofJob(Document):
+    """`plan`, `model`: files. `samples`: the folder of the samples' files. `field`: of the tensorrt member.
+    `batching`: the first axis of every tensor is the batch.
+    """
+
+    plan: str
+    model: str
+    samples: str
+    field: str
+    precision: Precision
+    batching: bool
+    settings: ProofSettings
+    tensorrt_version: str = ""
+
+
+class ProofReport(Document):
+    fault: Fault | None = None
+    proof: Proof | None = None
+
+
+class Row(Document):
+    """One output of one run. `batch`: None without batching."""
+
+    profile: int
+    bound: str
+    batch: int | None
+    result: Comparison
+
+
+class SpeedRow(Document):
+    profile: int
+    bound: str
+    batch: int | None
+    speed: Speed
+
+
+def main() -> None:
+    path = Path(sys.argv[1])
+    job = ProofJob.model_validate_json(path.read_bytes())
+    try:
+        report = ProofReport(proof=prove(job))
+    except FaultError as error:
+        report = ProofReport(fault=error.fault)
+    path.with_name(REPORT).write_text(report.model_dump_json())
+
+
+def prove(job: ProofJob) -> Proof:
+    """Run the engine and compare.
+
+    Raises:
+        FaultError: AccuracyOutOfTolerance; InvalidSpec for samples that do not fit; CompileFailed where the
+            engine does not run.
+    """
+    began = time.monotonic()
+    tensorrt = load_tensorrt(job.tensorrt_version)
+    logger = make_logger(tensorrt)
+    tensorrt.init_libnvinfer_plugins(logger, "")
+    # TensorRT-RTX builds without a GPU, and not for every GPU: the only case in which nothing can be run.
+    optional = "rtx" in tensorrt.__name__
+    try:
+        with CudaDevice() as device:
+            runner = Runner(tensorrt, logger, Path(job.plan).read_bytes(), device)
+            trying = _Trying(job, runner)
+            trying.run_all()
+            return trying.proof(seconds=round(time.monotonic() - began, 1))
+    except CudaOutOfMemoryError as error:
+        raise _fault(
+            job,
+            Reason.COMPILE_FAILED,
+            "the engine runs out of GPU memory at the sizes asked for: lower maxBatchSize or the profile's "
+            f"max, or see what else uses the GPU ({error})",
+        ) from error
+    except (CudaError, RunError) as error:
+        if optional:
+            return skipped(f"TensorRT-RTX could not run the engine here: {error}")
+        raise _fault(job, Reason.COMPILE_FAILED, f"the engine does not run: {error}") from error
+
+
+def skipped(why: str) -> Proof:
+    return Proof(verdict="Skipped", summary=f"not verified: {why}", notes=(why,))
+
+
+def _fault(job: ProofJob, code: Reason, message: str, field: str = "") -> FaultError:
+    return FaultError(Fault(code=code, field=f"{job.field}{field}", message=message))
+
+
+@dataclass
+class _Trying:
+    """The runs of one engine, and what they gave so far."""
+
+    job: ProofJob
+    runner: Runner
+    rows: list[Row] = field(default_factory=list)
+    speeds: list[SpeedRow] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    memory: dict[str, int] = field(default_factory=dict)
+
+    def run_all(self) -> None:
+        reference = self._reference()
+        seen: dict[tuple[int, str], list[Mapping[str, Array]]] = {}
+        for trial in self._trials():
+            found = self.runner.run(trial.inputs(), profile=trial.profile)
+            answers = self._answers(reference, trial)
+            if answers is not None:
+                self._compare(trial, answers, found)
+                seen.setdefault((trial.profile, trial.bound), []).extend(_each(trial, answers))
+            self._measure(trial)
+        if any(len(answers) > 1 and not tells_apart(answers) for answers in seen.values()):
+            self.notes.append(
+                "the reference answers every input alike, which proves little: give typical inputs in "
+                "verification.samples"
+            )
+        self.memory = self.runner.memory
+
+    def _trials(self) -> Iterator[Trial]:
+        job, inputs = self.job, self.runner.inputs
+        if not job.settings.samples:
+            return seeded(inputs, batching=job.batching)
+        samples = read_samples(
+            job.settings.samples,
+            inputs,
+            self.runner.output_types,
+            folder=Path(job.samples),
+            field=f"{job.field}.verification.samples",
+            batching=job.batching,
+        )
+        try:
+            return iter(list(given(inputs, samples, batching=job.batching)))
+        except UnfitSampleError as error:
+            raise FaultError(
+                Fault(code=Reason.INVALID_SPEC, field=error.field, message=f"{error}: change the sample or a profile")
+            ) from error
+
+    def _reference(self) -> OnnxReference | None:
+        if self.job.settings.reference is not Reference.ONNX_RUNTIME:
+            return None
+        try:
+            return OnnxReference(Path(self.job.model))
+        except ReferenceUnavailableError as error:
+            self._incomparable(error)
+            return None
+
+    def _incomparable(self, error: ReferenceUnavailableError) -> None:
+        note = f"{error}; give samples with outputs and set verification.reference to Samples"
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def _answers(self, reference: OnnxReference | None, trial: Trial) -> Mapping[str, Array] | None:
+        """Of the reference, for the trial's items."""
+        if self.job.settings.reference is Reference.SAMPLES:
+            return trial.expected
+        if reference is None:
+            return None
+        items = {
+            name: rounded(values, self.runner.stored_type(name)) for name, values in trial.items.items()
+        }
+        try:
+            return reference.answers(items)
+        except ReferenceUnavailableError as error:
+            self._incomparable(error)
+            return None
+
+    def _compare(self, trial: Trial, answers: Mapping[str, Array], found: Mapping[str, Array]) -> None:
+        tolerances: Tolerances = self.job.settings.tolerances(self.job.precision)
+        for name, values in found.items():
+            if name not in answers:
+                self.notes.append(f"the reference has no output {name!r}")
+                continue
+            wanted = answers[name]
+            expected = wanted if trial.batch is None else repeated(wanted, trial.batch)
+            result = compare(name, expected, values, tolerances.limit(name, values.dtype))
+            self.rows.append(
+                Row(profile=trial.profile, bound=trial.bound, batch=trial.batch, result=result)
+            )
+
+    def _measure(self, trial: Trial) -> None:
+        done = {(row.profile, row.bound) for row in self.speeds}
+        if (trial.profile, trial.bound) in done:
+            return
+        speed = self.runner.measure(trial.inputs(), profile=trial.profile, batch=trial.batch or 1)
+        self.speeds.append(
+            SpeedRow(profile=trial.profile, bound=trial.bound, batch=trial.batch, speed=speed)
+        )
+
+    def proof(self, *, seconds: float) -> Proof:
+        """What was found.
+
+        Raises:
+            FaultError: AccuracyOutOfTolerance.
+        """
+        verdict = overall(row.result.verdict for row in self.rows)
+        for line in table(self.rows, self.speeds):
+            print(line, flush=True)  # noqa: T201 - the Job's log
+        if verdict == "Failed":
+            raise _fault(
+                self.job, Reason.ACCURACY_OUT_OF_TOLERANCE, failure(self.rows), ".verification"
+            )
+        notes = list(dict.fromkeys([*self.notes, *_inconclusive(self.rows)]))
+        compared = self.job.settings.reference is not Reference.NONE
+        if compared and (notes or verdict == "Skipped"):
+            verdict = "Inconclusive"
+        return Proof(
+            verdict=verdict,
+            summary=summary(verdict, self.rows, self.speeds),
+            notes=tuple(notes if compared else ("verification.reference is None: nothing was compared",)),
+            report={
+                "reference": self.job.settings.reference.value,
+                "table": [row.model_dump(mode="json", exclude_defaults=True) for row in self.rows],
+                "speed": [row.model_dump(mode="json") for row in self.speeds],
+                "memory": self.memory,
+                "seconds": seconds,
+            },
+        )
+
+
+def _each(trial: Trial, answers: Mapping[str, Array]) -> list[Mapping[str, Array]]:
+    """The answers for each item; outputs whose size hangs on values have no item axis and are left out."""
+    if trial.batch is None:
+        return [answers]
+    count = len(next(iter(trial.items.values())))
+    whole = {name: values for name, values in answers.items() if values.shape[:1] == (count,)}
+    return [{name: values[index] for name, values in whole.items()} for index in range(count)] if whole else []
+
+
+def _where(row: Row | SpeedRow) -> str:
+    at = f"batch {row.batch}" if row.batch is not None else f"{row.bound} shapes"
+    return f"{at} of profile {row.profile}" if row.profile else at
+
+
+def _figure(result: Comparison) -> str:
+    if result.value is None:
+        return result.note
+    named = "relative L2" if result.measure == "relativeL2" else "agreement"
+    return f"{named} {result.value:g} (limit {result.limit:g})"
+
+
+def worst(rows: list[Row]) -> Row | None:
+    return max(rows, key=lambda row: row.result.badness, default=None)
+
+
+def failure(rows: list[Row]) -> str:
+    """The message for an engine that is too far off: the worst of each output that fails."""
+    failed: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda row: row.result.badness):
+        if row.result.verdict == "Failed":
+            failed[row.result.output] = row
+    listed = [f"{name!r}: {_figure(row.result)} at {_where(row)}" for name, row in failed.items()]
+    more = f" and {len(listed) - 4} outputs more" if len(listed) > 4 else ""  # noqa: PLR2004
+    return (
+        f"the engine differs from its reference, {'; '.join(listed[-4:])}{more}: choose a higher precision, "
+        "keep the layers that overflow in FP32 (keepFp32), give typical inputs (verification.samples), or "
+        "raise the tolerance"
+    )
+
+
+def summary(verdict: str, rows: list[Row], speeds: list[SpeedRow]) -> str:
+    """One line for people."""
+    head = {"Passed": "verified", "Inconclusive": "verification inconclusive"}.get(verdict, "not compared")
+    parts = []
+    if found := worst([row for row in rows if row.result.value is not None]):
+        parts.append(f"worst {_figure(found.result)}, output {found.result.output!r}, {_where(found)}")
+    if fastest := max(speeds, key=lambda row: row.speed.per_second, default=None):
+        parts.append(f"p50 {fastest.speed.p50_ms:g} ms, {fastest.speed.per_second:g}/s at {_where(fastest)}")
+    return f"{head}: {'; '.join(parts)}" if parts else head
+
+
+def table(rows: list[Row], speeds: list[SpeedRow]) -> Iterator[str]:
+    """The Job's log."""
+    for row in rows:
+        result = row.result
+        yield f"{result.verdict:12} {_where(row)}: {result.output!r} {_figure(result)}"
+    for speed in speeds:
+        found = speed.speed
+        yield f"{'speed':12} {_where(speed)}: p50 {found.p50_ms:g} ms, p99 {found.p99_ms:g} ms, {found.per_second:g}/s"
+
+
+def _inconclusive(rows: list[Row]) -> list[str]:
+    return [
+        f"output {row.result.output!r}: {row.result.note}"
+        for row in rows
+        if row.result.verdict == "Inconclusive"
+    ]
+
+
+if __name__ == "__main__":
+    main()
