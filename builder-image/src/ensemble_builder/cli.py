@@ -27,14 +27,15 @@ from ensembles_api.reasons import Reason
 if TYPE_CHECKING:
     from ensemble_builder.storage.store import Store
 
+STOPPED = 128 + signal.SIGTERM
 TERMINATION_LOG = Path("/dev/termination-log")
 Command = Callable[[argparse.Namespace], Result]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     # A container's first process ignores SIGTERM otherwise. Nothing needs tidying: every command may be
-    # killed at any point and run again.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
+    # killed at any point and run again (compile and keep have something to save, and see to it themselves).
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(STOPPED))
     options = _parser().parse_args(arguments)
     if options.command == "compile":
         return _compile(options.work)
@@ -97,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
 
     _build_options(_command(commands, "upload", _upload, "store what compile built"))
 
+    keep = _command(commands, "keep", _keep, "wait for SIGTERM, then save what a stopped build has measured")
+    _build_options(keep)
+    keep.add_argument("--grace", type=float, required=True, help="seconds between SIGTERM and SIGKILL")
+
     prune = _command(commands, "prune", _prune, "remove old revisions")
     _ensemble_option(prune)
     which = prune.add_mutually_exclusive_group(required=True)
@@ -140,6 +145,7 @@ def _command(
 def _build_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lock", required=True)
     parser.add_argument("--key", required=True)
+    parser.add_argument("--proof", default="", help="key of the build's proof")
     parser.add_argument("--work", type=Path, required=True)
 
 
@@ -197,7 +203,11 @@ def _fetch_build(options: argparse.Namespace) -> Result:
     from ensemble_builder.commands import fetch
 
     return fetch.fetch_build(
-        store=_store(options), lock_digest=options.lock, key=options.key, work=options.work
+        store=_store(options),
+        lock_digest=options.lock,
+        key=options.key,
+        proof_key=options.proof,
+        work=options.work,
     )
 
 
@@ -219,7 +229,29 @@ def _fetch_revision(options: argparse.Namespace) -> Result:
 def _upload(options: argparse.Namespace) -> Result:
     from ensemble_builder.commands import upload
 
-    return upload.run(store=_store(options), lock_digest=options.lock, key=options.key, work=options.work)
+    return upload.run(
+        store=_store(options),
+        lock_digest=options.lock,
+        key=options.key,
+        proof_key=options.proof,
+        work=options.work,
+    )
+
+
+def _keep(options: argparse.Namespace) -> Result:
+    from ensemble_builder.commands import keep
+
+    # Blocked and waited for: the handler that ends other commands at once must not run.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    return keep.run(
+        store=_store(options),
+        lock_digest=options.lock,
+        key=options.key,
+        proof_key=options.proof,
+        work=options.work,
+        wait=lambda: signal.sigwait({signal.SIGTERM}),
+        grace=options.grace,
+    )
 
 
 def _prune(options: argparse.Namespace) -> Result:
@@ -251,8 +283,12 @@ def _verify(options: argparse.Namespace) -> Result:
 
 def _compile(work: Path) -> int:
     from ensemble_builder.commands import compile as compiling
+    from ensemble_builder.compilers.child import StoppedError
 
-    compiling.run(work)  # a fault is a result as well: upload reports it
+    try:
+        compiling.run(work)  # a fault is a result as well: upload reports it
+    except StoppedError:
+        return STOPPED
     return 0
 
 

@@ -62,6 +62,7 @@ class Reason(str, Enum):
     OUT_OF_MEMORY = "OutOfMemory"
     COMPILE_FAILED = "CompileFailed"
     EXPORT_FAILED = "ExportFailed"
+    ACCURACY_OUT_OF_TOLERANCE = "AccuracyOutOfTolerance"
     BUILD_TIMED_OUT = "BuildTimedOut"
     GPU_MISMATCH = "GPUMismatch"
     GPU_OUT_OF_MEMORY = "GPUOutOfMemory"
@@ -131,6 +132,7 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.OUT_OF_MEMORY, _U, "A build needed more memory than its limit, twice.", "Raise spec.build.resources.limits.memory."),
         ReasonInfo(Reason.COMPILE_FAILED, _U, "The compiler ended without a result.", "Read the build Job's log."),
         ReasonInfo(Reason.EXPORT_FAILED, _U, "The container of an export failed, or left no usable ONNX file.", "Mend its image, command or inputs; the message quotes the end of its log."),
+        ReasonInfo(Reason.ACCURACY_OUT_OF_TOLERANCE, _U, "An engine's answers differ too much from its reference's; it was not stored.", "Choose a higher precision, keepFp32, typical verification.samples, or a larger tolerance."),
         ReasonInfo(Reason.BUILD_TIMED_OUT, _U, "A build ran longer than allowed.", "Raise spec.build.timeoutSeconds."),
         ReasonInfo(Reason.GPU_MISMATCH, _U, "The GPU that a build found is not the one its target names, or there was none.", "Correct serving.targets[].gpu.product or the node's labels; check the node's driver and runtime class."),
         ReasonInfo(Reason.GPU_OUT_OF_MEMORY, _U, "The GPU's memory did not suffice to build an engine.", "Lower the profile's maxima or builder.workspace, or build on a GPU that nobody else uses."),

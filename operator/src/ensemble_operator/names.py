@@ -20,9 +20,10 @@ def assemble_job(name: str, inputs: str, *, number: int, attempt: int) -> str:
     return f"{name}-asm-{inputs[:8]}-{number}-{attempt}"
 
 
-def build_job(kind: str, key: str, *, attempt: int) -> str:
+def build_job(kind: str, key: str, proof: str, *, attempt: int) -> str:
     """Without the ensemble's name: one Job builds for all ensembles of the namespace."""
-    return f"build-{kind}-{key[:20]}-{attempt}"
+    proven = f"-{proof[:6]}" if proof else ""
+    return f"build-{kind}-{key[:20]}{proven}-{attempt}"
 
 
 def verify_job(name: str, rollout: str, *, attempt: int) -> str:
@@ -50,6 +51,8 @@ ANNOTATION_INPUTS = "ensembles.dev/inputs"
 ANNOTATION_ROUND = "ensembles.dev/round"
 ANNOTATION_ATTEMPT = "ensembles.dev/attempt"
 ANNOTATION_LOCK = "ensembles.dev/lock"
+ANNOTATION_PROOF = "ensembles.dev/proof"
+"""How a build proves its artifact: another proof of the same key is another Job."""
 ANNOTATION_KEY = "ensembles.dev/key"
 ANNOTATION_SETTINGS = "ensembles.dev/settings"
 """Digests of the pod settings that this Job and its earlier attempts were made with, separated by spaces."""
@@ -63,3 +66,5 @@ ANNOTATION_OVERLAP_SINCE = "ensembles.dev/overlapSince"
 
 COUNTING_CONTAINER = {"assemble": "assemble", "build": "upload", "verify": "verify", "prune": "prune"}
 """By Job role: the container whose termination message is the Job's result."""
+KEEP_CONTAINER = "keep"
+"""A build's sidecar; how it ends says nothing about the build."""

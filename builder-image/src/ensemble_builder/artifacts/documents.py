@@ -58,7 +58,7 @@ class Provenance(Document):
     contract: Literal[1] = CONTRACT
     lock: Sha256
     artifacts: tuple[str, ...]
-    """Paths of the artifact records used."""
+    """Paths of the artifact records used, and of their proofs."""
 
 
 def parse(kind: type[D], data: bytes) -> D | None:

@@ -11,7 +11,7 @@ from ensemble_builder.artifacts.placement import ModelFolder, place
 from ensemble_builder.artifacts.repository import repository_models
 from ensemble_builder.artifacts.sources import REPOSITORY, Version, by_field, model_versions
 from ensemble_builder.modelconfig import Member, MemberVersion
-from ensembles_api.contract import ArtifactRecord, Lock, ModelIO
+from ensembles_api.contract import ArtifactRecord, Lock, ModelIO, ProofRecord
 from ensembles_api.spec import Model, Source
 
 
@@ -23,11 +23,13 @@ class Knowledge:
         onnx: source field -> facts of its .onnx file.
         texts: digest -> text of each config.pbtxt among the sources.
         records: artifact key -> its record, for those that exist.
+        proofs: path of a proof's record -> it.
     """
 
     onnx: Mapping[str, OnnxFacts] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     records: Mapping[str, ArtifactRecord] = field(default_factory=dict)
+    proofs: Mapping[str, ProofRecord] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

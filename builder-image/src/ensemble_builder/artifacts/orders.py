@@ -9,6 +9,7 @@ from typing import Any
 from ensemble_builder.artifacts.exports import export_order
 from ensemble_builder.artifacts.keys import artifact_key
 from ensemble_builder.artifacts.placement import external_files, onnx_main
+from ensemble_builder.artifacts.proofs import engine_proof
 from ensemble_builder.artifacts.sources import Locked, Version, versions
 from ensembles_api.contract import BuildKind, BuildOrder, LockedFile, Request
 from ensembles_api.spec import Dali, TensorRT
@@ -44,8 +45,12 @@ def orders(
                 source = locked[version.source_field]
                 external = external_files(version, source, external_data.get(version.source_field, ()))
                 main = onnx_main(version, source).model_copy(update={"path": "model.onnx"})
+                proof = engine_proof(version, tensorrt.verification, locked)
                 found.extend(
-                    _tensorrt_orders(request, version, tensorrt, (main, *external), revisions["tensorrt"])
+                    order.model_copy(update={"proof": proof})
+                    for order in _tensorrt_orders(
+                        request, version, tensorrt, (main, *external), revisions["tensorrt"]
+                    )
                 )
             case _:
                 continue

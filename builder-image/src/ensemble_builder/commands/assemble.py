@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from ensemble_builder.artifacts.documents import OnnxFacts
@@ -15,7 +15,7 @@ from ensemble_builder.commands.locks import load_lock, write_lock
 from ensemble_builder.commands.log import say
 from ensemble_builder.commands.pinning import pin
 from ensemble_builder.commands.publish import plan_revision, publish
-from ensemble_builder.commands.records import artifact_records, missing
+from ensemble_builder.commands.records import artifact_records, missing, proof_records
 from ensemble_builder.compilers.parameters import DALI_REVISION, EXPORT_REVISION, TENSORRT_REVISION
 from ensemble_builder.faults import FaultError
 from ensemble_builder.modelconfig import generate
@@ -56,12 +56,12 @@ def run(
         sources = pin(request, store=store, config_maps=config_maps)
         first = Lock(request=request, sources=sources, builds=())
     lock, known = _ordered(store, first)
-    lacking = missing(lock, known.records)
+    lacking = missing(lock, known.records, known.proofs)
     if lacking:
         _check_wiring(lock, known)
     if lock.digest() != lock_digest:
         write_lock(store, lock)
-    _check_vanished(lacking, built)
+    _check_vanished((order for order in lacking if order.key not in known.records), built)
     if lacking:
         return _ask_for(lock, lacking, cached=len(known.records))
     planned = plan_revision(lock, known)
@@ -86,7 +86,9 @@ def _ordered(store: Store, lock: Lock) -> tuple[Lock, Knowledge]:
         onnx = onnx_facts(store, lock.request, lock.sources)
         lock = _with_orders(lock, onnx)
         records = artifact_records(store, lock.builds)
-    return lock, Knowledge(onnx=onnx, texts=config_texts(store, lock.sources), records=records)
+    proofs = proof_records(store, lock.builds, records)
+    texts = config_texts(store, lock.sources)
+    return lock, Knowledge(onnx=onnx, texts=texts, records=records, proofs=proofs)
 
 
 def _with_orders(lock: Lock, onnx: Mapping[str, OnnxFacts]) -> Lock:
@@ -105,7 +107,7 @@ def _check_wiring(lock: Lock, known: Knowledge) -> None:
         generate([placed.member for placed in models], entrypoint=lock.request.entrypoint, partial=True)
 
 
-def _check_vanished(lacking: Collection[BuildOrder], built: Collection[str]) -> None:
+def _check_vanished(lacking: Iterable[BuildOrder], built: Collection[str]) -> None:
     for order in lacking:
         if order.key in built:
             message = (
@@ -128,6 +130,7 @@ def _ask_for(lock: Lock, lacking: Collection[BuildOrder], *, cached: int) -> Res
             NextBuild(
                 kind=order.kind,
                 key=order.key,
+                proof=order.proof.key if order.proof else "",
                 model=order.model,
                 field=order.field if order.kind == "export" else "",
                 target=order.target,

@@ -7,8 +7,10 @@ import traceback
 from pathlib import Path
 
 from ensemble_builder.commands.log import say, step
+from ensemble_builder.compilers.child import StoppedError
 from ensemble_builder.compilers.dali.compiler import compile_pipeline
-from ensemble_builder.compilers.tensorrt.compiler import compile_engine
+from ensemble_builder.compilers.running import compiling
+from ensemble_builder.compilers.tensorrt.proving import compile_proven
 from ensemble_builder.faults import FaultError
 from ensembles_api.contract import BuildOrder, CompileResult, Fault
 from ensembles_api.reasons import Reason
@@ -18,14 +20,25 @@ def run(work: Path) -> CompileResult:
     """Compile what `work`/order.json asks for from `work`/in into `work`/out.
 
     The result is written to `work`/out/result.json: a fault is a result, not a failed command.
+
+    Raises:
+        StoppedError: SIGTERM came. No result is left, but perhaps a timing cache.
     """
     order = BuildOrder.model_validate_json((work / "order.json").read_bytes())
+    with compiling(work):
+        return _run(order, work)
+
+
+def _run(order: BuildOrder, work: Path) -> CompileResult:
     out = work / "out"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     try:
         with step(f"compiled {order.kind} {order.model!r}"):
             result = _compile(order, work)
+    except StoppedError:
+        say("stopped before there was a result")
+        raise
     except FaultError as error:
         say(str(error))
         result = CompileResult(fault=error.fault)
@@ -42,4 +55,4 @@ def run(work: Path) -> CompileResult:
 def _compile(order: BuildOrder, work: Path) -> CompileResult:
     if order.kind == "dali":
         return compile_pipeline(order, work=work)
-    return compile_engine(order, work=work)
+    return compile_proven(order, work=work)

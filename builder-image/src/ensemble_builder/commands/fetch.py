@@ -11,6 +11,7 @@ from ensemble_builder.commands.locks import find_order, load_lock
 from ensemble_builder.commands.log import say, step
 from ensemble_builder.commands.origins import download_of, fields_of
 from ensemble_builder.commands.records import artifact_record
+from ensemble_builder.compilers.running import TIMING_CACHES
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.download import Download, download
 from ensemble_builder.storage.store import Store
@@ -47,7 +48,7 @@ def fetch_build(*, store: Store, lock_digest: str, key: str, proof_key: str, wor
         items += [download_of(store, file, work / BUILT / file.path, fields) for file in record.files]
         (work / RECORD).write_bytes(record.canonical())
     elif order.kind == "tensorrt":
-        timing_caches.fetch(store, timing_caches.folder_of(lock, order), to=work / timing_caches.FOLDER)
+        timing_caches.fetch(store, timing_caches.folder_of(lock, order), to=work / TIMING_CACHES)
     with step(f"fetched {len(items)} inputs of {order.kind} {order.model!r}"):
         download(items, scratch=work / SCRATCH)
     (work / ORDER).write_bytes(order.canonical())

@@ -1,4 +1,4 @@
-"""keep: saves what a stopped build has measured. It runs beside compile, with keys, and waits to be told to end.
+"""keep: saves what a stopped build has measured. It runs beside compile, with keys, until it is stopped.
 
 A pod that is deleted, evicted or preempted gets SIGTERM in all its containers at once. compile then ends its
 build and leaves the timing cache; upload never starts. This container waits for compile's end and saves the

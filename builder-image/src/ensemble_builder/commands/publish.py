@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -49,7 +50,16 @@ def plan_revision(lock: Lock, known: Knowledge) -> Planned:
             update={"gpu": generated.server.gpu or on_gpu}
         )
         warnings.update(dict.fromkeys(generated.warnings))
+    warnings.update(dict.fromkeys(_unproven(lock, known)))
     return Planned(make_revision(lock, targets, merged(requirements)), tuple(warnings))
+
+
+def _unproven(lock: Lock, known: Knowledge) -> Iterator[str]:
+    """What proofs have left open: shown with the revision, as it serves all the same."""
+    for order in lock.builds:
+        if order.proof:
+            found = known.proofs[layout.proof(order.key, order.proof.key)].proof
+            yield from (f"{order.field}: {note}" for note in found.notes)
 
 
 def publish(store: Store, lock: Lock, revision: Revision) -> None:
@@ -79,7 +89,10 @@ def publish(store: Store, lock: Lock, revision: Revision) -> None:
         for _ in pool.map(lambda job: _write(store, job[0], job[1], fields), jobs):
             pass
     with step(f"published revision {digest}"):
-        artifacts = sorted({layout.artifact(order.kind, order.key) for order in lock.builds})
+        artifacts = sorted(
+            {layout.artifact(order.kind, order.key) for order in lock.builds}
+            | {layout.proof(order.key, order.proof.key) for order in lock.builds if order.proof}
+        )
         history = Provenance(lock=lock.digest(), artifacts=tuple(artifacts))
         root.put(store.key(layout.provenance(request.namespace, request.name, digest)), history.canonical())
         root.put(manifest_key, manifest)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import parse
 from ensemble_builder.storage.store import Store
-from ensembles_api.contract import ArtifactRecord, BuildOrder, Lock
+from ensembles_api.contract import ArtifactRecord, BuildOrder, Lock, ProofRecord
 
 WORKERS = 16
 
@@ -35,10 +35,35 @@ def artifact_record(store: Store, kind: str, key: str) -> ArtifactRecord | None:
     return record
 
 
-def missing(lock: Lock, records: Mapping[str, ArtifactRecord]) -> tuple[BuildOrder, ...]:
-    """Orders without an artifact, one for each key: the first target's where several share one."""
-    lacking: dict[str, BuildOrder] = {}
+def proof_records(
+    store: Store, orders: Iterable[BuildOrder], records: Mapping[str, ArtifactRecord]
+) -> dict[str, ProofRecord]:
+    """`proof_name` of an order -> its proof, for those artifacts that are there and proven as ordered."""
+    distinct = {proof_name(order): order for order in orders if order.proof and order.key in records}
+    with ThreadPoolExecutor(WORKERS) as pool:
+        found = pool.map(lambda order: _proof_record(store, order, records[order.key]), distinct.values())
+        return {name: proof for name, proof in zip(distinct, found, strict=True) if proof}
+
+
+def proof_name(order: BuildOrder) -> str:
+    return layout.proof(order.key, order.proof.key) if order.proof else ""
+
+
+def _proof_record(store: Store, order: BuildOrder, record: ArtifactRecord) -> ProofRecord | None:
+    """None where it is of other bytes than the artifact has now: two builds may have run at once."""
+    data = store.root.get(store.key(proof_name(order)))
+    found = parse(ProofRecord, data) if data else None
+    return found if found and found.artifact == record.files[0].sha256 else None
+
+
+def missing(
+    lock: Lock, records: Mapping[str, ArtifactRecord], proofs: Mapping[str, ProofRecord]
+) -> tuple[BuildOrder, ...]:
+    """Orders without an artifact, or without its proof: one for each key and proof, the first target's where
+    several share one.
+    """
+    lacking: dict[tuple[str, str], BuildOrder] = {}
     for order in lock.builds:
-        if order.key not in records:
-            lacking.setdefault(order.key, order)
+        if order.key not in records or (order.proof and proof_name(order) not in proofs):
+            lacking.setdefault((order.key, proof_name(order)), order)
     return tuple(lacking.values())

@@ -1,9 +1,9 @@
 """Timing caches in storage: what TensorRT's builder measured once need not be measured again.
 
-They are no artifacts: no key and no record names them, and a build that finds none only takes longer. Each is an
-immutable object named by its digest; builds that run at once write different ones, and the next build merges
-them. Because a merged cache holds all that its parts held, the parts are removed after it is written; a build
-that is about to read one of them then goes without it. Nothing here may fail a build.
+They are no artifacts: no key and no record names them, and a build that finds none only takes longer. Each is
+an immutable object named by its digest; builds that run at once write different ones, and the next build
+merges them. A merged cache holds all that its parts held, so the parts are removed after it is written; a
+build that is about to read one of them then goes without it. Nothing here may fail a build.
 """
 
 from __future__ import annotations
@@ -18,15 +18,12 @@ from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import sha256
 from ensemble_builder.commands.log import say
 from ensemble_builder.commands.outputs import read_output
+from ensemble_builder.compilers.running import TIMING_CACHE
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.bucket import ObjectInfo
 from ensemble_builder.storage.store import Store
 from ensembles_api.contract import BuildOrder, Lock
 
-FOLDER = "timing-caches"
-"""Below the work folder."""
-CACHE = "timing.cache"
-"""Below out/."""
 SIZE_LIMIT = 128 << 20
 """Bytes of one cache; a network has some kilobytes to a few megabytes."""
 FETCHED = 8
@@ -48,11 +45,12 @@ def folder_of(lock: Lock, order: BuildOrder) -> str:
     product = (gpu.product or "").removesuffix("-SHARED") if gpu else ""
     resource = gpu.resource_name.rpartition("/")[2] if gpu else ""
     name = product if resource in {"", "gpu"} else f"{product}-{resource}"
-    return layout.timing_caches(tensorrt or f"image-{sha256(lock.request.builder_image.encode())[:16]}", name)
+    image = sha256(lock.request.builder_image.encode())[:16]
+    return layout.timing_caches(tensorrt or f"image-{image}", name)
 
 
 def fetch(store: Store, folder: str, *, to: Path) -> None:
-    """Bring the newest caches to `to`, named by their digests; those that are gone or damaged are left out."""
+    """Bring the newest caches to `to`, named by their digests, but for those that are gone or damaged."""
     with _harmless("timing caches could not be fetched"):
         to.mkdir(parents=True, exist_ok=True)
         for info in _newest(store, folder)[:FETCHED]:
@@ -73,10 +71,10 @@ def keep(store: Store, folder: str, *, out: Path, merged: Collection[str] = ()) 
         out: the folder where compile wrote.
         merged: digests of the caches that are part of it.
     """
-    if not (out / CACHE).exists():
+    if not (out / TIMING_CACHE).exists():
         return
     with _harmless("the timing cache could not be kept"):
-        data = read_output(out, CACHE, limit=SIZE_LIMIT)
+        data = read_output(out, TIMING_CACHE, limit=SIZE_LIMIT)
         digest = sha256(data)
         store.root.put_if_absent(store.key(f"{folder}{digest}"), data)
         say(f"kept the timing cache, {len(data) / 1e6:.1f} MB")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -36,10 +37,26 @@ class Ended:
         return f"ended with status {self.code}"
 
 
-def run(module: str, argument: Path, *, scratch: Path, timeout: float | None = None) -> Ended:
+class StoppedError(Exception):
+    """SIGTERM came while the process ran. It has ended, and there is no result."""
+
+
+def run(
+    module: str, argument: Path, *, scratch: Path, timeout: float | None = None, passes_stop: bool = False
+) -> Ended:
     """Run `python -m module argument` in `scratch`, its only writable folder for temporary files.
 
     Whatever it leaves running is ended with it. Its output appears on this process' standard output.
+
+    Args:
+        module: to run.
+        argument: its only one.
+        scratch: its working folder.
+        timeout: seconds.
+        passes_stop: a SIGTERM that comes here goes to the process, which is given the time to end by itself.
+
+    Raises:
+        StoppedError: with `passes_stop`.
     """
     temporary = scratch / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
@@ -68,7 +85,8 @@ def run(module: str, argument: Path, *, scratch: Path, timeout: float | None = N
     reader = threading.Thread(target=_copy, args=(process.stdout, tail), daemon=True)
     reader.start()
     try:
-        code: int | None = process.wait(timeout)
+        with _passing_stop(process) if passes_stop else contextlib.nullcontext():
+            code: int | None = process.wait(timeout)
     except subprocess.TimeoutExpired:
         code = None
     finally:
@@ -77,6 +95,24 @@ def run(module: str, argument: Path, *, scratch: Path, timeout: float | None = N
         process.wait()
     reader.join(timeout=10)
     return Ended(code=code, tail="".join(tail).strip())
+
+
+@contextlib.contextmanager
+def _passing_stop(process: subprocess.Popen[str]) -> Iterator[None]:
+    stopped = False
+
+    def pass_on(*_: object) -> None:
+        nonlocal stopped
+        stopped = True
+        process.send_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if stopped:
+        raise StoppedError
 
 
 def _copy(stream: IO[str], tail: deque[str]) -> None:

@@ -1,4 +1,4 @@
-"""Marks a build folder as being worked in, for the container that waits for compile's end."""
+"""What compile and the containers around it agree on: names in the work folder, and who is at work there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 LOCK = "compiling"
+TIMING_CACHES = "timing-caches"
+"""Folder of earlier builds' caches, each named by its digest."""
+TIMING_CACHE = "timing.cache"
+"""Below out/: what this build has measured, and the earlier ones that it was given."""
 
 
 @contextmanager

@@ -8,15 +8,7 @@ from pydantic import ConfigDict, Field
 
 from ensembles_api.schema import ATOMIC, ApiModel, exactly_one, rules
 from ensembles_api.spec.exports import Export
-from ensembles_api.spec.values import ModelName, Object, Source, TensorName, one_file
-
-
-class NamedSource(ApiModel):
-    """The value of one input tensor."""
-
-    name: TensorName = Field(description="Input tensor.")
-    source: Source
-    model_config = ConfigDict(json_schema_extra=rules(one_file("source")))
+from ensembles_api.spec.values import ModelName, NamedSource, Object, Source, TensorName, one_file
 
 
 class Sample(ApiModel):

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 
 from ensembles_api.schema import ATOMIC, ApiModel, Rule, exactly_one, rules
 from ensembles_api.spec.exports import Export
+from ensembles_api.spec.proofs import EngineVerification
 from ensembles_api.spec.values import Source, TensorName
 
 
@@ -197,6 +198,9 @@ class TensorRT(ApiModel):
         description="Default: one profile, batch 1 to maxBatchSize; needed where other axes are dynamic too.",
     )
     builder: EngineBuilder = Field(default_factory=EngineBuilder)
+    verification: EngineVerification | None = Field(
+        None, description="How the engine is compared with a reference before it is stored."
+    )
     model_config = ConfigDict(
         json_schema_extra=rules(
             exactly_one("source", "export", what="tensorrt"),

@@ -64,6 +64,14 @@ def one_file(field: str) -> Rule:
     )
 
 
+class NamedSource(ApiModel):
+    """The value of one input tensor."""
+
+    name: TensorName = Field(description="Input tensor.")
+    source: Source
+    model_config = ConfigDict(json_schema_extra=rules(one_file("source")))
+
+
 Quantities = Annotated[dict[str, Annotated[int, Field(ge=0)] | Quantity], Field(max_length=16)]
 
 

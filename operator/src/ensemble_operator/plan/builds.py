@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from datetime import datetime
 
-from ensemble_operator.names import ANNOTATION_KEY, ANNOTATION_LOCK
+from ensemble_operator.names import ANNOTATION_KEY, ANNOTATION_LOCK, ANNOTATION_PROOF
 from ensemble_operator.plan.actions import Action, AddOwner, Create
 from ensemble_operator.plan.chain import BuildOutcome, Chain, assemble_jobs, built_keys, round_of, stand
 from ensemble_operator.plan.jobs import Running, Succeeded, attempt_of, is_outdated, judge, tried_settings
@@ -119,7 +119,9 @@ def _jobs_of_key(observation: Observation, order: NextBuild) -> list[JobSeen]:
     return [
         job
         for job in observation.jobs
-        if job.labels.get(LABEL_ROLE) == "build" and job.annotations.get(ANNOTATION_KEY) == order.key
+        if job.labels.get(LABEL_ROLE) == "build"
+        and job.annotations.get(ANNOTATION_KEY) == order.key
+        and job.annotations.get(ANNOTATION_PROOF, "") == order.proof
     ]
 
 

@@ -12,6 +12,7 @@ from ensemble_operator.names import (
     ANNOTATION_FIRST_FAILURE,
     ANNOTATION_SETTINGS,
     COUNTING_CONTAINER,
+    KEEP_CONTAINER,
 )
 from ensemble_operator.plan.observation import IMAGE_REASONS, ContainerSeen, JobSeen, PodSeen
 from ensemble_operator.plan.trouble import Trouble, retry_time
@@ -149,7 +150,8 @@ def _out_of_memory(job: JobSeen, killed: ContainerSeen) -> Trouble:
 
 
 def _bad_exit(job: JobSeen, pod: PodSeen) -> Trouble:
-    bad = next((c for c in pod.containers if c.exit_code not in {0, None}), None)
+    counting = [c for c in pod.containers if c.name != KEEP_CONTAINER]
+    bad = next((c for c in counting if c.exit_code not in {0, None}), None)
     if bad is None:
         return Trouble(Reason.JOB_FAILED, f"Job {job.name} failed: {pod.message or job.failed_reason}")
     inner = parse_result(bad.termination_message)

@@ -122,9 +122,7 @@ def compare(name: str, expected: Array, found: Array, limit: Limit) -> Compariso
     return judged("Passed" if error <= limit.value else "Failed", error)
 
 
-def _of_other_shape(
-    expected: Sequence[int], found: Sequence[int]
-) -> tuple[ProofVerdict, float | None, str]:
+def _of_other_shape(expected: Sequence[int], found: Sequence[int]) -> tuple[ProofVerdict, float | None, str]:
     """Shapes that hang on values, such as the number of boxes, may differ a little and mean the same."""
     note = f"the shape is {list(found)}, the reference's {list(expected)}"
     few, many = sorted((int(np.prod(expected)), int(np.prod(found))))

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
+import numpy as np
 
 from ensemble_builder.compilers.tensorrt.accuracy import (
     Array,
@@ -22,14 +24,21 @@ from ensemble_builder.compilers.tensorrt.accuracy import (
     overall,
     tells_apart,
 )
-from ensemble_builder.compilers.tensorrt.cuda import CudaError, CudaOutOfMemoryError, CudaDevice
-from ensemble_builder.compilers.tensorrt.library import load_tensorrt, make_logger
+from ensemble_builder.compilers.tensorrt.cuda import CudaDevice, CudaError, CudaOutOfMemoryError
+from ensemble_builder.compilers.tensorrt.library import load_tensorrt, logger_of
 from ensemble_builder.compilers.tensorrt.number_types import rounded
+from ensemble_builder.compilers.tensorrt.proof_settings import ProofSettings
 from ensemble_builder.compilers.tensorrt.reference import OnnxReference, ReferenceUnavailableError
 from ensemble_builder.compilers.tensorrt.runner import RunError, Runner, Speed
 from ensemble_builder.compilers.tensorrt.sample_files import read_samples
-from ensemble_builder.compilers.tensorrt.samples import Trial, UnfitSampleError, given, repeated, seeded
-from ensemble_builder.compilers.tensorrt.proof_settings import ProofSettings
+from ensemble_builder.compilers.tensorrt.samples import (
+    EngineInput,
+    Trial,
+    UnfitSampleError,
+    given,
+    repeated,
+    seeded,
+)
 from ensemble_builder.faults import FaultError
 from ensembles_api.contract import Document, Fault, Proof
 from ensembles_api.reasons import Reason
@@ -93,14 +102,14 @@ def prove(job: ProofJob) -> Proof:
     """
     began = time.monotonic()
     tensorrt = load_tensorrt(job.tensorrt_version)
-    logger = make_logger(tensorrt)
+    logger = logger_of(tensorrt)
     tensorrt.init_libnvinfer_plugins(logger, "")
     # TensorRT-RTX builds without a GPU, and not for every GPU: the only case in which nothing can be run.
     optional = "rtx" in tensorrt.__name__
     try:
         with CudaDevice() as device:
             runner = Runner(tensorrt, logger, Path(job.plan).read_bytes(), device)
-            trying = _Trying(job, runner)
+            trying = Trying(job, runner)
             trying.run_all()
             return trying.proof(seconds=round(time.monotonic() - began, 1))
     except CudaOutOfMemoryError as error:
@@ -124,16 +133,35 @@ def _fault(job: ProofJob, code: Reason, message: str, field: str = "") -> FaultE
     return FaultError(Fault(code=code, field=f"{job.field}{field}", message=message))
 
 
+class Engine(Protocol):
+    """What is tried: a `Runner`."""
+
+    @property
+    def inputs(self) -> Sequence[EngineInput]: ...
+
+    @property
+    def output_types(self) -> Mapping[str, np.dtype[np.generic]]: ...
+
+    @property
+    def memory(self) -> Mapping[str, int]: ...
+
+    def stored_type(self, name: str) -> str: ...
+
+    def run(self, inputs: Mapping[str, Array], *, profile: int) -> Mapping[str, Array]: ...
+
+    def measure(self, inputs: Mapping[str, Array], *, profile: int, batch: int) -> Speed: ...
+
+
 @dataclass
-class _Trying:
+class Trying:
     """The runs of one engine, and what they gave so far."""
 
     job: ProofJob
-    runner: Runner
+    runner: Engine
     rows: list[Row] = field(default_factory=list)
     speeds: list[SpeedRow] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    memory: dict[str, int] = field(default_factory=dict)
+    memory: Mapping[str, int] = field(default_factory=dict)
 
     def run_all(self) -> None:
         reference = self._reference()
@@ -168,7 +196,11 @@ class _Trying:
             return iter(list(given(inputs, samples, batching=job.batching)))
         except UnfitSampleError as error:
             raise FaultError(
-                Fault(code=Reason.INVALID_SPEC, field=error.field, message=f"{error}: change the sample or a profile")
+                Fault(
+                    code=Reason.INVALID_SPEC,
+                    field=error.at,
+                    message=f"{error}: change the sample or a profile",
+                )
             ) from error
 
     def _reference(self) -> OnnxReference | None:
@@ -191,9 +223,7 @@ class _Trying:
             return trial.expected
         if reference is None:
             return None
-        items = {
-            name: rounded(values, self.runner.stored_type(name)) for name, values in trial.items.items()
-        }
+        items = {name: rounded(values, self.runner.stored_type(name)) for name, values in trial.items.items()}
         try:
             return reference.answers(items)
         except ReferenceUnavailableError as error:
@@ -209,18 +239,14 @@ class _Trying:
             wanted = answers[name]
             expected = wanted if trial.batch is None else repeated(wanted, trial.batch)
             result = compare(name, expected, values, tolerances.limit(name, values.dtype))
-            self.rows.append(
-                Row(profile=trial.profile, bound=trial.bound, batch=trial.batch, result=result)
-            )
+            self.rows.append(Row(profile=trial.profile, bound=trial.bound, batch=trial.batch, result=result))
 
     def _measure(self, trial: Trial) -> None:
         done = {(row.profile, row.bound) for row in self.speeds}
         if (trial.profile, trial.bound) in done:
             return
         speed = self.runner.measure(trial.inputs(), profile=trial.profile, batch=trial.batch or 1)
-        self.speeds.append(
-            SpeedRow(profile=trial.profile, bound=trial.bound, batch=trial.batch, speed=speed)
-        )
+        self.speeds.append(SpeedRow(profile=trial.profile, bound=trial.bound, batch=trial.batch, speed=speed))
 
     def proof(self, *, seconds: float) -> Proof:
         """What was found.
@@ -232,9 +258,7 @@ class _Trying:
         for line in table(self.rows, self.speeds):
             print(line, flush=True)  # noqa: T201 - the Job's log
         if verdict == "Failed":
-            raise _fault(
-                self.job, Reason.ACCURACY_OUT_OF_TOLERANCE, failure(self.rows), ".verification"
-            )
+            raise _fault(self.job, Reason.ACCURACY_OUT_OF_TOLERANCE, failure(self.rows), ".verification")
         notes = list(dict.fromkeys([*self.notes, *_inconclusive(self.rows)]))
         compared = self.job.settings.reference is not Reference.NONE
         if compared and (notes or verdict == "Skipped"):
@@ -247,7 +271,7 @@ class _Trying:
                 "reference": self.job.settings.reference.value,
                 "table": [row.model_dump(mode="json", exclude_defaults=True) for row in self.rows],
                 "speed": [row.model_dump(mode="json") for row in self.speeds],
-                "memory": self.memory,
+                "memory": dict(self.memory),
                 "seconds": seconds,
             },
         )
@@ -259,7 +283,9 @@ def _each(trial: Trial, answers: Mapping[str, Array]) -> list[Mapping[str, Array
         return [answers]
     count = len(next(iter(trial.items.values())))
     whole = {name: values for name, values in answers.items() if values.shape[:1] == (count,)}
-    return [{name: values[index] for name, values in whole.items()} for index in range(count)] if whole else []
+    return (
+        [{name: values[index] for name, values in whole.items()} for index in range(count)] if whole else []
+    )
 
 
 def _where(row: Row | SpeedRow) -> str:
@@ -311,7 +337,8 @@ def table(rows: list[Row], speeds: list[SpeedRow]) -> Iterator[str]:
         yield f"{result.verdict:12} {_where(row)}: {result.output!r} {_figure(result)}"
     for speed in speeds:
         found = speed.speed
-        yield f"{'speed':12} {_where(speed)}: p50 {found.p50_ms:g} ms, p99 {found.p99_ms:g} ms, {found.per_second:g}/s"
+        times = f"p50 {found.p50_ms:g} ms, p99 {found.p99_ms:g} ms, {found.per_second:g}/s"
+        yield f"{'speed':12} {_where(speed)}: {times}"
 
 
 def _inconclusive(rows: list[Row]) -> list[str]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pydantic import ConfigDict
 
+from ensemble_builder.artifacts.proofs import PROOF_REVISION
 from ensemble_builder.compilers.parameters import InputFile
 from ensemble_builder.compilers.tensorrt.accuracy import Limit, Tolerances
 from ensembles_api.contract import Document
 from ensembles_api.spec import Precision, Reference
-
-PROOF_REVISION = 1
-"""Raised when the same settings would be judged otherwise; engines are then proven again, not built again."""
 
 
 class SampleFiles(Document):

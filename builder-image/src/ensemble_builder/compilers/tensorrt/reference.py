@@ -48,9 +48,7 @@ class OnnxReference:
                 str(model), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its exceptions have no common base of their own
-            raise ReferenceUnavailableError(
-                f"ONNX Runtime cannot load the model: {_short(error)}"
-            ) from error
+            raise ReferenceUnavailableError(f"ONNX Runtime cannot load the model: {_short(error)}") from error
         self._known: dict[str, dict[str, Array]] = {}
 
     def answers(self, inputs: Mapping[str, Array]) -> dict[str, Array]:

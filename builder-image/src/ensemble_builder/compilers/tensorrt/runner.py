@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from typing_extensions import Self
 
 from ensemble_builder.compilers.tensorrt.accuracy import Array
 from ensemble_builder.compilers.tensorrt.cuda import Buffer, CudaDevice
@@ -26,8 +27,8 @@ class RunError(Exception):
 
 
 class Speed(Document):
-    """`p50_ms`, `p99_ms`: of one run, on the GPU alone, data in place. `per_second`: runs queued back to back,
-    times the batch.
+    """Of runs on the GPU alone, data in place. `p50_ms`, `p99_ms`: of one run. `per_second`: of runs queued
+    back to back, times the batch.
     """
 
     runs: int
@@ -72,9 +73,10 @@ class Runner:
     def memory(self) -> dict[str, int]:
         """Bytes: what the engine says it needs while running, and what is gone from the GPU since loading."""
         engine = self._engine
-        stated = getattr(engine, "device_memory_size_v2", None) or getattr(engine, "device_memory_size", 0)
+        name = "device_memory_size"
+        stated: int = getattr(engine, f"{name}_v2" if hasattr(engine, f"{name}_v2") else name)
         used = self._free_before - self._device.free_memory()
-        return {"activations": int(stated), "used": max(used, 0)}
+        return {"activations": stated, "used": max(used, 0)}
 
     @property
     def output_types(self) -> dict[str, np.dtype[np.generic]]:
@@ -88,9 +90,7 @@ class Runner:
             name=name,
             dtype=meaning(engine.get_tensor_dtype(name).name),
             ranges=tuple(
-                Range(
-                    *self._shapes(name, profile), values=self._values(name, profile) if is_shape else None
-                )
+                Range(*self._shapes(name, profile), values=self._values(name, profile) if is_shape else None)
                 for profile in range(engine.num_optimization_profiles)
             ),
         )
@@ -99,9 +99,7 @@ class Runner:
         fixed = tuple(self._engine.get_tensor_shape(name))
         if -1 not in fixed:
             return fixed, fixed, fixed
-        low, best, high = (
-            tuple(shape) for shape in self._engine.get_tensor_profile_shape(name, profile)
-        )
+        low, best, high = (tuple(shape) for shape in self._engine.get_tensor_profile_shape(name, profile))
         return low, best, high
 
     def _values(self, name: str, profile: int) -> Any:
@@ -134,7 +132,7 @@ class Runner:
             once = max(seconds(run.enqueue), 1e-6)
             count = min(MOST_RUNS, max(FEWEST_RUNS, int(SECONDS / once)))
             single = sorted(seconds(run.enqueue) for _ in range(count))
-            together = seconds(lambda: [run.enqueue() for _ in range(count)])
+            together = seconds(lambda: run.enqueue(count))
         return Speed(
             runs=count,
             p50_ms=round(single[count // 2] * 1000, 4),
@@ -153,7 +151,7 @@ class Runner:
             self._contexts[profile] = context
         return self._contexts[profile]
 
-    def allocator(self, allocate: Callable[[str, int], int], shaped: Callable[[str, Sequence[int]], None]) -> Any:
+    def allocator(self, allocate: Callable[[str, int], int], shaped: Callable[[str, Shape], None]) -> Any:
         """For outputs whose size their values decide."""
         base: Any = self._tensorrt.IOutputAllocator
 
@@ -161,13 +159,13 @@ class Runner:
             def __init__(self) -> None:
                 base.__init__(self)
 
-            def reallocate_output(self, name: str, memory: int, size: int, alignment: int) -> int:  # noqa: ARG002
-                return allocate(name, size)
+            def reallocate_output(self, name: str, *request: int) -> int:
+                """`request`: the present address, the size in bytes, its alignment."""
+                return allocate(name, request[1])
 
-            def reallocate_output_async(
-                self, name: str, memory: int, size: int, alignment: int, stream: int  # noqa: ARG002
-            ) -> int:
-                return allocate(name, size)
+            def reallocate_output_async(self, name: str, *request: int) -> int:
+                """From TensorRT 10; the stream stands last."""
+                return allocate(name, request[1])
 
             def notify_shape(self, name: str, shape: Sequence[int]) -> None:
                 shaped(name, tuple(shape))
@@ -202,7 +200,7 @@ class _Run:
         self._allocators: list[Any] = []
         self._inputs = inputs
 
-    def __enter__(self) -> _Run:
+    def __enter__(self) -> Self:
         try:
             self._set_inputs()
             self._set_outputs()
@@ -263,9 +261,10 @@ class _Run:
             self._buffers[name] = self._device.allocate(size)
         return self._buffers[name].address
 
-    def enqueue(self) -> None:
-        if not self._context.execute_async_v3(self._device.stream):
-            raise RunError("the run failed; the Job's log says why")
+    def enqueue(self, times: int = 1) -> None:
+        for _ in range(times):
+            if not self._context.execute_async_v3(self._device.stream):
+                raise RunError("the run failed; the Job's log says why")
 
     def answers(self) -> dict[str, Array]:
         self._device.synchronise()

@@ -10,8 +10,8 @@ import numpy as np
 
 from ensemble_builder.compilers.parameters import InputFile
 from ensemble_builder.compilers.tensorrt.accuracy import Array
-from ensemble_builder.compilers.tensorrt.samples import EngineInput, GivenSample, Shape
 from ensemble_builder.compilers.tensorrt.proof_settings import SampleFiles
+from ensemble_builder.compilers.tensorrt.samples import EngineInput, GivenSample, Shape
 from ensemble_builder.faults import FaultError
 from ensembles_api.contract import Fault
 from ensembles_api.reasons import Reason
@@ -89,14 +89,17 @@ def _read(path: Path, dtype: np.dtype[np.generic], fixed: Shape | None, field: s
             raise _fault(f"{field}.source", f"it holds {values.dtype}, the model takes {dtype}: convert it")
         return values.astype(dtype)
     if fixed is None:
-        raise _fault(f"{field}.source", "the shape is not fixed: give a .npy file (numpy.save), which has one")
+        raise _fault(
+            f"{field}.source", "the shape is not fixed: give a .npy file (numpy.save), which has one"
+        )
     size = math.prod(fixed) * dtype.itemsize
     if not data or len(data) % size:
         raise _fault(
             f"{field}.source",
             f"it has {len(data)} bytes; {list(fixed)} of {dtype} are {size}: give as many, or a .npy file",
         )
-    return np.frombuffer(data, dtype).reshape(-1, *fixed)
+    flat: Array = np.frombuffer(data, dtype)
+    return flat.reshape(-1, *fixed)
 
 
 def _with_batch(values: Array, rank: int, field: str, *, batching: bool) -> Array:

@@ -31,7 +31,8 @@ class Range:
     values: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None = None
 
     def bound(self, name: str) -> Shape:
-        return {"min": self.min, "opt": self.opt, "max": self.max}[name]
+        shape: Shape = getattr(self, name)
+        return shape
 
     def bound_values(self, name: str) -> tuple[int, ...] | None:
         return None if self.values is None else self.values[("min", "opt", "max").index(name)]
@@ -135,9 +136,9 @@ def _draw(entry: EngineInput, shape: Shape, index: int, salt: int) -> Array:
 
 @dataclass(frozen=True)
 class GivenSample:
-    """A sample of the user. `inputs`: each with the batch axis of a batching engine; `field`: its path."""
+    """A sample of the user. `inputs`: each with the batch axis of a batching engine; `at`: its field."""
 
-    field: str
+    at: str
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array] = field(default_factory=dict)
 
@@ -145,9 +146,9 @@ class GivenSample:
 class UnfitSampleError(Exception):
     """A sample that no profile takes. The message ends with what would fit."""
 
-    def __init__(self, field: str, message: str) -> None:
+    def __init__(self, at: str, message: str) -> None:
         super().__init__(message)
-        self.field = field
+        self.at = at
 
 
 def given(
@@ -176,7 +177,7 @@ def _of_group(
     ]
     if not fitting:
         shapes = {entry.name: list(group[0].inputs[entry.name].shape) for entry in inputs}
-        raise UnfitSampleError(group[0].field, f"no profile takes inputs of the shapes {shapes}")
+        raise UnfitSampleError(group[0].at, f"no profile takes inputs of the shapes {shapes}")
     for profile in fitting:
         if not batching:
             for sample in group:

@@ -1,9 +1,13 @@
 """The build Job of one artifact: fetch (with keys), compile or export (user code, no keys), upload (with
 keys).
+
+Beside the compile of an engine runs keep (with keys), a native sidecar: when the pod is stopped, upload never
+starts, and keep saves what the build has measured.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +20,7 @@ from ensemble_operator.resources.jobs.manifest import attempt_annotations, job
 from ensemble_operator.resources.owner import product_labels
 from ensemble_operator.resources.pods import Json
 from ensemble_operator.resources.quantities import TOOLS_REQUESTS, requirements
-from ensemble_operator.resources.storage_access import storage_access
+from ensemble_operator.resources.storage_access import StorageAccess, storage_access
 from ensembles_api.contract import NextBuild, TargetRequest
 from ensembles_api.names import LABEL_KEY
 from ensembles_api.spec import Export, Gpu
@@ -24,6 +28,10 @@ from ensembles_api.spec import Export, Gpu
 LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
 WORK = "/work"
 COMPILE_REQUESTS = {"cpu": "500m", "memory": "1Gi"}
+KEEP_REQUESTS = {"cpu": "10m", "memory": "64Mi"}
+"""It waits."""
+ENGINE_GRACE_SECONDS = 60
+"""For the builder to end the step it is at, and for writing the timing cache to storage."""
 
 
 def build_job(
@@ -44,6 +52,7 @@ def build_job(
     sources = storage_access(context.storage, source_secrets=context.source_secrets)
     storage = storage_access(context.storage)
     of_order = ["--storage", storage.location, "--lock", lock, "--key", order.key, "--work", WORK]
+    of_order += ["--proof", order.proof] if order.proof else []
     work = {"name": "work", "mountPath": WORK}
     tools: Json = {
         "image": context.config.tools_image,
@@ -73,12 +82,14 @@ def build_job(
             tmp=worker_tmp,
         )
     )
+    engine = order.kind == "tensorrt"
     return job(
-        names.build_job(order.kind, order.key, attempt=attempt),
+        names.build_job(order.kind, order.key, order.proof, attempt=attempt),
         namespace=context.owner.namespace,
         labels=product_labels("build", **{LABEL_KEY: order.key[:20]}, **_queue(context)),
         annotations={
             names.ANNOTATION_KEY: order.key,
+            **({names.ANNOTATION_PROOF: order.proof} if order.proof else {}),
             names.ANNOTATION_LOCK: lock,
             **attempt_annotations(attempt, first_failure),
             **context.settings_annotation(),
@@ -86,7 +97,11 @@ def build_job(
         owners=[context.owner.reference(controller=False)],
         deadline=context.build.timeout_seconds,
         pod=pods.pod_spec(
-            initContainers=[fetch, worker],
+            initContainers=[
+                fetch,
+                *([_keep(of_order, storage, work, tools)] if engine else []),
+                worker,
+            ],
             containers=[upload],
             volumes=[
                 pods.empty_dir("work"),
@@ -101,6 +116,7 @@ def build_job(
             resourceClaims=gpus.claims(gpu),
             priorityClassName=context.build.priority_class_name,
             runtimeClassName=context.runtime_class_name if gpu else None,
+            terminationGracePeriodSeconds=ENGINE_GRACE_SECONDS if engine else None,
         ),
         pod_annotations={pods.ANNOTATION_SKIP_IDENTITY: worker["name"]},
     )
@@ -109,6 +125,20 @@ def build_job(
 def _queue(context: JobContext) -> dict[str, str]:
     """Kueue suspends a Job with this label until its queue has room."""
     return {LABEL_QUEUE: context.build.queue_name} if context.build.queue_name else {}
+
+
+def _keep(of_order: Sequence[str], storage: StorageAccess, work: Json, tools: Json) -> Json:
+    """A sidecar among the init containers: upload still starts only when compile's container is gone."""
+    return {
+        **pods.container(
+            names.KEEP_CONTAINER,
+            args=["keep", *of_order, "--grace", str(ENGINE_GRACE_SECONDS)],
+            env=storage.env,
+            mounts=[work, *storage.mounts],
+            **{**tools, "resources": requirements(defaults=KEEP_REQUESTS)},
+        ),
+        "restartPolicy": "Always",
+    }
 
 
 def _gpu(order: NextBuild, target: TargetRequest | None) -> Gpu | None:

@@ -1,0 +1,48 @@
+"""Orders of proofs. The key of one covers everything that can change its outcome but the artifact itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from ensemble_builder.artifacts.sources import Locked, Version
+from ensembles_api.contract import LockedFile, OrderedProof
+from ensembles_api.spec import EngineVerification, NamedSource
+
+PROOF_REVISION = 1
+"""Raised when the same settings would be judged otherwise; engines are then proven again, not built again."""
+
+
+def engine_proof(version: Version, verification: EngineVerification | None, locked: Locked) -> OrderedProof:
+    """The proof of a tensorrt model version's engines."""
+    stated = verification or EngineVerification()
+    inputs: list[LockedFile] = []
+    samples = []
+    for index, sample in enumerate(stated.samples):
+        entries: dict[str, list[dict[str, str]]] = {}
+        for side, values in (("inputs", sample.inputs), ("outputs", sample.outputs)):
+            files = list(_files(version, f"samples[{index}].{side}", values, locked))
+            inputs += files
+            entries[side] = [
+                {"name": value.name, "file": file.path} for value, file in zip(values, files, strict=True)
+            ]
+        samples.append(entries)
+    settings: dict[str, Any] = stated.model_dump(mode="json", exclude_defaults=True, exclude={"samples"})
+    settings |= {"revision": PROOF_REVISION, **({"samples": samples} if samples else {})}
+    subject = {"settings": settings, "inputs": sorted([file.path, file.sha256] for file in inputs)}
+    text = json.dumps(subject, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return OrderedProof(
+        key=hashlib.sha256(text.encode()).hexdigest(), settings=settings, inputs=tuple(inputs)
+    )
+
+
+def _files(version: Version, place: str, values: list[NamedSource], locked: Locked) -> Iterator[LockedFile]:
+    """The samples' files under names of their own below in/."""
+    for index, _ in enumerate(values):
+        given = locked[f"{version.field}.verification.{place}[{index}].source"].files[0]
+        folder = place.replace("[", "/").replace("].", "/")
+        path = f"verification/{folder}/{index}{PurePosixPath(given.path).suffix}"
+        yield given.model_copy(update={"path": path})

@@ -1,0 +1,78 @@
+"""Builds an engine and proves it; one that is in storage already is only proven."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ensemble_builder.compilers import child
+from ensemble_builder.compilers.parameters import TensorRTParameters
+from ensemble_builder.compilers.tensorrt import proof as prover
+from ensemble_builder.compilers.tensorrt.compiler import compile_engine
+from ensemble_builder.compilers.tensorrt.proof_settings import ProofSettings
+from ensemble_builder.compilers.tensorrt.report import PLAN, fault
+from ensemble_builder.faults import FaultError
+from ensembles_api.contract import ArtifactRecord, BuildOrder, CompileResult, ModelIO, Proof
+from ensembles_api.reasons import Reason
+
+
+def compile_proven(order: BuildOrder, *, work: Path) -> CompileResult:
+    """The engine in `work`/out with its proof, or only the proof of the one in `work`/built.
+
+    Raises:
+        FaultError: as `compile_engine`; AccuracyOutOfTolerance.
+        StoppedError: SIGTERM came.
+    """
+    stored = work / "built" / PLAN
+    if stored.exists():
+        record = ArtifactRecord.model_validate_json((work / "record.json").read_bytes())
+        return CompileResult(proof=_prove(order, stored, record.io, work))
+    result = compile_engine(order, work=work)
+    if order.proof is None or result.io is None:
+        return result
+    proof = _prove(order, work / "out" / PLAN, result.io, work)
+    return result.model_copy(update={"proof": proof})
+
+
+def _prove(order: BuildOrder, plan: Path, io: ModelIO, work: Path) -> Proof:
+    scratch = work / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        job = _job(order, plan, io, work)
+        (scratch / "job.json").write_text(job.model_dump_json())
+        ended = child.run(prover.__name__, scratch / "job.json", scratch=scratch, passes_stop=True)
+        report = _report(order, scratch / prover.REPORT, ended)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if report.fault:
+        raise FaultError(report.fault)
+    if report.proof is None:
+        raise AssertionError("a report has a fault or a proof")
+    return report.proof
+
+
+def _job(order: BuildOrder, plan: Path, io: ModelIO, work: Path) -> prover.ProofJob:
+    parameters = TensorRTParameters.model_validate(order.parameters)
+    return prover.ProofJob(
+        plan=str(plan),
+        model=str(work / "in" / "model.onnx"),
+        samples=str(work / "in"),
+        field=order.field,
+        precision=parameters.precision,
+        batching=io.batchable and bool(io.max_batch_size),
+        settings=ProofSettings.model_validate(order.proof.settings if order.proof else {}),
+        tensorrt_version=parameters.tensorrt_version,
+    )
+
+
+def _report(order: BuildOrder, file: Path, ended: child.Ended) -> prover.ProofReport:
+    try:
+        return prover.ProofReport.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        if ended.killed:
+            message = f"verifying {order.field} was killed, probably for memory: raise the limit"
+            raise fault(Reason.OUT_OF_MEMORY, "spec.build.resources", message) from error
+        message = f"running the engine {ended.how}. {ended.tail[-600:]}".strip()
+        raise fault(Reason.COMPILE_FAILED, order.field, message) from error
