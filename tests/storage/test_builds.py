@@ -18,6 +18,7 @@ from ensembles_api.contract import (
     Fault,
     ModelIO,
     NextBuild,
+    Proof,
     Result,
     SampleRequest,
     SampleTensor,
@@ -60,7 +61,8 @@ def models(bench: Workbench) -> list[dict[str, Any]]:
 
 def options(bench: Workbench, result: Result, build: NextBuild) -> list[str]:
     work = bench.folder / f"work-{build.key[:8]}"
-    return [*bench.storage, "--lock", result.lock, "--key", build.key, "--work", str(work)]
+    of_order = ["--lock", result.lock, "--key", build.key, "--proof", build.proof]
+    return [*bench.storage, *of_order, "--work", str(work)]
 
 
 def fetch(bench: Workbench, result: Result) -> tuple[list[str], Path, BuildOrder]:
@@ -329,7 +331,9 @@ def test_engines_are_ordered_per_target_after_the_pipelines(bench: Workbench) ->
             outputs=(Tensor(name="y", data_type="TYPE_FP32", shape=(3,)),),
             max_batch_size=8,
         )
-        (out / "result.json").write_bytes(CompileResult(files=("model.plan",), io=io).canonical())
+        proof = Proof(verdict="Passed", summary="verified")
+        engine = CompileResult(files=("model.plan",), io=io, proof=proof)
+        (out / "result.json").write_bytes(engine.canonical())
         assert bench.run("upload", *options_of).fault is None
     done = bench.assemble(request, "--lock", first.lock)
     l4, shared, h200 = (bench.published(done, target.name) for target in targets)

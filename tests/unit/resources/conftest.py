@@ -31,6 +31,7 @@ Manifest = dict[str, Any]
 Case = Callable[[], list[Manifest]]
 
 INPUTS = "1" * 64
+PROOF = "4" * 64
 LOCK = "2" * 64
 KEY = "3" * 64
 REVISION = "4" * 64
@@ -198,6 +199,7 @@ def _build(job_context: JobContext, target: TargetRequest | None, *, attempt: in
     order = NextBuild(
         kind="tensorrt" if target else "dali",
         key=KEY,
+        proof=PROOF if target else "",
         model="classifier",
         target=target.name if target else None,
         gpu=target is not None,

@@ -11,6 +11,7 @@ from ensemble_operator.resources.pods import BUILDER
 COMMANDS = {
     "assemble": "assemble",
     "fetch": "fetch",
+    "keep": "keep",
     "compile": "compile",
     "upload": "upload",
     "verify": "verify",

@@ -209,12 +209,45 @@ def test_a_build_takes_one_gpu_of_the_targets_kind() -> None:
     )
     job = build_job(context=CONTEXT, order=ORDER, lock="3" * 64, target=target, **LATE)
     pod = job["spec"]["template"]["spec"]
-    assert pod["initContainers"][1]["resources"]["limits"] == {"nvidia.com/mig": "1"}
+    assert _compile(pod)["resources"]["limits"] == {"nvidia.com/mig": "1"}
     assert pod["nodeSelector"] == {gpu.PRODUCT_LABEL: "NVIDIA-H200"}
     on_cpu = ORDER.model_copy(update={"gpu": False})
     job = build_job(context=CONTEXT, order=on_cpu, lock="3" * 64, target=target, **LATE)
     assert "nodeSelector" not in job["spec"]["template"]["spec"]
-    assert "limits" not in job["spec"]["template"]["spec"]["initContainers"][1]["resources"]
+    assert "limits" not in _compile(job["spec"]["template"]["spec"])["resources"]
+
+
+def _compile(pod: Json) -> Json:
+    return next(container for container in pod["initContainers"] if container["name"] == "compile")
+
+
+def test_an_engines_build_can_be_stopped_without_loss() -> None:
+    """keep is a sidecar, started before compile: both get SIGTERM, and upload still waits for compile."""
+    job = build_job(context=CONTEXT, order=ORDER, lock="3" * 64, target=TARGETS[0], **LATE)
+    pod = job["spec"]["template"]["spec"]
+    assert [container["name"] for container in pod["initContainers"]] == ["fetch", "keep", "compile"]
+    assert pod["initContainers"][1]["restartPolicy"] == "Always"
+    grace = pod["initContainers"][1]["args"][-1]
+    assert int(grace) == pod["terminationGracePeriodSeconds"]
+    other = ORDER.model_copy(update={"kind": "dali"})
+    job = build_job(context=CONTEXT, order=other, lock="3" * 64, target=None, **LATE)
+    pod = job["spec"]["template"]["spec"]
+    assert [container["name"] for container in pod["initContainers"]] == ["fetch", "compile"]
+
+
+def test_another_proof_of_a_key_is_another_job() -> None:
+    first, second = (
+        build_job(
+            context=CONTEXT,
+            order=ORDER.model_copy(update={"proof": proof * 64}),
+            lock="3" * 64,
+            target=TARGETS[0],
+            **LATE,
+        )["metadata"]
+        for proof in ("a", "b")
+    )
+    assert first["name"] != second["name"]
+    assert first["annotations"][names.ANNOTATION_PROOF] == "a" * 64
 
 
 def test_a_limit_alone_takes_the_default_requests_place() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 Json = dict[str, Any]
 
-REACH_STORAGE = {"assemble", "fetch", "upload", "prune"}
+REACH_STORAGE = {"assemble", "fetch", "keep", "upload", "prune"}
 RUN_USER_CODE = {"compile", "export", "tritonserver"}
 
 

@@ -87,7 +87,8 @@ def _read(path: Path, dtype: np.dtype[np.generic], fixed: Shape | None, field: s
             raise _fault(f"{field}.source", f"the .npy file cannot be read: {error}") from error
         if not np.can_cast(values.dtype, dtype, "same_kind"):
             raise _fault(f"{field}.source", f"it holds {values.dtype}, the model takes {dtype}: convert it")
-        return values.astype(dtype)
+        typed: Array = values.astype(dtype)
+        return typed
     if fixed is None:
         raise _fault(
             f"{field}.source", "the shape is not fixed: give a .npy file (numpy.save), which has one"
@@ -98,8 +99,8 @@ def _read(path: Path, dtype: np.dtype[np.generic], fixed: Shape | None, field: s
             f"{field}.source",
             f"it has {len(data)} bytes; {list(fixed)} of {dtype} are {size}: give as many, or a .npy file",
         )
-    flat: Array = np.frombuffer(data, dtype)
-    return flat.reshape(-1, *fixed)
+    raw: Array = np.frombuffer(data, dtype).reshape(-1, *fixed)
+    return raw
 
 
 def _with_batch(values: Array, rank: int, field: str, *, batching: bool) -> Array:
@@ -109,7 +110,7 @@ def _with_batch(values: Array, rank: int, field: str, *, batching: bool) -> Arra
     if batching and values.ndim == rank - 1:
         return values[np.newaxis]
     if not batching and values.ndim == rank + 1 and len(values) == 1:
-        return values[0]
+        return values.reshape(values.shape[1:])
     raise _fault(f"{field}.source", f"the shape {list(values.shape)} does not have the input's {rank} axes")
 
 

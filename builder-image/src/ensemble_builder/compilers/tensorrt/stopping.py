@@ -1,9 +1,9 @@
 """SIGTERM while an engine is built: the build is told to end, and what it has measured is saved.
 
-The builder runs on the main thread, in native code, where Python's signal handlers do not run: a thread waits for
-the signal instead. From TensorRT 10 the builder asks its progress monitor whether to go on, and ends by itself.
-Before, and where it takes too long, that thread saves the timing cache of the running builder and ends the
-process: there is nothing left to lose.
+The builder runs on the main thread, in native code, where Python's signal handlers do not run: a thread waits
+for the signal instead. From TensorRT 10 the builder asks its progress monitor whether to go on, and ends by
+itself. Before, and where it takes too long, that thread saves the timing cache of the running builder and
+ends the process: there is nothing left to lose.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The builder's timing cache: filled from the caches of earlier builds, written whatever becomes of this one."""
+"""The builder's timing cache: filled from those of earlier builds, and saved whatever becomes of this one."""
 
 from __future__ import annotations
 
