@@ -135,7 +135,7 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.ACCURACY_OUT_OF_TOLERANCE, _U, "An engine's answers differ too much from its reference's; it was not stored.", "Choose a higher precision, keepFp32, typical verification.samples, or a larger tolerance."),
         ReasonInfo(Reason.BUILD_TIMED_OUT, _U, "A build ran longer than allowed.", "Raise spec.build.timeoutSeconds."),
         ReasonInfo(Reason.GPU_MISMATCH, _U, "The GPU that a build found is not the one its target names, or there was none.", "Correct serving.targets[].gpu.product or the node's labels; check the node's driver and runtime class."),
-        ReasonInfo(Reason.GPU_OUT_OF_MEMORY, _U, "The GPU's memory did not suffice to build an engine.", "Lower the profile's maxima or builder.workspace, or build on a GPU that nobody else uses."),
+        ReasonInfo(Reason.GPU_OUT_OF_MEMORY, _U, "The GPU's memory did not suffice to build or run an engine.", "Lower the profile's maxima or builder.workspace, or build on a GPU that nobody else uses."),
         ReasonInfo(Reason.LOAD_FAILED, _U, "tritonserver cannot load the revision.", "Read the message and the server's log; the old revision goes on serving."),
         ReasonInfo(Reason.VERIFICATION_FAILED, _U, "The new servers answered wrongly or not at all.", "Read the message; the old revision goes on serving."),
         ReasonInfo(Reason.TOO_MANY_ROUNDS, _U, "Building did not come to an end.", "Report this with the assemble Jobs' logs."),

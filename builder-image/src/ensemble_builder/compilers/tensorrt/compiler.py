@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from ensemble_builder.compilers import child
 from ensemble_builder.compilers.parameters import TensorRTParameters
+from ensemble_builder.compilers.running import TIMING_CACHE, TIMING_CACHES
 from ensemble_builder.compilers.tensorrt import engine
 from ensemble_builder.compilers.tensorrt.report import PLAN, EngineTensor, Job, Report, fault
 from ensemble_builder.faults import FaultError
@@ -44,6 +45,7 @@ def compile_engine(order: BuildOrder, *, work: Path) -> CompileResult:
 
     Raises:
         FaultError: the model, or what is stated about it, is at fault.
+        StoppedError: SIGTERM came; a timing cache may lie in `work`/out.
     """
     building = _Building(order, TensorRTParameters.model_validate(order.parameters), work)
     try:
@@ -71,13 +73,20 @@ class _Building:
             source_field=self._source_field,
             model_field=re.sub(r"^(spec\.models\[\d+\]).*", r"\1", self.order.field),
             gpu_product=self.order.gpu_product,
+            timing_caches=str(self.work / TIMING_CACHES),
+            timing_cache=str(self.work / "out" / TIMING_CACHE),
             parameters=self.parameters,
         )
         (self.scratch / "job.json").write_text(job.model_dump_json())
-        ended = child.run(engine.__name__, self.scratch / "job.json", scratch=self.scratch)
+        ended = child.run(engine.__name__, self.scratch / "job.json", scratch=self.scratch, passes_stop=True)
         report = self._read_report(ended)
         (self.scratch / PLAN).replace(self.work / "out" / PLAN)
-        return CompileResult(files=(PLAN,), io=self._io(report), provenance=self._provenance(report))
+        return CompileResult(
+            files=(PLAN,),
+            io=self._io(report),
+            provenance=self._provenance(report),
+            merged_caches=report.merged_caches,
+        )
 
     def _model_file(self) -> Path:
         found = sorted((self.work / "in").rglob("*.onnx"))

@@ -8,14 +8,13 @@ JOB is a JSON file (`Job`); report.json (`Report`) and, without a fault, model.p
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ensemble_builder.compilers.tensorrt import graph as graphs
-from ensemble_builder.compilers.tensorrt import half
+from ensemble_builder.compilers.tensorrt import half, timing
 from ensemble_builder.compilers.tensorrt.device import check_device, find_device
 from ensemble_builder.compilers.tensorrt.failures import build_failure
 from ensemble_builder.compilers.tensorrt.library import Library, load_tensorrt, open_library
@@ -33,6 +32,7 @@ from ensemble_builder.compilers.tensorrt.progress import Progress, VerboseLog, m
 from ensemble_builder.compilers.tensorrt.readback import read_back
 from ensemble_builder.compilers.tensorrt.report import PLAN, Job, Report, fault
 from ensemble_builder.compilers.tensorrt.settings import builder_config
+from ensemble_builder.compilers.tensorrt.stopping import Stop
 from ensemble_builder.faults import FaultError
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import Precision
@@ -41,8 +41,9 @@ from ensembles_api.spec import Precision
 def main() -> None:
     path = Path(sys.argv[1])
     job = Job.model_validate_json(path.read_bytes())
+    stop = Stop()  # before TensorRT starts threads
     try:
-        report = _Building(job, scratch=path.parent, stop=threading.Event()).run()
+        report = _Building(job, scratch=path.parent, stop=stop).run()
     except FaultError as error:
         report = Report(fault=error.fault)
     path.with_name("report.json").write_text(report.model_dump_json())
@@ -52,8 +53,7 @@ def main() -> None:
 class _Building:
     job: Job
     scratch: Path
-    stop: threading.Event
-    """Set, it ends the build where TensorRT has progress monitors."""
+    stop: Stop
 
     def run(self) -> Report:
         job = self.job
@@ -67,10 +67,12 @@ class _Building:
         ranges = _ranges(network, job)
         constrained = prepared.kept > 0 and not offer.strongly_typed
         config = builder_config(library, ranges, types_of(network), job, constrained=constrained)
+        filled = self._timing(library, config)
         began = time.monotonic()
         progress = Progress(printed(began))
         self._watch(library, config, progress)
         engine = library.builder.build_serialized_network(network, config)
+        self.stop.built()
         if engine is None:
             workspace = job.parameters.builder.workspace
             raise build_failure(list(library.logger.errors), field=job.field, workspace=workspace)
@@ -87,14 +89,25 @@ class _Building:
                 "gpu": device,
                 "converted": prepared.converted,
                 "kept": prepared.kept,
-                "warnings": tuple(library.logger.warnings),
+                "warnings": (*filled.warnings, *library.logger.warnings),
+                "merged_caches": filled.merged,
                 "seconds": seconds,
             }
         )
 
+    def _timing(self, library: Library, config: Any) -> timing.Filled:
+        """Use and keep what builds measure; TensorRT-RTX measures nothing."""
+        if library.offer.rtx:
+            self.stop.building(lambda: None, heeds=True)
+            return timing.Filled()
+        filled = timing.fill(config, Path(self.job.timing_caches))
+        file = Path(self.job.timing_cache)
+        self.stop.building(lambda: timing.save(config, file), heeds=library.offer.monitors)
+        return filled
+
     def _watch(self, library: Library, config: Any, progress: Progress) -> None:
         if library.offer.monitors:
-            config.progress_monitor = monitor(library.module, progress, self.stop)
+            config.progress_monitor = monitor(library.module, progress, self.stop.event)
         else:
             library.logger.listener = VerboseLog(progress).read
 

@@ -115,7 +115,7 @@ def prove(job: ProofJob) -> Proof:
     except CudaOutOfMemoryError as error:
         raise _fault(
             job,
-            Reason.COMPILE_FAILED,
+            Reason.GPU_OUT_OF_MEMORY,
             "the engine runs out of GPU memory at the sizes asked for: lower maxBatchSize or the profile's "
             f"max, or see what else uses the GPU ({error})",
         ) from error
@@ -182,18 +182,20 @@ class Trying:
 
     def _trials(self) -> Iterator[Trial]:
         job, inputs = self.job, self.runner.inputs
+        # The values of a shape tensor speak of the whole batch: nothing can be repeated.
+        batching = job.batching and all(part.values is None for entry in inputs for part in entry.ranges)
         if not job.settings.samples:
-            return seeded(inputs, batching=job.batching)
+            return seeded(inputs, batching=batching)
         samples = read_samples(
             job.settings.samples,
             inputs,
             self.runner.output_types,
             folder=Path(job.samples),
             field=f"{job.field}.verification.samples",
-            batching=job.batching,
+            batching=batching,
         )
         try:
-            return iter(list(given(inputs, samples, batching=job.batching)))
+            return iter(list(given(inputs, samples, batching=batching)))
         except UnfitSampleError as error:
             raise FaultError(
                 Fault(

@@ -14,7 +14,8 @@ PLAN = "model.plan"
 
 class Job(Document):
     """`field`: path of the model's tensorrt in the resource; `model_field`: of the model; `source_field`: of
-    the ONNX's source. gpu_product: of the order.
+    the ONNX's source. gpu_product: of the order. timing_caches: folder of earlier builds' caches.
+    timing_cache: the file for this one's.
     """
 
     model: str
@@ -22,6 +23,8 @@ class Job(Document):
     source_field: str
     model_field: str
     gpu_product: str = ""
+    timing_caches: str
+    timing_cache: str
     parameters: TensorRTParameters
 
 
@@ -51,6 +54,7 @@ class Report(Document):
     layers: how many compute in which type; of the network's operators where read_from is network.
     converted: the ONNX was converted to half precision first.
     kept: layers held in FP32 by keepFp32.
+    merged_caches: names of the timing caches that were of use.
     """
 
     fault: Fault | None = None
@@ -66,6 +70,7 @@ class Report(Document):
     converted: bool = False
     kept: int = 0
     warnings: tuple[str, ...] = ()
+    merged_caches: tuple[str, ...] = ()
     seconds: float = 0
 
 

@@ -53,6 +53,8 @@ class Runner:
         free = device.free_memory()
         # The runtime must outlive the engine.
         self._runtime = tensorrt.Runtime(logger)
+        # A version-compatible engine carries code of its own; this one was built by us.
+        self._runtime.engine_host_code_allowed = True
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise RunError("the engine does not load on this GPU; the Job's log says why")
