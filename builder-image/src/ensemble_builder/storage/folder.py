@@ -64,9 +64,7 @@ class FolderBucket:
             raise replaced(self.access, key)
         if info.size < end:
             message = f"{self.access.uri(key)} ends at byte {info.size} instead of {end}"
-            raise FaultError(
-                Fault(code=Reason.STORAGE_CORRUPT, field=self.access.uri_field, message=message)
-            )
+            raise FaultError(Fault(code=Reason.STORAGE_CORRUPT, field=self.access.uri_field, message=message))
         try:
             with path.open("rb") as file:
                 file.seek(start)
