@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypeAlias
 
@@ -155,4 +156,6 @@ def _place(draft: Path, path: Path, *, replace: bool) -> bool:
 
 
 def _info(key: str, found: os.stat_result) -> ObjectInfo:
-    return ObjectInfo(key, found.st_size, f'"{found.st_mtime_ns:x}-{found.st_ino:x}"')
+    etag = f'"{found.st_mtime_ns:x}-{found.st_ino:x}"'
+    modified = datetime.fromtimestamp(found.st_mtime, tz=timezone.utc)
+    return ObjectInfo(key, found.st_size, etag, modified=modified)

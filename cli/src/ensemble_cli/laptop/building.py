@@ -76,9 +76,9 @@ def _published(
 
 def _build(order: NextBuild, lock: str, store: Store, compiler: Compiler, work: Path) -> None:
     work.mkdir()
-    fetch.fetch_build(store=store, lock_digest=lock, key=order.key, work=work)
+    fetch.fetch_build(store=store, lock_digest=lock, key=order.key, proof_key=order.proof, work=work)
     compiler.run(order, work)
-    result = upload.run(store=store, lock_digest=lock, key=order.key, work=work)
+    result = upload.run(store=store, lock_digest=lock, key=order.key, proof_key=order.proof, work=work)
     if result.fault:
         raise FaultError(result.fault)
     shutil.rmtree(work)
