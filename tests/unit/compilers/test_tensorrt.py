@@ -73,6 +73,12 @@ def test_a_real_model_with_two_profiles(build: Compile) -> None:
 @pytest.mark.parametrize(
     ("model", "parameters", "field", "words"),
     [
+        (
+            convolution(kind=TensorProto.FLOAT16),
+            {},
+            ".precision",
+            "the ONNX itself computes in HALF: set precision to fp16",
+        ),
         (convolution(), {"precision": "bf16"}, ".precision", "computes in FLOAT"),
         (convolution(), {"precision": "int8"}, ".precision", "has no QuantizeLinear/DequantizeLinear"),
         (convolution(("n", 3, "h", "w")), {}, ".profiles", "'x' has free axes (2, 3) besides the batch"),
@@ -150,13 +156,16 @@ def test_without_batching_shapes_stay_whole(build: Compile) -> None:
     assert result.io.inputs[0].shape == (1, 3, 16, 16)
 
 
-def test_external_data_beside_the_model_is_read(build: Compile, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["tf32", "fp16"])
+def test_external_data_beside_the_model_is_read(build: Compile, tmp_path: Path, precision: str) -> None:
     model = onnx.load_model_from_string(convolution())
     folder = tmp_path / "work" / "in"
     folder.mkdir(parents=True)
     onnx.save(model, folder / "model.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
 
-    assert build((folder / "model.onnx").read_bytes(), max_batch_size=2).fault is None
+    result = build((folder / "model.onnx").read_bytes(), max_batch_size=2, precision=precision)
+
+    assert result.fault is None
 
 
 def test_another_tensorrt_than_the_servers_is_refused(build: Compile) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
+from ensembles_api.contract import Tensor
 from tests.unit.modelconfig.repository import (
     CLASSIFIER,
     DECODER,
@@ -145,6 +146,12 @@ class TestTensorRT:
         assert (config.backend, config.platform, config.max_batch_size) == ("tensorrt", "tensorrt_plan", 32)
         assert config.HasField("dynamic_batching")
         assert not config.instance_group
+
+    def test_marks_shape_tensors(self) -> None:
+        size = Tensor(name="size", data_type="TYPE_INT32", shape=(1,), is_shape_tensor=True)
+        config = config_of(model("tensorrt", "net", io([tensor("x", "FP32", 8), size], [], max_batch_size=4)))
+        assert [entry.is_shape_tensor for entry in config.input] == [False, True]
+        assert list(config.input[1].dims) == [1]
 
     def test_refuses_more_than_the_engine_takes(self) -> None:
         fault = fault_of(model("tensorrt", "net", PLAN, maxBatchSize=64))

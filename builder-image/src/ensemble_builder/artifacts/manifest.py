@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ensemble_builder.artifacts.documents import sha256
@@ -10,6 +10,7 @@ from ensemble_builder.artifacts.layout import CONFIG, MODELS, folder_conflict
 from ensemble_builder.artifacts.members import Placed
 from ensemble_builder.faults import FaultError
 from ensembles_api.contract import (
+    BuildOrder,
     Fault,
     Lock,
     LockedFile,
@@ -84,6 +85,17 @@ def _entry(file: LockedFile | bytes) -> ManifestFile:
     if isinstance(file, bytes):
         return ManifestFile(sha256=sha256(file), size=len(file))
     return ManifestFile(sha256=file.sha256, size=file.size, mode=file.mode)
+
+
+def engine_args(orders: Sequence[BuildOrder]) -> tuple[str, ...]:
+    """Tritonserver options that engines need: a version-compatible one is refused without its own.
+
+    Args:
+        orders: of the artifacts that the server is to load.
+    """
+    builders = (order.parameters.get("builder", {}) for order in orders if order.kind == "tensorrt")
+    compatible = any(builder.get("version_compatible") for builder in builders)
+    return ("--backend-config=tensorrt,version-compatible=true",) if compatible else ()
 
 
 def merged(requirements: Mapping[str, ServerRequirements]) -> ServerRequirements:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import Owner, Provenance, sha256
-from ensemble_builder.artifacts.manifest import Revision, make_revision, merged, model_files
+from ensemble_builder.artifacts.manifest import Revision, engine_args, make_revision, merged, model_files
 from ensemble_builder.artifacts.members import Knowledge, placed_models
 from ensemble_builder.artifacts.verification import verification
 from ensemble_builder.commands.log import say, step
@@ -47,7 +47,10 @@ def plan_revision(lock: Lock, known: Knowledge) -> Planned:
         targets[target.name] = {**model_files(models, generated.configs), **checks.target_files()}
         on_gpu = any(record.provenance.get("gpu_operators") for record in records.values())
         requirements[target.name] = generated.server.model_copy(
-            update={"gpu": generated.server.gpu or on_gpu}
+            update={
+                "gpu": generated.server.gpu or on_gpu,
+                "args": (*generated.server.args, *engine_args(orders)),
+            }
         )
         warnings.update(dict.fromkeys(generated.warnings))
     warnings.update(dict.fromkeys(_unproven(lock, known)))

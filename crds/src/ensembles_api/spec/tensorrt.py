@@ -117,7 +117,7 @@ class HardwareCompatibility(str, Enum):
 
 FLAGS_WITH_FIELDS = {
     "precision": ("FP16", "BF16", "INT8", "FP8", "FP4", "INT4", "TF32"),
-    "keepFp32": ("OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS"),
+    "keepFp32": ("OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS", "STRICT_TYPES"),
     "builder.versionCompatible": ("VERSION_COMPATIBLE", "EXCLUDE_LEAN_RUNTIME"),
 }
 """BuilderFlags that the product sets itself, by the field that says so."""

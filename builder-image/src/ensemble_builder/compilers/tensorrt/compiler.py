@@ -161,3 +161,6 @@ class _Building:
         if wanted and not any(report.layers.get(name) for name in wanted):
             found = ", ".join(f"{count} in {name}" for name, count in report.layers.items()) or "none found"
             yield f"no layer computes in {self.parameters.precision.value}: {found}"
+        keep = self.parameters.keep_fp32
+        if (keep.ops or keep.nodes) and not report.kept:
+            yield "keepFp32 holds no layer: those nodes became constants, or only compute shapes"

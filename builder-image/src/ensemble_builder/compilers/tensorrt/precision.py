@@ -14,6 +14,13 @@ from ensembles_api.reasons import Reason
 from ensembles_api.spec import Precision
 
 _QUANTISED = {Precision.INT8: "INT8", Precision.FP8: "FP8"}
+_PERMITTED = {
+    Precision.FP16: ("FP16",),
+    Precision.BF16: ("BF16",),
+    Precision.INT8: ("INT8", "FP16"),
+    Precision.FP8: ("FP8", "FP16"),
+}
+"""What is not quantised runs in half precision then."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,8 @@ class NetworkTypes:
 def flags(precision: Precision, types: NetworkTypes, *, offer: Offer, field: str) -> dict[str, bool]:
     """BuilderFlags to set (True) or clear (False), by name.
 
+    Q/DQ layers are honoured whatever the precision: they are the user's statement in the graph itself.
+
     Args:
         precision: what the resource asks for.
         types: of the parsed network.
@@ -40,25 +49,43 @@ def flags(precision: Precision, types: NetworkTypes, *, offer: Offer, field: str
         field: path of the model's tensorrt, for faults.
 
     Raises:
-        FaultError: InvalidModel where the ONNX would have to bring the precision and does not; NotSupported
-            where this TensorRT cannot build it.
+        FaultError: InvalidModel where the ONNX would have to bring the precision and does not, or brings a
+            lower one; NotSupported where this TensorRT cannot build it.
     """
+    _check(precision, types, offer, field)
+    exact = precision in (Precision.TF32, Precision.FP32)
+    tf32 = {"TF32": precision is Precision.TF32} if exact else {}
+    if offer.strongly_typed:
+        return tf32
+    permitted = _PERMITTED.get(precision, ())
+    for name in permitted:
+        offer.demand(name, offer.flags, what="precision", field=f"{field}.precision")
+    quantised = [name for name in _QUANTISED.values() if types.quantised and name in types.all & offer.flags]
+    return {**tf32, **dict.fromkeys((*permitted, *quantised), True)}
+
+
+def _check(precision: Precision, types: NetworkTypes, offer: Offer, field: str) -> None:
     match precision:
         case Precision.TF32 | Precision.FP32:
-            return {"TF32": precision is Precision.TF32}
+            _refuse_lower(precision, types, field)
         case Precision.FP16:
             if offer.strongly_typed:
                 _demand("HALF", precision, types, field)
-                return {}
-            return {"FP16": True}
         case Precision.BF16:
             _demand("BF16", precision, types, field)
-            return {} if offer.strongly_typed else _permitted("BF16", offer, field)
         case _:
             _demand_quantised(precision, types, field)
-            if offer.strongly_typed:
-                return {}
-            return {**_permitted(_QUANTISED[precision], offer, field), "FP16": True}
+
+
+def _refuse_lower(precision: Precision, types: NetworkTypes, field: str) -> None:
+    for name, lower in (("HALF", Precision.FP16), ("BF16", Precision.BF16)):
+        if name in types.computed:
+            raise fault(
+                Reason.INVALID_MODEL,
+                f"{field}.precision",
+                f"{precision.value} is the lowest precision allowed, and the ONNX itself computes in {name}: "
+                f"set precision to {lower.value}, or export it in FP32",
+            )
 
 
 def _demand(name: str, precision: Precision, types: NetworkTypes, field: str) -> None:
@@ -74,16 +101,11 @@ def _demand(name: str, precision: Precision, types: NetworkTypes, field: str) ->
 
 
 def _demand_quantised(precision: Precision, types: NetworkTypes, field: str) -> None:
-    if types.quantised:
+    if types.quantised and _QUANTISED[precision] in types.all:
         return
     raise fault(
         Reason.INVALID_MODEL,
         f"{field}.precision",
-        f"{precision.value} is asked for, and the ONNX has no QuantizeLinear/DequantizeLinear: "
+        f"{precision.value} is asked for, and the ONNX has no QuantizeLinear/DequantizeLinear of that type: "
         "quantise it first (NVIDIA ModelOpt), or choose fp16",
     )
-
-
-def _permitted(flag: str, offer: Offer, field: str) -> dict[str, bool]:
-    offer.demand(flag, offer.flags, what="precision", field=f"{field}.precision")
-    return {flag: True}
