@@ -133,6 +133,24 @@ def test_settings_that_this_tensorrt_knows_are_taken(
             "knows no tactic source CUDNN; it has EDGE_MASK_CONVOLUTIONS, JIT_CONVOLUTIONS",
         ),
         (
+            {"builder": {"hardware_compatibility": "AmperePlus"}},
+            Reason.NOT_SUPPORTED,
+            ".builder.hardwareCompatibility",
+            "knows no hardware compatibility level AMPERE_PLUS; it has none",
+        ),
+        (
+            {"builder": {"workspace": "1Mi"}},
+            Reason.INVALID_SPEC,
+            ".builder.workspace",
+            "1Mi does not suffice",
+        ),
+        (
+            {"builder": {"version_compatible": True}},
+            Reason.NOT_SUPPORTED,
+            ".builder.versionCompatible",
+            "lacks TensorRT's lean runtime",
+        ),
+        (
             {"precision": "fp16", "keep_fp32": {"ops": ["Cnov"]}},
             Reason.INVALID_SPEC,
             ".keepFp32.ops[0]",

@@ -12,7 +12,8 @@ from ensembles_api.reasons import Reason
 _NO_MEMORY = re.compile(
     r"out ?of ?memory|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY|MEM_ALLOC_FAILED", re.IGNORECASE
 )
-_NO_WORKSPACE = re.compile(r"insufficient workspace|workspace.{0,40}(too small|not enough)", re.IGNORECASE)
+_NO_WORKSPACE = re.compile(r"insufficient workspace|within workspace limit", re.IGNORECASE)
+_NO_LEAN_RUNTIME = re.compile(r"libnvinfer_lean")
 _NO_KERNEL = re.compile(r"could not find any implementation for node (?P<node>[^.]+)", re.IGNORECASE)
 SHOWN = 600
 """Characters of a message of TensorRT's that a fault quotes."""
@@ -34,6 +35,13 @@ def build_failure(errors: Sequence[str], *, field: str, workspace: str | None) -
             f"{field}.builder.workspace",
             f"{workspace} does not suffice for a layer: raise it, or remove it to use "
             f"what the GPU has. {quoted}",
+        )
+    if _NO_LEAN_RUNTIME.search(said):
+        return fault(
+            Reason.NOT_SUPPORTED,
+            f"{field}.builder.versionCompatible",
+            f"this builder image lacks TensorRT's lean runtime, which such engines carry: leave it "
+            f"out. {quoted}",
         )
     if _NO_MEMORY.search(said):
         return fault(

@@ -57,23 +57,25 @@ class Offer:
     def level(self, wanted: HardwareCompatibility, *, field: str) -> str:
         """TensorRT's name of a hardware compatibility level. Raises FaultError: NotSupported."""
         name = _LEVELS[wanted]
-        self.demand(name, self.hardware - {"NONE"}, what="hardware compatibility level", field=field)
+        self.demand(name, self.hardware, what="hardware compatibility level", field=field)
         return name
 
 
 def offered(tensorrt: Any) -> Offer:
     """What the module `tensorrt` has."""
     flags = _names(tensorrt, "BuilderFlag")
+    rtx = "rtx" in tensorrt.__name__
     return Offer(
         version=str(tensorrt.__version__),
-        rtx="rtx" in tensorrt.__name__,
+        rtx=rtx,
         strongly_typed="FP16" not in flags,
         explicit_batch="EXPLICIT_BATCH" in _names(tensorrt, "NetworkDefinitionCreationFlag"),
         monitors=hasattr(tensorrt, "IProgressMonitor"),
         optimization_levels=hasattr(tensorrt.IBuilderConfig, "builder_optimization_level"),
         flags=flags,
         tactic_sources=_names(tensorrt, "TacticSource"),
-        hardware=_names(tensorrt, "HardwareCompatibilityLevel"),
+        # RTX has the names and ignores them.
+        hardware=frozenset() if rtx else _names(tensorrt, "HardwareCompatibilityLevel") - {"NONE"},
         types=_names(tensorrt, "DataType"),
     )
 
