@@ -462,6 +462,10 @@ def test_refusals_are_typed(api: KubernetesApi, executor: Executor, create_ensem
     with pytest.raises(InvalidError) as refused:
         executor.execute(Create(bad), target)
     assert refused.value.causes[0].field == "spec.template.spec.tolerations[0].operator"
+    misspelt = job(target)
+    misspelt["spec"]["template"]["spec"]["affinity"] = {"nodeAffin": {}}
+    with pytest.raises(InvalidError, match=r"unknown field .*nodeAffin"):
+        executor.execute(Create(misspelt), target)
     quota = Kind("v1", "ResourceQuota", "resourcequotas")
     api.create(
         quota,

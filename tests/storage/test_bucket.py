@@ -104,6 +104,22 @@ def test_a_missing_bucket_is_named_whatever_is_asked(store: Store) -> None:
         assert fault_of(caught).field == "spec.models[3].files.uri"
 
 
+@pytest.mark.parametrize("name", ["Models_X", "a b"])
+def test_what_cannot_be_a_bucket_is_the_users_to_mend(store: Store, name: str) -> None:
+    with pytest.raises(FaultError, match="correct the uri") as caught:
+        source_bucket(store, name).get("k")
+    assert fault_of(caught).code is Reason.INVALID_SPEC
+    assert fault_of(caught).field == "spec.models[3].files.uri"
+
+
+@pytest.mark.parametrize(("name", "value"), [("region", "eu west"), ("endpoint", "http://")])
+def test_what_no_client_takes_is_named(location: StorageLocation, name: str, value: str) -> None:
+    with pytest.raises(FaultError, match="correct it") as caught:
+        Store(location.model_copy(update={name: value}), environ=KEYS).root.get("k")
+    assert fault_of(caught).code is Reason.INVALID_SPEC
+    assert fault_of(caught).field == f"spec.storage.{name}"
+
+
 def test_a_missing_object_is_named(store: Store) -> None:
     with pytest.raises(FaultError, match="s3://models/nothing/here") as caught:
         list(source_bucket(store, "models").stream("nothing/here", end=3))

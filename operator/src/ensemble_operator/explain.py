@@ -38,6 +38,8 @@ def explain(error: Exception, action: Action) -> Explanation | None:
             return Explanation(Reason.QUOTA_EXCEEDED, "", error.message)
         case InvalidError() if (field := _SETTINGS.get(_kind(action))) is not None:
             return Explanation(Reason.INVALID_POD_SETTINGS, field, _invalid(error, _kind(action)))
+        case InvalidError() if _kind(action) == "ConfigMap":
+            return Explanation(Reason.INVALID_SPEC, "spec.models", _too_large(error))
         case ApiError():
             return Explanation(Reason.API_UNAVAILABLE, "", str(error))
         case _:
@@ -46,6 +48,13 @@ def explain(error: Exception, action: Action) -> Explanation | None:
 
 def _kind(action: Action) -> str:
     return str(action.manifest["kind"]) if isinstance(action, Create | Apply) else ""
+
+
+def _too_large(error: InvalidError) -> str:
+    return (
+        "the models do not fit into the ConfigMap that carries them to the assembler: move inline sources to "
+        f"ConfigMaps or to storage ({error.message})"
+    )
 
 
 def _invalid(error: InvalidError, kind: str) -> str:

@@ -101,6 +101,16 @@ def test_refused_pod_settings_name_the_field() -> None:
     assert f"{TOLERATION}: Unsupported value" in told.message
 
 
+def test_a_request_too_large_for_its_config_map_is_the_users_to_mend() -> None:
+    cause = {"field": "", "message": "Too long: may not be more than 1048576 bytes"}
+    error = answer(422, reason="Invalid", message=cause["message"], details={"causes": [cause]})
+    told = explain(error, Create({"kind": "ConfigMap", "metadata": {"name": "c"}}))
+    assert told is not None
+    assert (told.reason, told.field) == (Reason.INVALID_SPEC, "spec.models")
+    assert "move inline sources" in told.message
+    assert "1048576 bytes" in told.message
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [

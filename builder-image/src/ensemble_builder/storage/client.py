@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import InvalidRegionError
 
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.retry import Patience
@@ -41,18 +42,26 @@ def make_client(
     """A client with the keys of `secret_name`, or of the storage where None.
 
     Raises:
-        FaultError: SecretMissing where the environment holds neither keys nor an identity.
+        FaultError: SecretMissing where the environment holds neither keys nor an identity; InvalidSpec for a
+            region or an endpoint that cannot be one.
     """
     keys = _keys(secret_name, keys_field, environ)
-    client: S3Client = boto3.session.Session().client(
-        "s3",
-        endpoint_url=location.endpoint or None,
-        region_name=location.region or None,
-        config=_config(location, patience),
-        aws_access_key_id=keys.access_key_id,
-        aws_secret_access_key=keys.secret_access_key,
-        aws_session_token=keys.session_token,
-    )
+    try:
+        client: S3Client = boto3.session.Session().client(
+            "s3",
+            endpoint_url=location.endpoint or None,
+            region_name=location.region or None,
+            config=_config(location, patience),
+            aws_access_key_id=keys.access_key_id,
+            aws_secret_access_key=keys.secret_access_key,
+            aws_session_token=keys.session_token,
+        )
+    except ValueError as error:
+        field = "region" if isinstance(error, InvalidRegionError) else "endpoint"
+        message = f"{error}: correct it"
+        raise FaultError(
+            Fault(code=Reason.INVALID_SPEC, field=f"spec.storage.{field}", message=message)
+        ) from error
     return client
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    EndpointResolutionError,
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
+    ParamValidationError,
     PartialCredentialsError,
     SSLError,
 )
@@ -141,9 +143,15 @@ def fault_of(error: BaseException, access: Access, *, key: str = "", doing: str)
         return _fault(Reason.ACCESS_DENIED, access.keys_field, f"{at}: refused ({code or status}){hint}")
     if code in ABSENT:
         return _fault(Reason.SOURCE_MISSING, access.uri_field, f"{at}: the object does not exist")
+    if code == "InvalidBucketName" or isinstance(error, ParamValidationError):
+        message = f"{at}: {access.bucket!r} cannot be a bucket's name: correct the uri ({detail})"
+        return _fault(Reason.INVALID_SPEC, access.uri_field, message)
+    if isinstance(error, EndpointResolutionError):
+        return _fault(Reason.INVALID_SPEC, "spec.storage.endpoint", f"{at}: {detail}: correct the URL")
     if isinstance(error, SSLError):
-        cure = "give the server's CA in spec.storage.caConfigMap"
-        return _fault(Reason.STORAGE_UNAVAILABLE, "spec.storage.endpoint", f"{at}: {detail}; {cure}")
+        return _fault(
+            Reason.STORAGE_UNAVAILABLE, "spec.storage.endpoint", f"{at}: {detail}; {_ssl_cure(detail)}"
+        )
     return _fault(Reason.STORAGE_UNAVAILABLE, "spec.storage.endpoint", f"{at}: {detail}")
 
 
@@ -158,6 +166,12 @@ def replaced(access: Access, key: str) -> FaultError:
         "resource with ensembles.dev/requestedAt to pin the new one"
     )
     return _fault(Reason.DIGEST_MISMATCH, access.uri_field, message)
+
+
+def _ssl_cure(detail: str) -> str:
+    if "WRONG_VERSION_NUMBER" in detail:
+        return "the server speaks no TLS there: write http:// or the port of its TLS"
+    return "give the server's CA in spec.storage.caConfigMap"
 
 
 def _denied_hint(code: str, status: int) -> str:

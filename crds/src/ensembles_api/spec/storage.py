@@ -9,6 +9,9 @@ from pydantic import ConfigDict, Field
 from ensembles_api.schema import ATOMIC, ApiModel, Rule, exactly_one, rules
 from ensembles_api.spec.values import ConfigMapKey, ObjectName, S3Uri
 
+ENDPOINT = r"^https?://[^/?#@[:space:]]+(/[^?#@[:space:]]*)?$"
+"""A URL without user and password: those would be read by everybody who may read the resource."""
+
 
 class Identity(ApiModel):
     """Access without keys, by a projected service account token."""
@@ -43,8 +46,9 @@ class Storage(ApiModel):
         json_schema_extra=rules(
             exactly_one("secretName", "identity", what="storage"),
             Rule(
-                "self.endpoint == '' || self.endpoint.startsWith('http://') || self.endpoint.startsWith('https://')",
-                "endpoint: write the URL with its scheme, as in http://s3.storage.svc:9000",
+                f"self.endpoint == '' || self.endpoint.matches('{ENDPOINT}')",
+                "endpoint: write the URL with its scheme, as in http://s3.storage.svc:9000; "
+                "keys belong in the Secret",
             ),
         )
     )

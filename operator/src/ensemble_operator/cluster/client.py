@@ -101,7 +101,9 @@ class KubernetesApi:
 
     def create(self, kind: Kind, manifest: Object) -> Object:
         path = kind.path(manifest["metadata"]["namespace"])
-        return self._request("POST", path, body=manifest, query={"fieldManager": FIELD_MANAGER})
+        # Strict: a misspelt field in a user's affinity or toleration would be dropped without a word.
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
+        return self._request("POST", path, body=manifest, query=query)
 
     def replace(self, kind: Kind, manifest: Object) -> Object:
         """PUT; refused with ConflictError where metadata.resourceVersion is not the newest."""
