@@ -30,6 +30,7 @@ COMMANDS = {
     "validate": Entry("validate", "Check files offline, as the API server would."),
     "render": Entry("render", "Show every config.pbtxt that would be published."),
     "diff": Entry("diff", "Compare a file with what the cluster has."),
+    "import": Entry("importing", "Turn a model repository into an InferenceEnsemble."),
     "build": Entry("build", "Build a model repository into a folder, without a cluster."),
     "serve": Entry("serve", "Serve a folder that build filled."),
     "status": Entry("status", "Show what an ensemble is made of and where it stands."),

@@ -323,7 +323,9 @@ def _left_to_server(
 ) -> Completed:
     """Publishes only what is stated; the config to reckon with is completed as the server will do it."""
     spec = member.model.max_batch_size
-    size_stated = spec is not None or "max_batch_size" in stated or _states_batch_size(member)
+    size_stated = (
+        spec is not None or "max_batch_size" in stated or states_batch_size(member.given_config or "")
+    )
     if spec is not None:
         config.max_batch_size = spec
     bare = ModelConfig()
@@ -355,9 +357,12 @@ def _left_to_server(
     )
 
 
-def _states_batch_size(member: Member) -> bool:
-    """Whether the given text holds a max_batch_size, be it 0, which the parsed message cannot tell."""
-    return bool(re.search(r"^[^#\"]*\bmax_batch_size\s*:", member.given_config or "", flags=re.MULTILINE))
+_STRINGS_AND_COMMENTS = re.compile(r"""\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|\#.*""")
+
+
+def states_batch_size(text: str) -> bool:
+    """Whether a config.pbtxt holds a max_batch_size, be it 0, which the parsed message cannot tell."""
+    return bool(re.search(r"\bmax_batch_size\s*:", _STRINGS_AND_COMMENTS.sub("''", text)))
 
 
 def _batch_size_is_zero(config: ModelConfig) -> bool:

@@ -1,0 +1,1 @@
+"""Moving in: from a model repository written by hand to an InferenceEnsemble."""
