@@ -431,7 +431,7 @@ def test_status_of_a_recreated_resource_is_left_alone(
 
 
 def events(api: KubernetesApi, target: Target) -> list[Object]:
-    found = api.list(EVENT, target.namespace, field_selector=f"regarding.name={target.name}").items
+    found = api.list(EVENT, target.namespace, field_selector=f"involvedObject.name={target.name}").items
     return [dict(item) for item in found]
 
 
@@ -443,14 +443,15 @@ def test_event_is_posted_once_and_counted_when_it_comes_again(
     reporter.post(target, event)
     reporter.post(target, event)
     (posted,) = events(api, target)
-    assert posted["reportingController"] == "ensembles.dev/operator"
-    assert posted["regarding"]["uid"] == target.uid
-    assert len(posted["note"].encode()) <= 1024
-    assert "series" not in posted
+    assert posted["reportingComponent"] == "ensembles.dev/operator"
+    assert posted["involvedObject"]["uid"] == target.uid
+    assert len(posted["message"].encode()) <= 1024
+    assert (posted["count"], posted["lastTimestamp"]) == (1, posted["firstTimestamp"])
     time.now += timedelta(minutes=5)
     reporter.post(target, event)
     (posted,) = events(api, target)
-    assert posted["series"]["count"] == 2
+    assert posted["count"] == 2
+    assert posted["lastTimestamp"] > posted["firstTimestamp"]
     Reporter(api, ObjectCache(), instance="operator-1", now=time).post(target, event)
     assert len(events(api, target)) == 1, "a restarted operator does not repeat old news as new"
 

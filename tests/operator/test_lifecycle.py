@@ -152,7 +152,7 @@ def test_from_apply_to_ready_and_to_the_next_revision(
     outcomes = {r["metadata"]["annotations"].get("ensembles.dev/outcome") for r in revisions}
     assert outcomes <= {"Promoted", "Superseded"}
     reasons = {
-        e["reason"] for e in api.list(EVENT, target.namespace).items if e["regarding"]["name"] == "demo"
+        e["reason"] for e in api.list(EVENT, target.namespace).items if e["involvedObject"]["name"] == "demo"
     }
     assert "Ready" in reasons
 
@@ -171,7 +171,7 @@ def _passes(metrics: str) -> float:
 
 def events(api: KubernetesApi, target: Target) -> list[Mapping[str, Any]]:
     """The Events on the resource itself."""
-    return [e for e in api.list(EVENT, target.namespace).items if e["regarding"]["uid"] == target.uid]
+    return [e for e in api.list(EVENT, target.namespace).items if e["involvedObject"]["uid"] == target.uid]
 
 
 def test_failed_verification_leaves_the_old_servers_serving(
@@ -300,5 +300,5 @@ def test_operator_killed_again_and_again_comes_to_the_same_end(
     assert len(names_of(api, DEPLOYMENT, target.namespace)) == 1
     names = names_of(api, JOB, target.namespace)
     assert len([name for name in names if name.startswith("build-")]) <= 1
-    told = [(event["reason"], event["note"]) for event in events(api, target)]
+    told = [(event["reason"], event["message"]) for event in events(api, target)]
     assert len(told) == len(set(told)), "no news twice"

@@ -25,10 +25,11 @@ from ensembles_api.names import API_VERSION, GROUP, KIND
 Object = Mapping[str, Any]
 
 NOTE_LIMIT = 1024
-"""Bytes of an Event's note."""
+"""Bytes of an Event's message."""
 DUPLICATE_SECONDS = 60
 """The same Event again within this time comes from a stale look and says nothing new."""
 _REMEMBERED = 10_000
+_CONTROLLER = f"{GROUP}/operator"
 
 _log = logging.getLogger(__name__)
 
@@ -111,22 +112,25 @@ class Reporter:
         try:
             self._api.create(EVENT, self._manifest(target, event, name=name, now=now))
         except AlreadyExistsError:
-            series = {"series": {"count": max(count, 2), "lastObservedTime": _micro_time(now)}}
-            self._api.patch(EVENT, target.namespace, name, series)
+            again = {"count": max(count, 2), "lastTimestamp": _time(now)}
+            self._api.patch(EVENT, target.namespace, name, again)
 
     def _manifest(self, target: Target, event: Event, *, name: str, now: datetime) -> Object:
         return {
             "apiVersion": EVENT.api_version,
             "kind": EVENT.name,
             "metadata": {"namespace": target.namespace, "name": name},
-            "eventTime": _micro_time(now),
-            "reportingController": f"{GROUP}/operator",
+            "firstTimestamp": _time(now),
+            "lastTimestamp": _time(now),
+            "count": 1,
+            "source": {"component": _CONTROLLER},
+            "reportingComponent": _CONTROLLER,
             "reportingInstance": self._instance,
             "action": event.reason,
             "reason": event.reason,
             "type": event.type,
-            "note": event.message.encode()[:NOTE_LIMIT].decode(errors="ignore"),
-            "regarding": {
+            "message": event.message.encode()[:NOTE_LIMIT].decode(errors="ignore"),
+            "involvedObject": {
                 "apiVersion": API_VERSION,
                 "kind": KIND,
                 "namespace": target.namespace,
@@ -142,5 +146,5 @@ def _event_name(target: Target, event: Event) -> str:
     return f"{target.name}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def _micro_time(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -45,7 +45,8 @@ CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 NODE = Kind("v1", "Node", "nodes")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
-EVENT = Kind("events.k8s.io/v1", "Event", "events")
+EVENT = Kind("v1", "Event", "events")
+"""Of the core group: kubectl sorts by lastTimestamp, which Events of the newer group may not have."""
 
 CHILDREN = (JOB, POD, DEPLOYMENT, CONTROLLER_REVISION, SERVICE, BUDGET, CONFIG_MAP, ENDPOINT_SLICE)
 WATCHED = (ENSEMBLE, *CHILDREN)

@@ -213,10 +213,10 @@ class Observer:
         events = self._api.list(
             EVENT,
             namespace,
-            field_selector=f"regarding.kind=Job,regarding.name={name},reason=FailedCreate",
+            field_selector=f"involvedObject.kind=Job,involvedObject.name={name},reason=FailedCreate",
         ).items
         newest = max(events, key=_last_seen, default=None)
-        return str(newest.get("note") or "") if newest else ""
+        return str(newest.get("message") or "") if newest else ""
 
 
 def _role(manifest: Object) -> str:
@@ -226,7 +226,7 @@ def _role(manifest: Object) -> str:
 def _last_seen(event: Object) -> str:
     """Newest of an Event's times, as text that sorts."""
     series = event.get("series") or {}
-    times = (series.get("lastObservedTime"), event.get("deprecatedLastTimestamp"), event.get("eventTime"))
+    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
     return max(str(time) for time in (*times, "") if time is not None)
 
 
