@@ -11,12 +11,14 @@ from onnx import GraphProto, TensorProto, helper, numpy_helper
 
 from ensemble_builder.commands import compile as compiling
 from ensemble_builder.compilers.parameters import TensorRTParameters
-from ensembles_api.contract import BuildOrder, CompileResult
+from ensembles_api.contract import BuildOrder, CompileResult, OrderedProof
 
 FIELD = "spec.models[1].tensorrt"
 
 
-def compile_onnx(work: Path, model: bytes, *, gpu_product: str = "", **parameters: Any) -> CompileResult:
+def compile_onnx(
+    work: Path, model: bytes, *, gpu_product: str = "", proof: OrderedProof | None = None, **parameters: Any
+) -> CompileResult:
     """Builds an engine of `model` in `work`; parameters are those of the order."""
     (work / "in").mkdir(parents=True, exist_ok=True)
     (work / "in" / "model.onnx").write_bytes(model)
@@ -30,6 +32,7 @@ def compile_onnx(work: Path, model: bytes, *, gpu_product: str = "", **parameter
         gpu=True,
         gpu_product=gpu_product,
         inputs=(),
+        proof=proof,
         parameters=TensorRTParameters.model_validate(parameters).model_dump(mode="json"),
     )
     (work / "order.json").write_bytes(order.canonical())

@@ -12,15 +12,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ensemble_builder.compilers.parameters import InputFile
 from ensemble_builder.compilers.tensorrt.accuracy import Array
+from ensemble_builder.compilers.tensorrt.cuda import CudaDevice, CudaError
 from ensemble_builder.compilers.tensorrt.proof import ProofJob, Trying
 from ensemble_builder.compilers.tensorrt.proof_settings import OutputLimit, ProofSettings, SampleFiles
 from ensemble_builder.compilers.tensorrt.reference import OnnxReference
 from ensemble_builder.compilers.tensorrt.runner import Speed
 from ensemble_builder.compilers.tensorrt.samples import EngineInput, Range
 from ensemble_builder.faults import FaultError
-from ensembles_api.contract import Proof
+from ensembles_api.contract import ArtifactRecord, LockedFile, OrderedProof, Proof
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import Precision, Reference
+from tests.unit.compilers.engine_building import compile_onnx, convolution
 
 FIELD = "spec.models[1].tensorrt"
 FLOAT = np.dtype(np.float32)
@@ -193,3 +195,33 @@ def test_a_reference_reads_external_data(tmp_path: Path) -> None:
     answers = OnnxReference(tmp_path / "m.onnx").answers({"x": np.ones((2, 4), np.float32)})
 
     assert answers["y"].shape == (2, 5)
+
+
+def no_gpu_here() -> bool:
+    try:
+        CudaDevice().free()
+    except CudaError:
+        return True
+    return False
+
+
+@pytest.mark.skipif(not no_gpu_here(), reason="there is a GPU")
+def test_without_a_gpu_an_rtx_engine_is_built_and_not_proven(tmp_path: Path) -> None:
+    ordered = OrderedProof(key="1" * 64, settings={})
+
+    built = compile_onnx(tmp_path, convolution(), max_batch_size=2, proof=ordered)
+
+    assert built.fault is None
+    assert built.proof is not None
+    assert built.proof.verdict == "Skipped"
+    assert "there is no NVIDIA driver" in built.proof.notes[0]
+
+    (tmp_path / "built").mkdir()
+    (tmp_path / "out/model.plan").rename(tmp_path / "built/model.plan")
+    plan = LockedFile(path="model.plan", sha256="2" * 64, size=1)
+    assert built.io is not None
+    record = ArtifactRecord(kind="tensorrt", key="0" * 64, files=(plan,), io=built.io)
+    (tmp_path / "record.json").write_bytes(record.canonical())
+    again = compile_onnx(tmp_path, b"not read", max_batch_size=2, proof=ordered)
+    assert again.files == (), "nothing was built"
+    assert again.proof == built.proof

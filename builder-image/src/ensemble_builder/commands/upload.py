@@ -68,7 +68,7 @@ def _store(store: Store, order: BuildOrder, result: CompileResult, out: Path) ->
         )
         store.root.put(store.key(layout.proof(order.key, order.proof.key)), proof.canonical())
     say(result.proof.summary)
-    return Result(warnings=tuple(f"{order.field}: {note}" for note in result.proof.notes))
+    return Result()
 
 
 def _write_artifact(store: Store, order: BuildOrder, result: CompileResult, out: Path) -> ArtifactRecord:

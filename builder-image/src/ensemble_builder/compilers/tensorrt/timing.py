@@ -6,17 +6,21 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Filled:
-    """`merged`: names of the files that are now part of the cache. `warnings`: about those that are not."""
+    """`merged`: names of the files that are now part of the cache. `warnings`: about those that are not.
+
+    cache: must not go before the builder has ended.
+    """
 
     merged: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    cache: Any = field(default=None, repr=False, compare=False)
 
 
 def fill(config: Any, folder: Path) -> Filled:
@@ -40,7 +44,7 @@ def fill(config: Any, folder: Path) -> Filled:
                     f"timing cache {file.name[:12]} is damaged, or of another TensorRT or GPU: not used"
                 )
         config.set_timing_cache(cache, False)  # noqa: FBT003
-    return Filled(tuple(merged), tuple(refused))
+    return Filled(tuple(merged), tuple(refused), cache)
 
 
 def save(config: Any, file: Path) -> None:

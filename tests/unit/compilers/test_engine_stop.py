@@ -1,0 +1,112 @@
+"""SIGTERM while an engine is built: what was measured is saved, and nothing half-built is left."""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from ensemble_builder.compilers.parameters import TensorRTParameters
+from ensemble_builder.compilers.running import LOCK
+from ensemble_builder.compilers.tensorrt import timing
+from ensemble_builder.compilers.tensorrt.library import load_tensorrt
+from ensembles_api.contract import BuildOrder
+
+STOPPED = 128 + signal.SIGTERM
+
+
+def deep_network(layers: int) -> bytes:
+    nodes, weights, last = [], [], "x"
+    for index in range(layers):
+        weights.append(numpy_helper.from_array(np.ones((8, 8, 3, 3), np.float32), f"w{index}"))
+        nodes.append(helper.make_node("Conv", [last, f"w{index}"], [f"c{index}"], pads=[1, 1, 1, 1]))
+        nodes.append(helper.make_node("Relu", [f"c{index}"], [f"r{index}"]))
+        last = f"r{index}"
+    graph = helper.make_graph(
+        nodes,
+        "deep",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 8, 16, 16])],
+        [helper.make_tensor_value_info(last, TensorProto.FLOAT, None)],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def test_a_build_that_is_stopped_ends_at_once_and_leaves_no_result(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/model.onnx").write_bytes(deep_network(150))
+    order = BuildOrder(
+        kind="tensorrt",
+        key="0" * 64,
+        model="net",
+        version=1,
+        field="spec.models[0].tensorrt",
+        gpu=True,
+        inputs=(),
+        parameters=TensorRTParameters(max_batch_size=2).model_dump(mode="json"),
+    )
+    (tmp_path / "order.json").write_bytes(order.canonical())
+    compiler = subprocess.Popen(
+        [sys.executable, "-m", "ensemble_builder.cli", "compile", "--work", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert compiler.stdout is not None
+    with compiler, compiler.stdout as log:
+        for line in log:
+            if '"progress"' in line:
+                break
+        compiler.send_signal(signal.SIGTERM)
+        rest = log.read()
+
+    assert compiler.returncode == STOPPED, rest
+    assert list((tmp_path / "out").iterdir()) == []
+    with (tmp_path / LOCK).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # its sidecar need not wait any longer
+
+
+# A builder without progress monitors cannot be told to end.
+DEAF = """
+import sys, time
+from pathlib import Path
+from ensemble_builder.compilers.tensorrt.stopping import Stop
+stop = Stop()
+stop.building(lambda: Path(sys.argv[1]).write_text("measured"), heeds=False)
+print("building", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_builder_that_cannot_be_told_to_end_is_left_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", DEAF, str(tmp_path / "cache")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as building:
+        assert building.stdout is not None
+        assert building.stdout.readline() == "building\n"
+        building.send_signal(signal.SIGTERM)
+        assert building.wait(20) == STOPPED
+    assert (tmp_path / "cache").read_text() == "measured"
+
+
+def test_caches_are_merged_and_damaged_ones_left_out(tmp_path: Path) -> None:
+    """TensorRT-RTX has the calls and measures nothing: a cache that it can read is an empty one."""
+    tensorrt = load_tensorrt("")
+    builder = tensorrt.Builder(tensorrt.Logger(tensorrt.Logger.ERROR))
+    folder = tmp_path / "caches"
+    folder.mkdir()
+    config = builder.create_builder_config()
+    assert timing.fill(config, folder) == timing.Filled()
+    assert timing.fill(config, tmp_path / "absent") == timing.Filled()
+    timing.save(config, folder / "a")
+    assert [path.name for path in folder.iterdir()] == ["a"], "no draft is left"
+    (folder / "b").write_bytes(b"damaged " * 100)
+
+    filled = timing.fill(builder.create_builder_config(), folder)
+
+    assert filled.merged == ("a",)
+    assert filled.warnings == ("timing cache b is damaged, or of another TensorRT or GPU: not used",)
