@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ensemble_builder.artifacts.documents import OnnxFacts
@@ -11,8 +11,8 @@ from ensemble_builder.artifacts.placement import ModelFolder, place
 from ensemble_builder.artifacts.repository import repository_models
 from ensemble_builder.artifacts.sources import REPOSITORY, Version, by_field, model_versions
 from ensemble_builder.modelconfig import Member, MemberVersion
-from ensembles_api.contract import ArtifactRecord, Lock, ModelIO, ProofRecord
-from ensembles_api.spec import Model, Source
+from ensembles_api.contract import ArtifactRecord, Lock, ModelIO, ProofRecord, Tensor
+from ensembles_api.spec import Model, Source, TensorRT
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,29 @@ def _io(lock: Lock, known: Knowledge, version: Version, target: str) -> ModelIO 
         return onnx.io if onnx else None
     if record := _record(lock, known, version, target):
         return record.io
-    return _expected(onnx.io) if onnx else None
+    if onnx is None or not isinstance(version.definition, TensorRT):
+        return None
+    return expected_engine(onnx.io, version.definition)
 
 
-def _expected(io: ModelIO) -> ModelIO | None:
-    """What an engine will look like, for early checks; None where older parsers turn INT64 into INT32."""
+def expected_engine(io: ModelIO, tensorrt: TensorRT) -> ModelIO | None:
+    """What an engine will look like, for checks before it is built.
+
+    None where only the engine can tell: older parsers turn INT64 into INT32, and with shape tensors what is a
+    batch is not in the ONNX.
+    """
     wide = any(tensor.data_type == "TYPE_INT64" for tensor in (*io.inputs, *io.outputs))
-    return None if wide else io
+    if wide or any(profile.values for profile in tensorrt.profiles):
+        return None
+    types = {entry.name: f"TYPE_{entry.data_type.value.upper()}" for entry in tensorrt.io}
+
+    def typed(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+        return tuple(
+            tensor.model_copy(update={"data_type": types.get(tensor.name, tensor.data_type)})
+            for tensor in tensors
+        )
+
+    return io.model_copy(update={"inputs": typed(io.inputs), "outputs": typed(io.outputs)})
 
 
 def _hand_written(lock: Lock, known: Knowledge) -> Iterator[Placed]:

@@ -21,6 +21,7 @@ _PERMITTED = {
     Precision.FP8: ("FP8", "FP16"),
 }
 """What is not quantised runs in half precision then."""
+_PRECISIONS = frozenset(name for names in _PERMITTED.values() for name in names)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def flags(precision: Precision, types: NetworkTypes, *, offer: Offer, field: str
         return tf32
     permitted = _PERMITTED.get(precision, ())
     for name in permitted:
-        offer.demand(name, offer.flags, what="precision", field=f"{field}.precision")
+        offer.demand(name, offer.flags & _PRECISIONS, what="precision", field=f"{field}.precision")
     quantised = [name for name in _QUANTISED.values() if types.quantised and name in types.all & offer.flags]
     return {**tf32, **dict.fromkeys((*permitted, *quantised), True)}
 
