@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.gitops import judges
+
 CACHE = Path(os.environ.get("ENSEMBLES_CACHE") or Path.home() / ".cache" / "ensembles-cluster")
 
 
@@ -19,3 +21,9 @@ def helm() -> str:
     if found is None:
         pytest.fail("helm is missing: put it on PATH, or run `python3 tests/cluster/cluster.py build`")
     return found
+
+
+@pytest.fixture(scope="session")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> judges.Judges:
+    """What GitOps tools say of an ensemble."""
+    return judges.build(CACHE, tmp_path_factory.mktemp("judges"))

@@ -112,9 +112,9 @@ PARTS: tuple[Part, ...] = (
     ),
     GoPart(
         name="helm",
-        version="3.22.0",
+        version="4.3.1",
         binaries=("helm",),
-        module="helm.sh/helm/v3",
+        module="helm.sh/helm/v4",
         packages=("cmd/helm",),
     ),
     CPart(name="pause", version="1", binaries=("pause",), source="pause/pause.c"),
