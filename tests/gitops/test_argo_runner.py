@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.argo, pytest.mark.timeout(3600)]
 ARGO = "github.com/argoproj/argo-cd/v3@v3.5.7"
 ENGINE = "github.com/argoproj/argo-cd/gitops-engine"
 ENGINE_VERSION = "v0.0.0-20260708145834-74d0f9207b67"
-"""Argo CD takes this module from its own tree, which its Go module leaves out: the last commit before the release."""
+"""Argo CD takes this module from its own tree; its Go module leaves it out. Here a published commit."""
 NOT_NEEDED = ("ui", "docs", "hack", "manifests", "test", "resource_customizations")
 
 
