@@ -132,6 +132,24 @@ def test_streams_need_grpc(serving: Serving, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out.count("y: FP32 [3]") == 2
 
 
+def test_bench(serving: Serving, capsys: pytest.CaptureFixture[str]) -> None:
+    load = ["--random", "--concurrency", "1,2", "--batch", "1,8", "--seconds", "0.3"]
+    url = ["--url", f"localhost:{serving.http}"]
+    capsys.readouterr()
+    assert main(["bench", *url, "--model", "double", *load, "-o", "json"]) == Exit.DONE
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(row["batch"], row["concurrency"]) for row in rows] == [(1, 1), (1, 2), (8, 1), (8, 2)]
+    assert all(0 < row["p50"] <= row["p90"] <= row["p99"] and row["per_second"] > 0 for row in rows)
+    assert not any(row["errors"] for row in rows)
+    assert main(["bench", *url, "--model", "double", *load, "--batch", "9", "--concurrency", "1"]) == Exit.NO
+    assert "batch-size must be <= 8" in capsys.readouterr().err
+
+
+def test_graph_of_a_running_server(serving: Serving, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["graph", "--url", f"localhost:{serving.http}", "--model", "double"]) == Exit.DONE
+    assert "-> y  FP32 [3]" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -38,6 +38,8 @@ COMMANDS = {
     "history": Entry("history", "List the rollouts of an ensemble."),
     "logs": Entry("logs", "Print the servers' logs, or those of a model's build."),
     "infer": Entry("infer", "Ask an ensemble once, and show its answer."),
+    "graph": Entry("graph", "Draw an ensemble: models, tensors, types and shapes."),
+    "bench": Entry("bench", "Load an ensemble for a few seconds: rate and latencies."),
     "pause": Entry("pause", "Have the operator leave an ensemble alone.", "pause"),
     "resume": Entry("pause", "Let the operator work on an ensemble again.", "resume"),
     "completion": Entry("completion", "Print a shell's completion script."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -22,6 +22,24 @@ class Address:
     host: str
     port: int
     entrypoint: str
+
+
+@contextmanager
+def reached(connect: Callable[[], Cluster], name: str, url: str, *, grpc: bool) -> Iterator[Address]:
+    """The address that a command's NAME, or --url in its place, stands for.
+
+    Raises:
+        CommandError: neither or both are given, or nothing serves.
+    """
+    if bool(name) == bool(url):
+        raise CommandError(
+            "say whom to ask", cure="give the NAME of an ensemble, or --url", status=Exit.USAGE
+        )
+    if url:
+        yield address_at(url, grpc=grpc)
+        return
+    with address_of(connect(), name, grpc=grpc) as address:
+        yield address
 
 
 @contextmanager

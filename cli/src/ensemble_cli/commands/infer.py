@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from ensemble_cli.asking.answers import answer_data, answer_lines, classes_of
-from ensemble_cli.asking.reaching import Address, address_at, address_of, opened
+from ensemble_cli.asking.reaching import opened, reached
 from ensemble_cli.asking.tensors import make_inputs, model_view
 from ensemble_cli.cluster.options import lazy_cluster_options
 from ensemble_cli.exits import CommandError, Exit
 from ensemble_cli.printing import Format, output_option, print_data
-
-
-@contextmanager
-def reached(connect: Callable[[], Any], name: str, url: str, *, grpc: bool) -> Iterator[Address]:
-    """The address that NAME, or --url in its place, stands for."""
-    if bool(name) == bool(url):
-        raise click.UsageError("give either the NAME of an ensemble, or --url")
-    with contextlib.ExitStack() as stack:
-        yield (
-            address_at(url, grpc=grpc) if url else stack.enter_context(address_of(connect(), name, grpc=grpc))
-        )
 
 
 @click.command("infer")

@@ -1,0 +1,1 @@
+"""Pictures of ensembles, on the terminal and as SVG."""
