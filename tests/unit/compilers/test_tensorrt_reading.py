@@ -99,6 +99,7 @@ def test_layers_are_counted_by_type() -> None:
             ".builder.workspace",
         ),
         (["10: Could not find any implementation for node Conv_0."], None, Reason.COMPILE_FAILED, ""),
+        (["CUDA initialization failure with error: 2."], None, Reason.GPU_OUT_OF_MEMORY, ".profiles"),
         ([], None, Reason.COMPILE_FAILED, ""),
     ],
 )
@@ -107,6 +108,15 @@ def test_a_failed_build_says_why(errors: list[str], workspace: str | None, code:
 
     assert (fault.code, fault.field) == (code, f"spec.models[0].tensorrt{field}")
     assert all(error in fault.message for error in errors)
+
+
+def test_an_empty_last_word_is_not_what_is_quoted() -> None:
+    errors = [
+        "9: x: cannot be",
+        "2: [builder.cpp::751] Internal Error (Assertion engine != nullptr failed. )",
+    ]
+
+    assert build_failure(errors, field="f", workspace=None).fault.message.endswith("9: x: cannot be")
 
 
 def test_nested_phases_add_up_and_never_fall() -> None:

@@ -61,7 +61,7 @@ class _Building:
         offer = offered(tensorrt)
         device = find_device()
         check_device(device, wanted=job.gpu_product, rtx=offer.rtx)
-        library = open_library(tensorrt, offer)
+        library = open_library(tensorrt, offer, field=job.field)
         prepared = _prepare(library, job, self.scratch)
         network = prepared.network
         ranges = _ranges(network, job)

@@ -10,8 +10,11 @@ from ensemble_builder.faults import FaultError
 from ensembles_api.reasons import Reason
 
 _NO_MEMORY = re.compile(
-    r"out ?of ?memory|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY|MEM_ALLOC_FAILED", re.IGNORECASE
+    r"out ?of ?memory|cudaErrorMemoryAllocation|MEM_ALLOC_FAILED|CUDA initialization failure with error: 2\b",
+    re.IGNORECASE,
 )
+_EMPTY = re.compile(r"Assertion engine != nullptr failed")
+"""What TensorRT 8 and 10 say last, whatever was wrong."""
 _NO_WORKSPACE = re.compile(r"insufficient workspace|within workspace limit", re.IGNORECASE)
 _NO_LEAN_RUNTIME = re.compile(r"libnvinfer_lean")
 _NO_KERNEL = re.compile(r"could not find any implementation for node (?P<node>[^.]+)", re.IGNORECASE)
@@ -20,15 +23,16 @@ SHOWN = 600
 
 
 def build_failure(errors: Sequence[str], *, field: str, workspace: str | None) -> FaultError:
-    """The fault of a build that gave no engine.
+    """The fault of a build that gave no engine, or none that loads.
 
     Args:
-        errors: what TensorRT logged as errors, in order.
+        errors: what TensorRT logged as errors (and, where it could not even begin, as warnings), in order.
         field: path of the model's tensorrt in the resource.
         workspace: `builder.workspace` as stated.
     """
-    said = " ".join(errors)
-    quoted = errors[-1][:SHOWN] if errors else "the log of the Job says why"
+    telling = [error for error in errors if not _EMPTY.search(error)]
+    said = " ".join(telling)
+    quoted = telling[-1][:SHOWN] if telling else "the log of the Job says why"
     if workspace and _NO_WORKSPACE.search(said):
         return fault(
             Reason.INVALID_SPEC,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ensemble_builder.compilers.tensorrt.failures import build_failure
 from ensemble_builder.compilers.tensorrt.offer import Offer
 from ensemble_builder.compilers.tensorrt.report import fault
 from ensembles_api.reasons import Reason
@@ -28,10 +29,15 @@ class Library:
     builder: Any
 
 
-def open_library(module: Any, offer: Offer) -> Library:
+def open_library(module: Any, offer: Offer, *, field: str) -> Library:
+    """Raises FaultError, as `build_failure`, where TensorRT cannot begin: on a GPU that is full."""
     logger = logger_of(module)
     module.init_libnvinfer_plugins(logger, "")
-    return Library(module, offer, logger, module.Builder(logger))
+    try:
+        return Library(module, offer, logger, module.Builder(logger))
+    except TypeError as error:  # the bindings' way to say that there is none
+        said = [*logger.warnings, *logger.errors]
+        raise build_failure(said, field=field, workspace=None) from error
 
 
 def load_tensorrt(wanted: str) -> Any:

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ensemble_builder.compilers.tensorrt.failures import build_failure
 from ensemble_builder.compilers.tensorrt.library import Library
 from ensemble_builder.compilers.tensorrt.network import count_types, inputs_of, outputs_of
-from ensemble_builder.compilers.tensorrt.report import EngineTensor, Report, fault
-from ensembles_api.reasons import Reason
+from ensemble_builder.compilers.tensorrt.report import EngineTensor, Report
 
 _SPELLINGS = (
     ("BF16", ("bf16", "bfloat16")),
@@ -34,8 +34,7 @@ def read_back(library: Library, network: Any, data: Any, *, field: str) -> Repor
     loaded = runtime.deserialize_cuda_engine(data)
     if loaded is None:
         if not library.offer.rtx:
-            message = "the engine does not load where it was built; read the Job's log"
-            raise fault(Reason.COMPILE_FAILED, field, message)
+            raise build_failure(list(library.logger.errors), field=field, workspace=None)
         inputs, outputs = _network_tensors(network)
         return Report(inputs=inputs, outputs=outputs, read_from="network", layers=count_types(network))
     inputs, outputs = _engine_tensors(tensorrt, loaded)
