@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 from ensemble_builder.artifacts import layout
+from ensemble_builder.artifacts.documents import PinSubject
+from ensemble_builder.commands.pinning import read_settled
+from ensemble_builder.faults import FaultError
+from ensemble_builder.storage.store import Store
 from ensembles_api.contract import Fault, Manifest, Result, TargetRequest, VerificationPlan
 from ensembles_api.reasons import Reason
 from tests.storage.support.s3server import Server
@@ -99,6 +103,20 @@ def test_a_source_replaced_before_publication_is_refused(bench: Workbench) -> No
     assert refused.code is Reason.DIGEST_MISMATCH
     assert refused.field == "spec.models[0].onnxruntime.source.uri"
     assert "requestedAt" in refused.message
+
+
+def test_a_source_replaced_while_it_is_pinned_is_no_fault_of_the_user(store: Store) -> None:
+    key = store.key("source")
+    store.root.put(key, b"old")
+    seen = store.root.head(key)
+    assert seen is not None
+    store.root.put(key, b"new")
+    subject = PinSubject(
+        endpoint=store.location.endpoint, bucket=store.root.name, key=key, etag=seen.etag, size=seen.size
+    )
+    with pytest.raises(FaultError) as caught:
+        read_settled(subject, store.root)
+    assert caught.value.fault.code is Reason.SOURCE_CHANGING
 
 
 def test_a_large_source_is_read_once(bench: Workbench, server: Server) -> None:
@@ -340,4 +358,4 @@ def test_a_changed_lock_is_corrupt_and_a_missing_one_vanished(bench: Workbench, 
     lock = bench.assemble(request).lock
     server.object("models", bench.store.key(layout.lock(lock))).write_bytes(b"{}")
     assert fault(bench.assemble(request, "--lock", lock)).code is Reason.STORAGE_CORRUPT
-    assert fault(bench.assemble(request, "--lock", "0" * 64)).code is Reason.ARTIFACT_VANISHED
+    assert fault(bench.assemble(request, "--lock", "0" * 64)).code is Reason.LOCK_VANISHED

@@ -82,6 +82,7 @@ MODELS: dict[str, tuple[str, str]] = {
         CODE.format(expression="x"),
     ),
     "optional": (config("optional", more=WITH_OPTIONAL), CODE.format(expression="x")),
+    "slow": (config("slow", batch=0), CODE.format(expression="x if not __import__('time').sleep(2) else x")),
 }
 ENSEMBLE = """
 name: "both" platform: "ensemble" max_batch_size: 4
@@ -162,6 +163,19 @@ def test_a_bad_answer_names_model_tensor_and_figures(
     assert fault.code is Reason.VERIFICATION_FAILED
     assert f"model {model!r}" in fault.message
     assert said in fault.message
+
+
+def test_a_model_that_had_time_and_did_not_answer_fails(server: RunningServer, tmp_path: Path) -> None:
+    with pytest.raises(FaultError) as caught:
+        check(server, tmp_path, VerificationCase(model="slow"), timeout=1.5)
+    assert caught.value.fault.code is Reason.VERIFICATION_FAILED
+
+
+def test_a_model_that_was_left_no_time_is_asked_again(server: RunningServer, tmp_path: Path) -> None:
+    twice = (VerificationCase(model="slow"), VerificationCase(model="slow"))
+    with pytest.raises(FaultError, match=r"raise spec\.rollout\.verifySeconds") as caught:
+        check(server, tmp_path, *twice, timeout=3.2)
+    assert caught.value.fault.code is Reason.SERVERS_NOT_READY
 
 
 def test_a_sample_is_sent_where_zeros_would_be_refused(server: RunningServer, tmp_path: Path) -> None:

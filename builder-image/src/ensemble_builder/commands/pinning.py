@@ -150,13 +150,13 @@ class _Pinning:
             known = parse(Pin, data)
             if known and known.subject == subject:
                 return known
-        pinned = _read_settled(subject, bucket)
+        pinned = read_settled(subject, bucket)
         if worth:
             root.put(key, pinned.canonical())
         return pinned
 
 
-def _read_settled(subject: PinSubject, bucket: AnyBucket) -> Pin:
+def read_settled(subject: PinSubject, bucket: AnyBucket) -> Pin:
     """The pin of an object that nobody replaces meanwhile.
 
     Raises:
