@@ -50,9 +50,10 @@ def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutco
         if trouble:
             trouble = _in_our_words(chain, job, order, trouble, lock=result.lock)
             troubles.append(trouble)
-        if trouble and trouble.reason is Reason.LOCK_VANISHED and _try_again(chain, order, job, trouble):
+        again = trouble is not None and _try_again(chain, order, job, trouble)
+        if trouble and again and trouble.reason is Reason.LOCK_VANISHED and _has_lock(job, result.lock):
             return replace(pin_again(chain, assemble, trouble), assembled=True)
-        if trouble and _try_again(chain, order, job, trouble):
+        if trouble and again:
             actions.append(Create(_new_build(chain, order, result.lock, after=job, since=trouble.since)))
         if isinstance(verdict, Running):
             active += 1
@@ -89,7 +90,7 @@ def _in_our_words(chain: Chain, job: JobSeen, order: NextBuild, trouble: Trouble
     if order.field and (not trouble.field or FIELD_OF_MODEL.match(trouble.field)):
         return replace(trouble, field=order.field)
     place = FIELD_OF_MODEL.match(trouble.field)
-    if place is None or job.annotations.get(ANNOTATION_LOCK) == lock:
+    if place is None or _has_lock(job, lock):
         return trouble
     models = chain.desired.spec.models
     index = next((i for i, model in enumerate(models) if model.name == order.model), None)
@@ -98,6 +99,11 @@ def _in_our_words(chain: Chain, job: JobSeen, order: NextBuild, trouble: Trouble
     rest = trouble.field[place.end() :]
     same_shape = rest.startswith(".versions") == bool(models[index].versions)
     return replace(trouble, field=f"spec.models[{index}]{rest if same_shape else ''}")
+
+
+def _has_lock(job: JobSeen, lock: str) -> bool:
+    """Whether a build was begun with this lock: with another, another ensemble began it."""
+    return job.annotations.get(ANNOTATION_LOCK) == lock
 
 
 def pin_again(chain: Chain, assemble: JobSeen, trouble: Trouble) -> BuildOutcome:
