@@ -103,7 +103,7 @@ def test_defaults(created: dict[str, Any]) -> None:
         "addressingStyle": "Auto",
     }
     assert spec["serving"] == {"replicas": 1, "resources": {}, "startupSeconds": 600, "drainSeconds": 30}
-    assert spec["build"] == {"resources": {}, "timeoutSeconds": 3600}
+    assert spec["build"] == {"resources": {}, "timeoutSeconds": 3600, "whenGPUBusy": "Wait"}
     assert spec["rollout"] == {"strategy": "BlueGreen", "retainSeconds": 60, "verifySeconds": 600}
     assert (spec["suspend"], spec["deletionPolicy"], spec["revisionHistoryLimit"]) == (False, "Retain", 10)
 
