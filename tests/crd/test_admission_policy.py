@@ -24,6 +24,7 @@ RBAC = "/apis/rbac.authorization.k8s.io/v1"
 FOREIGN = "not-mine"
 KINDS = ("dali", "tensorrt", "onnxruntime", "python")
 EXPORTING = ("tensorrt", "onnxruntime")
+EXTENSIBLE = ("dali", "tensorrt")
 
 SOURCE = {"uri": "s3://m/file"}
 BASE: dict[str, Any] = {"storage": {"uri": "s3://m/store", "secretName": "mine"}}
@@ -59,6 +60,12 @@ SECRETS: dict[str, dict[str, Any]] = {
         f"models[].{kind}.export.inputs[].source.secretName": with_model(**{kind: in_export()})
         for kind in EXPORTING
     },
+    **{
+        f"models[].{kind}.plugins[].secretName": with_model(
+            **{kind: {"source": SOURCE, "plugins": [foreign()]}}
+        )
+        for kind in EXTENSIBLE
+    },
     "models[].labels[].source.secretName": with_model(**ONNX, labels=[{"output": "o", "source": foreign()}]),
     "models[].extraFiles[].source.secretName": with_model(
         **ONNX, extraFiles=[{"path": "f", "source": foreign()}]
@@ -80,6 +87,12 @@ SECRETS: dict[str, dict[str, Any]] = {
             versions=[{"version": 1, kind: in_export()}]
         )
         for kind in EXPORTING
+    },
+    **{
+        f"models[].versions[].{kind}.plugins[].secretName": with_model(
+            versions=[{"version": 1, kind: {"source": SOURCE, "plugins": [foreign()]}}]
+        )
+        for kind in EXTENSIBLE
     },
 }
 ACCOUNTS: dict[str, dict[str, Any]] = {

@@ -113,6 +113,21 @@ def test_a_real_pipeline_goes_all_the_way(bench: Workbench) -> None:
     assert files[f"verification/{of_ensemble.inputs[0].file}"].startswith(b"\x89PNG")
 
 
+def test_plugins_are_published_beside_the_models(bench: Workbench) -> None:
+    custom = models(bench)
+    custom[0]["dali"]["plugins"] = [{"uri": bench.put("lib/mine.so", b"\x7fELF")}]
+    request = bench.request(*custom)
+    ordered = bench.assemble(request)
+    given, work, _ = fetch(bench, ordered)
+    assert (work / "in/plugins/mine.so").read_bytes() == b"\x7fELF"
+    leave(work)
+    bench.run("upload", *given)
+    done = bench.assemble(request, "--lock", ordered.lock)
+    assert done.server is not None
+    assert done.server.plugins == {"dali": ("plugins/mine.so",)}
+    assert bench.published(done)["plugins/mine.so"] == b"\x7fELF"
+
+
 def test_another_ensemble_uses_what_was_built(bench: Workbench) -> None:
     ordered = bench.assemble(bench.request(*models(bench)))
     given, work, _ = fetch(bench, ordered)

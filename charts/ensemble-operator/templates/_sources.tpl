@@ -6,6 +6,7 @@
    ?{{ . }}.?python.?environment, ?{{ . }}.?files]
   + {{ . }}.?labels.orValue([]).map(l, l.source)
   + {{ . }}.?extraFiles.orValue([]).map(f, f.source)
+  + {{ . }}.?dali.?plugins.orValue([]) + {{ . }}.?tensorrt.?plugins.orValue([])
   + {{ . }}.?tensorrt.?export.?inputs.orValue([]).map(i, i.source)
   + {{ . }}.?onnxruntime.?export.?inputs.orValue([]).map(i, i.source)
 ).filter(s, has(s.secretName)).map(s, s.secretName)

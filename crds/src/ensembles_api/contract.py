@@ -277,12 +277,14 @@ class ServerRequirements(Document):
     shared_memory_mib: int = 64
     gpu: bool = False
     entrypoint: str = ""
+    plugins: dict[str, tuple[str, ...]] = {}
+    """Backend -> paths, below the target's folder, of the shared libraries it loads, in order."""
     sticky_sessions: bool = False
     """A model keeps state per client: requests of one client must reach one replica."""
 
 
 class TargetManifest(Document):
-    """Files of one target by path in its folder: models/<model>/..., verification/<...>."""
+    """Files of one target by path in its folder: models/<model>/..., plugins/<file>, verification/<...>."""
 
     files: dict[str, ManifestFile]
 

@@ -55,6 +55,17 @@ def without_list_defaults(schema: Schema, *, in_list: bool = False) -> Schema:
     return _ordered(node)
 
 
+def undescribed(schema: Schema) -> Schema:
+    """The schema without what it says to people, at any depth."""
+    node = {key: value for key, value in schema.items() if key != "description"}
+    if "properties" in node:
+        node["properties"] = {name: undescribed(child) for name, child in node["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if isinstance(node.get(key), dict):
+            node[key] = undescribed(node[key])
+    return node
+
+
 def _convert(node: Schema, defs: dict[str, Schema], where: str) -> Schema:
     node = _resolved(node, defs, where)
     result = {key: value for key, value in node.items() if key not in _DROPPED}

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from ensemble_builder.artifacts.orders import order_of, orders
+from ensemble_builder.artifacts.plugins import by_backend, published_plugins
 from ensemble_builder.artifacts.sources import by_field, sources, versions
+from ensemble_builder.faults import FaultError
 from ensembles_api.contract import (
     BuildOrder,
     Location,
@@ -269,3 +271,49 @@ def test_settings_left_alone_stand_in_no_key() -> None:
 )
 def test_every_setting_of_an_engine_changes_its_key(setting: dict[str, Any]) -> None:
     assert key(request("tensorrt", TENSORRT | setting)) != key(request("tensorrt", TENSORRT))
+
+
+PLUGIN = {"plugins": [{"uri": "s3://b/plugins/mine.so"}]}
+
+
+@pytest.mark.parametrize(("kind", "definition"), [("dali", DALI), ("tensorrt", TENSORRT)])
+def test_plugins_are_inputs_of_their_models_artifact(kind: str, definition: dict[str, Any]) -> None:
+    with_plugin = request(kind, definition | PLUGIN)
+    (order,) = ordered(with_plugin)
+    assert order.inputs[-1].path == "plugins/mine.so"
+    assert order.parameters["plugins"] == ["plugins/mine.so"]
+    assert key(with_plugin) != key(request(kind, definition))
+    assert key(with_plugin, mine_so="0" * 64) != key(with_plugin)
+    assert "plugins" not in ordered(request(kind, definition))[0].parameters, "old keys stay"
+
+
+def published(*models: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    of = BASE.model_copy(update={"models": tuple(Model.model_validate(model) for model in models)})
+    return dict(by_backend(published_plugins(of, lock(of, a_so="1" * 64, b_so="2" * 64))))
+
+
+def with_plugins(name: str, kind: str, *uris: str) -> dict[str, Any]:
+    source = {"uri": "s3://b/file"}
+    return {"name": name, kind: {"source": source, "plugins": [{"uri": uri} for uri in uris]}}
+
+
+def test_a_server_loads_each_plugin_once_in_order() -> None:
+    one = with_plugins("one", "dali", "s3://b/b.so", "s3://b/a.so")
+    two = with_plugins("two", "dali", "s3://other/a.so")
+    three = with_plugins("three", "tensorrt", "s3://b/a.so")
+    assert published(one, two, three) == {
+        "dali": ("plugins/b.so", "plugins/a.so"),
+        "tensorrt": ("plugins/a.so",),
+    }
+
+
+def test_two_plugins_of_one_name_are_refused() -> None:
+    of = request("dali", DALI | {"plugins": [{"uri": "s3://b/x/a.so"}, {"uri": "s3://b/y/a.so"}]})
+    with pytest.raises(FaultError, match="another file of the same name"):
+        published_plugins(of, lock(of))
+
+
+def test_a_plugins_name_must_fit_a_list_of_paths() -> None:
+    of = request("dali", DALI | {"plugins": [{"uri": "s3://b/a;b.so"}]})
+    with pytest.raises(FaultError, match=r"spec\.models\[0\]\.dali\.plugins\[0\]"):
+        ordered(of)

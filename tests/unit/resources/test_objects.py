@@ -292,6 +292,17 @@ def test_an_option_of_the_user_replaces_our_default() -> None:
     assert [a for a in args if a.startswith("--grpc-max-connection-age=")] == ["--grpc-max-connection-age=7"]
 
 
+def test_plugins_are_named_as_their_backends_take_them() -> None:
+    plugins = {"dali": ("plugins/a.so", "plugins/b.so"), "tensorrt": ("plugins/c.so", "plugins/d.so")}
+    data = DATA.model_copy(update={"server": ServerRequirements(plugins=plugins)})
+    for deployment in deployments(data):
+        (server,) = deployment["spec"]["template"]["spec"]["containers"]
+        assert server["args"][-2:] == [
+            "--backend-config=tensorrt,plugins=/models-volume/plugins/c.so;/models-volume/plugins/d.so",
+            "--backend-config=dali,plugin_libs=/models-volume/plugins/a.so:/models-volume/plugins/b.so",
+        ]
+
+
 def test_verify_waits_for_all_replicas_of_all_targets() -> None:
     data = DATA.model_copy(update={"serving": Serving(replicas=3)})
     job = verify_job(owner=LONGEST, data=data, config=CONFIG, **LATE)

@@ -11,6 +11,7 @@
     ensembles/<namespace>/<name>/revisions/<sha256>/manifest.json
                                              .../provenance.json
                                              .../<target>/models/<model>/...
+                                             .../<target>/plugins/<file>
                                              .../<target>/verification/...
 
 No path is a folder of another one: gateways that keep objects as files on POSIX refuse that.
@@ -22,6 +23,7 @@ import re
 from collections.abc import Iterable
 
 MODELS = "models"
+PLUGINS = "plugins"
 VERIFICATION = "verification"
 CASES = f"{VERIFICATION}/cases.json"
 CONFIG = "config.pbtxt"

@@ -109,5 +109,6 @@ def merged(requirements: Mapping[str, ServerRequirements]) -> ServerRequirements
         shared_memory_mib=max(each.shared_memory_mib for each in found),
         gpu=any(each.gpu for each in found),
         entrypoint=found[0].entrypoint,
+        plugins=found[0].plugins,
         sticky_sessions=any(each.sticky_sessions for each in found),
     )

@@ -8,7 +8,9 @@ from typing import Any
 
 from ensemble_builder.artifacts.exports import export_order
 from ensemble_builder.artifacts.keys import artifact_key
+from ensemble_builder.artifacts.layout import PLUGINS
 from ensemble_builder.artifacts.placement import external_files, onnx_main
+from ensemble_builder.artifacts.plugins import plugins
 from ensemble_builder.artifacts.proofs import engine_proof
 from ensemble_builder.artifacts.sources import Locked, Version, versions
 from ensembles_api.contract import BuildKind, BuildOrder, LockedFile, Request
@@ -45,11 +47,12 @@ def orders(
                 source = locked[version.source_field]
                 external = external_files(version, source, external_data.get(version.source_field, ()))
                 main = onnx_main(version, source).model_copy(update={"path": "model.onnx"})
+                libraries = tuple(plugin.file for plugin in plugins(version, locked))
                 proof = engine_proof(version, tensorrt.verification, locked)
                 found.extend(
                     order.model_copy(update={"proof": proof})
                     for order in _tensorrt_orders(
-                        request, version, tensorrt, (main, *external), revisions["tensorrt"]
+                        request, version, tensorrt, (main, *external, *libraries), revisions["tensorrt"]
                     )
                 )
             case _:
@@ -69,6 +72,8 @@ def _dali_order(request: Request, version: Version, dali: Dali, locked: Locked, 
             inputs.append(given.model_copy(update={"path": path}))
             entries.append({"name": item.name, "file": path})
         samples.append({"inputs": entries})
+    libraries = [plugin.file for plugin in plugins(version, locked)]
+    inputs += libraries
     model = version.model
     config = model.config or {}
     parameters = {
@@ -81,6 +86,7 @@ def _dali_order(request: Request, version: Version, dali: Dali, locked: Locked, 
         "samples": samples,
         "inputs": config.get("input", []),
         "outputs": config.get("output", []),
+        **_loaded(libraries),
         "revision": revision,
     }
     toolchain = request.versions.dali or request.builder_image
@@ -107,6 +113,7 @@ def _tensorrt_orders(
         "opt_batch_size": tensorrt.opt_batch_size,
         "profiles": [profile.model_dump(mode="json", exclude_defaults=True) for profile in tensorrt.profiles],
         "tensorrt_version": request.versions.tensorrt,
+        **_loaded([file for file in inputs if file.path.startswith(f"{PLUGINS}/")]),
         "revision": revision,
         **{name: value for name, value in optional.items() if value},
     }
@@ -127,6 +134,11 @@ def _tensorrt_orders(
             inputs=inputs,
             parameters=parameters,
         )
+
+
+def _loaded(libraries: Sequence[LockedFile]) -> dict[str, Any]:
+    """The parameter that names plugins; left out where there are none, so that keys stay as they were."""
+    return {"plugins": [file.path for file in libraries]} if libraries else {}
 
 
 def order_of(orders: tuple[BuildOrder, ...], version: Version, target: str) -> BuildOrder | None:

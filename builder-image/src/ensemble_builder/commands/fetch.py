@@ -24,6 +24,12 @@ ORDER = "order.json"
 BUILT = "built"
 RECORD = "record.json"
 SCRATCH = ".fetch"
+FOLDERS = {
+    "": (layout.MODELS, layout.PLUGINS, layout.VERIFICATION),
+    "models": (layout.MODELS, layout.PLUGINS),
+    "verification": (layout.VERIFICATION,),
+}
+"""What `--only` stands for."""
 
 
 def fetch_build(*, store: Store, lock_digest: str, key: str, proof_key: str, work: Path) -> Result:
@@ -58,7 +64,7 @@ def fetch_build(*, store: Store, lock_digest: str, key: str, proof_key: str, wor
 def fetch_revision(
     *, store: Store, namespace: str, name: str, digest: str, target: str, to: Path, only: str = ""
 ) -> Result:
-    """A target's files of a revision to <to>/models and <to>/verification.
+    """A target's files of a revision to <to>/models, <to>/plugins and <to>/verification.
 
     Args:
         store: storage.
@@ -67,7 +73,7 @@ def fetch_revision(
         digest: the revision; the manifest's own sha256, checked before anything in it is believed.
         target: serving target.
         to: folder; what is there already with the right bytes is kept.
-        only: "models" or "verification" for one of the two folders.
+        only: "models" for what a server loads, plugins included, or "verification".
 
     Raises:
         FaultError: StorageCorrupt where bytes are not those of the manifest; ArtifactVanished without a
@@ -78,7 +84,7 @@ def fetch_revision(
         message = f"revision {digest} has no target {target!r}: it has {', '.join(manifest.targets)}"
         raise FaultError(Fault(code=Reason.JOB_FAILED, message=message))
     base = store.key(f"{layout.revision(namespace, name, digest)}{target}/")
-    folders = (only,) if only else (layout.MODELS, layout.VERIFICATION)
+    folders = FOLDERS[only]
     items = [
         Download(store.root, f"{base}{path}", to / path, entry.sha256, entry.size, entry.mode)
         for path, entry in manifest.targets[target].files.items()

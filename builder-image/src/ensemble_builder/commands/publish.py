@@ -10,6 +10,8 @@ from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import Owner, Provenance, sha256
 from ensemble_builder.artifacts.manifest import Revision, engine_args, make_revision, merged, model_files
 from ensemble_builder.artifacts.members import Knowledge, placed_models
+from ensemble_builder.artifacts.plugins import by_backend, published_plugins
+from ensemble_builder.artifacts.sources import by_field
 from ensemble_builder.artifacts.verification import verification
 from ensemble_builder.commands.log import say, step
 from ensemble_builder.commands.origins import Fields, fields_of, origin
@@ -38,18 +40,24 @@ def plan_revision(lock: Lock, known: Knowledge) -> Planned:
     targets = {}
     requirements = {}
     warnings: dict[str, None] = {}
+    plugins = published_plugins(lock.request, by_field(lock.sources))
     for target in lock.request.targets:
         models = placed_models(lock, known, target=target.name)
         generated = generate([placed.member for placed in models], entrypoint=lock.request.entrypoint)
         orders = [order for order in lock.builds if order.target in {None, target.name}]
         records = {order.key: known.records[order.key] for order in orders}
         checks = verification(lock, records, generated.parsed)
-        targets[target.name] = {**model_files(models, generated.configs), **checks.target_files()}
+        targets[target.name] = {
+            **model_files(models, generated.configs),
+            **{plugin.file.path: plugin.file for plugin in plugins},
+            **checks.target_files(),
+        }
         on_gpu = any(record.provenance.get("gpu_operators") for record in records.values())
         requirements[target.name] = generated.server.model_copy(
             update={
                 "gpu": generated.server.gpu or on_gpu,
                 "args": (*generated.server.args, *engine_args(orders)),
+                "plugins": by_backend(plugins),
             }
         )
         warnings.update(dict.fromkeys(generated.warnings))

@@ -32,6 +32,7 @@ class DaliParameters(Document):
     max_batch_size: 0 without batching; None takes the pipeline's own (0 for fn.inputs operators).
     dali_version: what the release's server has; empty is not compared.
     inputs, outputs: entries of the model's config.input and config.output, which win over what is found.
+    plugins: paths under in/ of shared libraries, loaded before the pipeline's file.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -45,6 +46,7 @@ class DaliParameters(Document):
     samples: tuple[SampleFiles, ...] = ()
     inputs: tuple[dict[str, Any], ...] = ()
     outputs: tuple[dict[str, Any], ...] = ()
+    plugins: tuple[str, ...] = ()
     revision: int = DALI_REVISION
 
 
@@ -61,6 +63,7 @@ class TensorRTParameters(Document):
     opt_batch_size: the batch to optimise for; None is the largest.
     keep_fp32, io, profiles, builder: as in the resource.
     tensorrt_version: what the release's server has; empty is not compared.
+    plugins: paths under in/ of shared libraries, loaded before the ONNX file is read.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -73,4 +76,5 @@ class TensorRTParameters(Document):
     profiles: tuple[Profile, ...] = ()
     builder: EngineBuilder = EngineBuilder()
     tensorrt_version: str = ""
+    plugins: tuple[str, ...] = ()
     revision: int = TENSORRT_REVISION

@@ -8,9 +8,9 @@ import yaml
 
 from ensembles_api import names
 from ensembles_api.resource import NAME_RULE, InferenceEnsemble
-from ensembles_api.spec import InferenceEnsembleSpec
+from ensembles_api.spec import KINDS, InferenceEnsembleSpec
 from ensembles_api.status import InferenceEnsembleStatus
-from ensembles_api.structural import Schema, structural, without_list_defaults
+from ensembles_api.structural import Schema, structural, undescribed, without_list_defaults
 
 HEADER = "# Made from the Python types by `python -m ensembles_api.generate`; change those instead.\n"
 NAME = f"{names.PLURAL}.{names.GROUP}"
@@ -52,8 +52,18 @@ def documented_schema() -> Schema:
 
 
 def served_schema() -> Schema:
-    """The schema the API server enforces."""
-    return without_list_defaults(documented_schema())
+    """The schema that the API server enforces."""
+    schema = without_list_defaults(documented_schema())
+    _describe_kinds_once(schema["properties"]["spec"]["properties"]["models"]["items"]["properties"])
+    return schema
+
+
+def _describe_kinds_once(model: dict[str, Schema]) -> None:
+    """A version's kinds are those of a model, described there: twice would make the file too large."""
+    version = model["versions"]["items"]["properties"]
+    for kind in KINDS:
+        if kind in version:
+            version[kind] = {"description": f"As {kind} of a model.", **undescribed(version[kind])}
 
 
 def definition() -> dict[str, Any]:

@@ -8,7 +8,15 @@ from pydantic import ConfigDict, Field
 
 from ensembles_api.schema import ATOMIC, ApiModel, exactly_one, rules
 from ensembles_api.spec.exports import Export
-from ensembles_api.spec.values import ModelName, NamedSource, Object, Source, TensorName, one_file
+from ensembles_api.spec.values import (
+    ModelName,
+    NamedSource,
+    Object,
+    SharedLibraries,
+    Source,
+    TensorName,
+    one_file,
+)
 
 
 class Sample(ApiModel):
@@ -40,6 +48,10 @@ class Dali(ApiModel):
         description="Serialized publishes model.dali; Autoserialize publishes the file as dali.py.",
     )
     threads: int = Field(4, ge=1, le=256, description="CPU threads per pipeline instance.")
+    plugins: SharedLibraries = Field(
+        default_factory=list,
+        description="Shared libraries with operators of your own, loaded by builder and server.",
+    )
     samples: list[Sample] = Field(
         default_factory=list,
         max_length=16,

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from ensembles_api.schema import ATOMIC, ApiModel, Rule, exactly_one, rules
 from ensembles_api.spec.exports import Export
 from ensembles_api.spec.proofs import EngineVerification
-from ensembles_api.spec.values import Source, TensorName
+from ensembles_api.spec.values import SharedLibraries, Source, TensorName
 
 
 class Precision(str, Enum):
@@ -200,6 +200,10 @@ class TensorRT(ApiModel):
     builder: EngineBuilder = Field(default_factory=EngineBuilder)
     verification: EngineVerification | None = Field(
         None, description="How the engine is compared with a reference before it is stored."
+    )
+    plugins: SharedLibraries = Field(
+        default_factory=list,
+        description="Shared libraries with layers of your own, loaded by builder and server.",
     )
     model_config = ConfigDict(
         json_schema_extra=rules(

@@ -72,6 +72,18 @@ class NamedSource(ApiModel):
     model_config = ConfigDict(json_schema_extra=rules(one_file("source")))
 
 
+SharedLibraries = Annotated[
+    list[Source],
+    Field(
+        max_length=8,
+        json_schema_extra=rules(
+            Rule(
+                "self.all(p, has(p.uri) && !p.uri.endsWith('/'))",
+                "plugins: give each as the uri of one shared library, as in s3://bucket/plugins/mine.so",
+            )
+        ),
+    ),
+]
 Quantities = Annotated[dict[str, Annotated[int, Field(ge=0)] | Quantity], Field(max_length=16)]
 
 

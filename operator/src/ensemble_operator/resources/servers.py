@@ -148,7 +148,9 @@ def _tritonserver(*, data: RolloutData, target: TargetRequest) -> Json:
         pull_policy=data.image_pull_policy,
         command=["tritonserver"],
         args=tritonserver.arguments(
-            drain_seconds=serving.drain_seconds, derived=data.server.args, extra=serving.extra_args
+            drain_seconds=serving.drain_seconds,
+            derived=[*data.server.args, *tritonserver.plugin_arguments(data.server.plugins)],
+            extra=serving.extra_args,
         ),
         resources=requirements(defaults=SERVER_REQUESTS, resources=serving.resources, gpu=target.gpu),
         mounts=[

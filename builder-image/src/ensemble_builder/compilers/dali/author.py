@@ -46,6 +46,7 @@ class Job(Document):
     threads: int
     max_batch_size: int | None
     dali_version: str
+    plugins: tuple[str, ...] = ()
 
 
 class Report(Document):
@@ -72,6 +73,7 @@ def main() -> None:
 
 def _author(job: Job) -> tuple[Report, bytes]:
     version = _dali_version(job)
+    _load_plugins(job, version)
     module = _load(job)
     name, function = _pipeline_function(module, job)
     arguments = _arguments(function, job)
@@ -135,6 +137,19 @@ def _dali_version(job: Job) -> str:
             )
         )
     return version
+
+
+def _load_plugins(job: Job, version: str) -> None:
+    from nvidia.dali import plugin_manager  # noqa: PLC0415 - as above
+
+    place = 0
+    try:
+        for place, plugin in enumerate(job.plugins):  # noqa: B007 - the one that fails is named
+            plugin_manager.load_library(plugin)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:300]
+        message = f"DALI {version} cannot load it: {said}; build it against this DALI, for this CPU"
+        raise _invalid(f"{job.field}.plugins[{place}]", message) from error
 
 
 class _Loader(importlib.abc.SourceLoader):

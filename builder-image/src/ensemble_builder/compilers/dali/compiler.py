@@ -128,6 +128,10 @@ class _Compilation:
     def _autoserialize(self) -> bool:
         return self.parameters.mode == "Autoserialize"
 
+    @property
+    def _plugins(self) -> tuple[str, ...]:
+        return tuple(str(self.work / "in" / path) for path in self.parameters.plugins)
+
     def _author(self, source: bytes) -> tuple[author.Report, bytes]:
         folder = self.scratch / "author"
         folder.mkdir()
@@ -141,6 +145,7 @@ class _Compilation:
             threads=self.parameters.threads,
             max_batch_size=self.parameters.max_batch_size,
             dali_version=self.parameters.dali_version,
+            plugins=self._plugins,
         )
         (folder / "job.json").write_text(job.model_dump_json())
         ended = child.run(author.__name__, folder / "job.json", scratch=folder)
@@ -261,7 +266,12 @@ class _Compilation:
         for paths, sample in zip(files, values, strict=True):
             for name, path in paths.items():
                 np.save(path, sample[name], allow_pickle=False)
-        job = twin.Job(pipeline=str(self.scratch / "twin.dali"), samples=files, decoupled=decoupled)
+        job = twin.Job(
+            pipeline=str(self.scratch / "twin.dali"),
+            samples=files,
+            decoupled=decoupled,
+            plugins=self._plugins,
+        )
         (folder / "job.json").write_text(job.model_dump_json())
         ended = child.run(twin.__name__, folder / "job.json", scratch=folder, timeout=TWIN_SECONDS)
         try:

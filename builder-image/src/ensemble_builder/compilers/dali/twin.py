@@ -23,11 +23,14 @@ MAX_ROUNDS = 256
 
 
 class Job(Document):
-    """`samples`: for each, the .npy file of each input. `decoupled`: a sample gives several responses."""
+    """`samples`: for each, the .npy file of each input. `decoupled`: a sample gives several responses.
+    `plugins`: shared libraries with operators.
+    """
 
     pipeline: str
     samples: tuple[dict[str, str], ...]
     decoupled: bool = False
+    plugins: tuple[str, ...] = ()
 
 
 class Observed(Document):
@@ -68,8 +71,10 @@ def _outcome(job: Job) -> Outcome:
 
 
 def _build(job: Job) -> Any:
-    from nvidia.dali import Pipeline  # noqa: PLC0415 - not in every image
+    from nvidia.dali import Pipeline, plugin_manager  # noqa: PLC0415 - not in every image
 
+    for plugin in job.plugins:
+        plugin_manager.load_library(plugin)
     batch = {} if job.decoupled else {"batch_size": 1}
     return Pipeline.deserialize(
         Path(job.pipeline).read_bytes(), num_threads=1, prefetch_queue_depth=1, **batch

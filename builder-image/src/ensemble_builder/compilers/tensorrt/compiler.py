@@ -76,6 +76,7 @@ class _Building:
             timing_caches=str(self.work / TIMING_CACHES),
             timing_cache=str(self.work / "out" / TIMING_CACHE),
             parameters=self.parameters,
+            plugins=tuple(str(self.work / "in" / path) for path in self.parameters.plugins),
         )
         (self.scratch / "job.json").write_text(job.model_dump_json())
         ended = child.run(engine.__name__, self.scratch / "job.json", scratch=self.scratch, passes_stop=True)

@@ -17,7 +17,7 @@ from ensemble_builder.compilers.tensorrt import graph as graphs
 from ensemble_builder.compilers.tensorrt import half, timing
 from ensemble_builder.compilers.tensorrt.device import check_device, find_device
 from ensemble_builder.compilers.tensorrt.failures import build_failure
-from ensemble_builder.compilers.tensorrt.library import Library, load_tensorrt, open_library
+from ensemble_builder.compilers.tensorrt.library import Library, load_plugins, load_tensorrt, open_library
 from ensemble_builder.compilers.tensorrt.network import (
     hold_in_fp32,
     inputs_of,
@@ -62,6 +62,7 @@ class _Building:
         device = find_device()
         check_device(device, wanted=job.gpu_product, rtx=offer.rtx)
         library = open_library(tensorrt, offer, field=job.field)
+        load_plugins(job.plugins, field=job.field)
         prepared = _prepare(library, job, self.scratch)
         network = prepared.network
         ranges = _ranges(network, job)

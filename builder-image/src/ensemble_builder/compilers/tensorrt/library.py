@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +64,21 @@ def load_tensorrt(wanted: str) -> Any:
         "this builder image has no TensorRT with Python bindings: use the builder image of a release with "
         "a GPU server, or serve this model with onnxruntime",
     )
+
+
+def load_plugins(plugins: Sequence[str], *, field: str) -> None:
+    """Load shared libraries, which register their layers by themselves, as Triton's backend does.
+
+    Raises:
+        FaultError: InvalidModel naming the plugin that cannot be loaded.
+    """
+    place = 0
+    try:
+        for place, plugin in enumerate(plugins):  # noqa: B007 - the one that fails is named
+            ctypes.CDLL(plugin, mode=os.RTLD_LAZY | os.RTLD_GLOBAL)
+    except OSError as error:
+        message = f"it cannot be loaded: {error}; build it for the TensorRT and the CPU of this release"
+        raise fault(Reason.INVALID_MODEL, f"{field}.plugins[{place}]", message) from error
 
 
 def logger_of(tensorrt: Any) -> Any:

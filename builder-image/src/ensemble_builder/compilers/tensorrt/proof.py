@@ -25,7 +25,7 @@ from ensemble_builder.compilers.tensorrt.accuracy import (
     tells_apart,
 )
 from ensemble_builder.compilers.tensorrt.cuda import CudaDevice, CudaError, CudaOutOfMemoryError
-from ensemble_builder.compilers.tensorrt.library import load_tensorrt, logger_of
+from ensemble_builder.compilers.tensorrt.library import load_plugins, load_tensorrt, logger_of
 from ensemble_builder.compilers.tensorrt.number_types import rounded
 from ensemble_builder.compilers.tensorrt.proof_settings import ProofSettings
 from ensemble_builder.compilers.tensorrt.reference import OnnxReference, ReferenceUnavailableError
@@ -60,6 +60,7 @@ class ProofJob(Document):
     batching: bool
     settings: ProofSettings
     tensorrt_version: str = ""
+    plugins: tuple[str, ...] = ()
 
 
 class ProofReport(Document):
@@ -102,6 +103,7 @@ def prove(job: ProofJob) -> Proof:
     """
     began = time.monotonic()
     tensorrt = load_tensorrt(job.tensorrt_version)
+    load_plugins(job.plugins, field=job.field)
     logger = logger_of(tensorrt)
     tensorrt.init_libnvinfer_plugins(logger, "")
     # TensorRT-RTX builds without a GPU, and not for every GPU: the only case in which nothing can be run.

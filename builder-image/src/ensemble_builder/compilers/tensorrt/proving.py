@@ -64,6 +64,7 @@ def _job(order: BuildOrder, plan: Path, io: ModelIO, work: Path) -> prover.Proof
         batching=io.batchable and bool(io.max_batch_size),
         settings=ProofSettings.model_validate(order.proof.settings if order.proof else {}),
         tensorrt_version=parameters.tensorrt_version,
+        plugins=tuple(str(work / "in" / path) for path in parameters.plugins),
     )
 
 

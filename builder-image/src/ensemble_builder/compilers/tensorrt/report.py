@@ -15,7 +15,7 @@ PLAN = "model.plan"
 class Job(Document):
     """`field`: path of the model's tensorrt in the resource; `model_field`: of the model; `source_field`: of
     the ONNX's source. gpu_product: of the order. timing_caches: folder of earlier builds' caches.
-    timing_cache: the file for this one's.
+    timing_cache: the file for this one's. plugins: shared libraries with layers.
     """
 
     model: str
@@ -26,6 +26,7 @@ class Job(Document):
     timing_caches: str
     timing_cache: str
     parameters: TensorRTParameters
+    plugins: tuple[str, ...] = ()
 
 
 class EngineTensor(Document):
