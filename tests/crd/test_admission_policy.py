@@ -25,6 +25,7 @@ FOREIGN = "not-mine"
 KINDS = ("dali", "tensorrt", "onnxruntime", "python")
 EXPORTING = ("tensorrt", "onnxruntime")
 EXTENSIBLE = ("dali", "tensorrt")
+SAMPLE_SIDES = ("inputs", "outputs")
 
 SOURCE = {"uri": "s3://m/file"}
 BASE: dict[str, Any] = {"storage": {"uri": "s3://m/store", "secretName": "mine"}}
@@ -40,6 +41,11 @@ def foreign(**fields: Any) -> dict[str, Any]:
 
 def in_dali_sample() -> dict[str, Any]:
     return {"source": SOURCE, "samples": [{"inputs": [{"name": "x", "source": foreign()}]}]}
+
+
+def in_engine_sample(side: str) -> dict[str, Any]:
+    sample = {"inputs": [{"name": "x", "source": SOURCE}], side: [{"name": "x", "source": foreign()}]}
+    return {"source": SOURCE, "verification": {"samples": [sample]}}
 
 
 def in_export() -> dict[str, Any]:
@@ -66,6 +72,12 @@ SECRETS: dict[str, dict[str, Any]] = {
         )
         for kind in EXTENSIBLE
     },
+    **{
+        f"models[].tensorrt.verification.samples[].{side}[].source.secretName": with_model(
+            tensorrt=in_engine_sample(side)
+        )
+        for side in SAMPLE_SIDES
+    },
     "models[].labels[].source.secretName": with_model(**ONNX, labels=[{"output": "o", "source": foreign()}]),
     "models[].extraFiles[].source.secretName": with_model(
         **ONNX, extraFiles=[{"path": "f", "source": foreign()}]
@@ -82,6 +94,12 @@ SECRETS: dict[str, dict[str, Any]] = {
     "models[].versions[].dali.samples[].inputs[].source.secretName": with_model(
         versions=[{"version": 1, "dali": in_dali_sample()}]
     ),
+    **{
+        f"models[].versions[].tensorrt.verification.samples[].{side}[].source.secretName": with_model(
+            versions=[{"version": 1, "tensorrt": in_engine_sample(side)}]
+        )
+        for side in SAMPLE_SIDES
+    },
     **{
         f"models[].versions[].{kind}.export.inputs[].source.secretName": with_model(
             versions=[{"version": 1, kind: in_export()}]

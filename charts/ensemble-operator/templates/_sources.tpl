@@ -12,6 +12,8 @@
 ).filter(s, has(s.secretName)).map(s, s.secretName)
 + {{ . }}.?dali.?samples.orValue([]).map(p,
     p.inputs.filter(i, has(i.source.secretName)).map(i, i.source.secretName).join(' '))
++ {{ . }}.?tensorrt.?verification.?samples.orValue([]).map(p,
+    (p.inputs + p.?outputs.orValue([])).filter(i, has(i.source.secretName)).map(i, i.source.secretName).join(' '))
 ).join(' ')
 {{- end -}}
 
