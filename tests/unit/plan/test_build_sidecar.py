@@ -1,0 +1,35 @@
+"""The sidecar of a build says nothing about the build."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ensemble_operator.plan.jobs import Failed, judge
+from ensemble_operator.plan.observation import ContainerSeen, JobSeen, PodSeen
+from ensembles_api.names import LABEL_ROLE
+from ensembles_api.reasons import Reason
+from tests.unit.plan.world import T0
+
+JOB = JobSeen(
+    name="build-tensorrt-1",
+    uid="job",
+    labels={LABEL_ROLE: "build"},
+    annotations={},
+    state="failed",
+    created=T0,
+    finished_at=T0,
+    owners=(),
+    pods=(),
+)
+
+
+def test_a_sidecar_that_ended_badly_is_not_to_blame() -> None:
+    keep = ContainerSeen(name="keep", init=True, exit_code=1, termination_message="no route to storage")
+    compiler = ContainerSeen(name="compile", init=True, exit_code=139, termination_message="segfault")
+    pod = PodSeen(name="p", uid="p", labels={}, phase="Failed", containers=(keep, compiler))
+
+    verdict = judge(replace(JOB, pods=(pod,)), now=T0)
+
+    assert isinstance(verdict, Failed)
+    assert verdict.trouble.reason is Reason.COMPILE_FAILED
+    assert "segfault" in verdict.trouble.message
