@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from ensembles_api.generate.crd import served_schema
 from ensembles_api.validation import validate
 from tests.conftest import CACHE
 from tests.gitops.judges import EXAMPLES, ROOT
@@ -17,13 +19,14 @@ from tests.gitops.judges import EXAMPLES, ROOT
 CHART = EXAMPLES / "helm" / "ensemble"
 
 
-def rendered(*command: str) -> dict[str, Any]:
-    """The one object that a program prints."""
+def rendered(*command: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The ensemble that a program prints, and what else it prints."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    document: dict[str, Any] = yaml.safe_load(done.stdout)
-    assert validate(document) == []
-    return document
+    documents = list(yaml.safe_load_all(done.stdout))
+    (ensemble,) = [found for found in documents if found["kind"] == "InferenceEnsemble"]
+    assert validate(ensemble) == []
+    return ensemble, [found for found in documents if found is not ensemble]
 
 
 def kinds(document: dict[str, Any]) -> list[str]:
@@ -53,9 +56,14 @@ def test_plain_yaml() -> None:
     ],
 )
 def test_kustomize(overlay: str, namespace: str, models: list[str], kubectl: str) -> None:
-    document = rendered(kubectl, "kustomize", str(EXAMPLES / "kustomize" / "overlays" / overlay))
+    document, (config_map,) = rendered(
+        kubectl, "kustomize", str(EXAMPLES / "kustomize" / "overlays" / overlay)
+    )
     assert document["metadata"] == {"name": "efficientnet", "namespace": namespace}
     assert kinds(document) == models
+    named = document["spec"]["models"][0]["dali"]["source"]["configMap"]["name"]
+    assert named == config_map["metadata"]["name"] != "efficientnet"
+    assert config_map["data"]["pipeline.py"] == (ROOT / "examples/efficientnet/pipeline.py").read_text()
 
 
 @pytest.mark.helm
@@ -68,9 +76,40 @@ def test_kustomize(overlay: str, namespace: str, models: list[str], kubectl: str
 )
 def test_helm_chart(values: list[str], models: list[str], helm: str) -> None:
     files = [part for name in values for part in ("--values", str(CHART / name))]
-    document = rendered(helm, "template", "efficientnet", str(CHART), "--namespace", "vision", *files)
+    document, _ = rendered(helm, "template", "efficientnet", str(CHART), "--namespace", "vision", *files)
     assert document["metadata"] == {"name": "efficientnet", "namespace": "vision"}
     assert kinds(document) == models
+
+
+REFERENCES = {
+    "configMap": "ConfigMap",
+    "caConfigMap": "ConfigMap",
+    "secretName": "Secret",
+    "imagePullSecrets": "Secret",
+    "serviceAccountName": "ServiceAccount",
+}
+
+
+def references(schema: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
+    """Kind and path of every field that names another object, as kustomize writes paths."""
+    for name, field in schema.get("properties", {}).items():
+        if name in REFERENCES:
+            yield REFERENCES[name], f"{path}/{name}" + ("" if field["type"] == "string" else "/name")
+        else:
+            yield from references(field, f"{path}/{name}")
+    if "items" in schema:
+        yield from references(schema["items"], path)
+
+
+def test_kustomize_knows_every_reference() -> None:
+    spec = served_schema()["properties"]["spec"]
+    file = EXAMPLES / "kustomize" / "base" / "references.yaml"
+    listed = {
+        (entry["kind"], field["path"])
+        for entry in yaml.safe_load(file.read_text())["nameReference"]
+        for field in entry["fieldSpecs"]
+    }
+    assert listed == set(references(spec, "spec"))
 
 
 def test_every_path_that_a_manifest_names_is_there() -> None:
