@@ -80,3 +80,60 @@ def test_a_job_is_done_when_its_counting_container_is() -> None:
     story.seen = replace(story.seen, jobs=(early,))
     story.step()
     assert len(story.jobs("build")) == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "field"),
+    [
+        (
+            'pods "x" is forbidden: no PriorityClass with name nope was found',
+            "spec.serving.priorityClassName",
+        ),
+        (
+            'pods "x" is forbidden: error looking up service account a/b: serviceaccount "b" not found',
+            "spec.serving.serviceAccountName",
+        ),
+    ],
+)
+def test_a_refused_pod_names_the_setting(refusal: str, field: str) -> None:
+    story = rolling_out()
+    failure = {"type": "ReplicaFailure", "status": "True", "message": refusal}
+    story.seen = replace(story.seen, deployments=tuple(
+        replace(d, pods=(), manifest={**d.manifest, "status": {"conditions": [failure]}})
+        for d in story.seen.deployments
+    ))  # fmt: skip
+    story.step()
+    assert condition(story.last, "Stalled")["message"] == f"{field}: {refusal}"  # type: ignore[index]
+
+
+USAGE = "Tracing:\n  --trace-config <mode>,<setting>=<value>\n\tSpecify trace settings\n"
+LOADING = "E1121 01:42:24.451761 1 model_lifecycle.cc:642] \"failed to load 'net' version 1: no\"\n" + USAGE
+
+
+@pytest.mark.parametrize(("log", "refused"), [(USAGE, True), (LOADING, False)])
+def test_a_server_that_explains_its_options_points_to_the_users(log: str, *, refused: bool) -> None:
+    story = Story()
+    story.change(serving={"extraArgs": ["--no-such-flag=1"]})
+    story.until_published()
+    story.step()
+    crashed = ContainerSeen(name="tritonserver", exit_code=1, restarts=2, termination_message=log)
+    pod = PodSeen(name="p", uid="p", labels={}, phase="Running", containers=(crashed,))
+    story.seen = replace(
+        story.seen, deployments=tuple(replace(d, pods=(pod,)) for d in story.seen.deployments)
+    )
+    story.step()
+    said = condition(story.last, "Stalled")["message"]  # type: ignore[index]
+    assert ("spec.serving.extraArgs" in said and "--no-such-flag=1" in said) == refused
+
+
+def test_a_retried_fault_is_the_same_news_at_every_attempt() -> None:
+    story = Story()
+    story.step()
+    told = set()
+    for _ in range(3):
+        story.end("assemble", "failed", result=fault(Reason.STORAGE_UNAVAILABLE, "no answer"))
+        story.step()
+        told |= {event.message for event in story.last.events}
+        story.step(600)
+        story.step()
+    assert told == {"spec.models[0].dali.source: no answer"}

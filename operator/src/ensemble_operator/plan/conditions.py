@@ -262,8 +262,7 @@ def events(observation: Observation, summary: Summary) -> tuple[Event, ...]:
         return ()
     if same and not summary.ready and summary.trouble is None:
         return ()
-    return (
-        Event(
-            "Normal" if summary.trouble is None else "Warning", summary.reason.value, summary.message[:1000]
-        ),
-    )
+    if summary.trouble is None:
+        return (Event("Normal", summary.reason.value, summary.message[:1000]),)
+    # Without attempt and time: the same news again is counted, not told anew.
+    return (Event("Warning", summary.reason.value, summary.trouble.what()[:1000]),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -186,15 +187,20 @@ def _wait_of_job(job: JobSeen) -> Trouble | None:
         return Trouble(Reason.QUOTA_EXCEEDED, f"Job {job.name} is held by a queue", since=job.created)
     pod = _newest_pod(job)
     if pod is None:
-        return creation_wait(job.create_error, since=job.created) if job.create_error else None
+        return creation_wait(job.create_error, of="build", since=job.created) if job.create_error else None
     return pod_wait(pod)
 
 
-def creation_wait(message: str, *, since: datetime | None) -> Trouble:
-    """Why the API server refuses a pod."""
+def creation_wait(message: str, *, of: Literal["build", "serving"], since: datetime | None) -> Trouble:
+    """Why the API server refuses a pod, whose settings are those of spec.build or spec.serving."""
     if "exceeded quota" in message:
         return Trouble(Reason.QUOTA_EXCEEDED, message, since=since)
-    return Trouble(Reason.INVALID_POD_SETTINGS, message, since=since)
+    field = ""
+    if "no PriorityClass" in message:
+        field = f"spec.{of}.priorityClassName"
+    elif "service account" in message:
+        field = "spec.serving.serviceAccountName" if of == "serving" else "spec.storage.identity"
+    return Trouble(Reason.INVALID_POD_SETTINGS, message, field=field, since=since)
 
 
 def pod_wait(pod: PodSeen) -> Trouble | None:

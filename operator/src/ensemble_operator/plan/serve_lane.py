@@ -139,7 +139,8 @@ def _steady(stage: Stage) -> ServeOutcome:
         verified=is_verified(rollout),
     )
     if not stage.replicas:
-        return outcome
+        idle = f"revision {stage.wanted.revision[:12]} is published; spec.serving.replicas is 0"
+        return replace(outcome, message=idle)
     if rollout is not None and not outcome.verified:
         outcome = _verify_late(stage, rollout, outcome)
         if outcome.starved:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ensemble_operator.plan import history
 from ensemble_operator.plan.healing import deployments_of
 from ensemble_operator.plan.jobs import creation_wait, parse_result, pod_wait
 from ensemble_operator.plan.observation import DeploymentSeen, Observation, PodSeen
 from ensemble_operator.plan.trouble import Trouble
 from ensembles_api.reasons import Nature, Reason
 
+OPTION = re.compile(r"\s+--[a-z][a-z-]+\b")
+LOGGED = re.compile(r"[EWI]\d{4} ")
 CRASHES_BEFORE_FAILURE = 2
 """Restarts of tritonserver after which the revision counts as unable to load: one may be a node's hiccup."""
 
@@ -24,22 +28,24 @@ def ready_everywhere(observation: Observation, rollout: str, targets: int, repli
 
 def pods_trouble(observation: Observation, rollout: str) -> Trouble | None:
     """The most pressing thing that keeps the rollout's pods from being ready."""
+    seen = history.find(observation, rollout)
+    options = tuple(seen.data.serving.extra_args) if seen else ()
     found = [
         trouble
         for deployment in deployments_of(observation, rollout)
-        for trouble in _deployment_troubles(deployment)
+        for trouble in _deployment_troubles(deployment, options)
     ]
     return max(found, key=lambda t: t.nature is Nature.USER, default=None)
 
 
-def _deployment_troubles(deployment: DeploymentSeen) -> Iterator[Trouble]:
+def _deployment_troubles(deployment: DeploymentSeen, options: tuple[str, ...]) -> Iterator[Trouble]:
     refused = _replica_failure(deployment.manifest)
     if refused:
-        yield creation_wait(refused, since=deployment.created)
+        yield creation_wait(refused, of="serving", since=deployment.created)
     for pod in deployment.pods:
         if pod.ready or pod.deleting:
             continue
-        trouble = _crash(pod) or _fetch_fault(pod) or pod_wait(pod)
+        trouble = _crash(pod, options) or _fetch_fault(pod) or pod_wait(pod)
         if trouble:
             yield trouble
 
@@ -52,7 +58,7 @@ def _replica_failure(manifest: Mapping[str, Any]) -> str:
     )
 
 
-def _crash(pod: PodSeen) -> Trouble | None:
+def _crash(pod: PodSeen, options: tuple[str, ...]) -> Trouble | None:
     server = pod.container("tritonserver")
     if server is None or server.exit_code is None or server.restarts < CRASHES_BEFORE_FAILURE:
         return None
@@ -62,11 +68,23 @@ def _crash(pod: PodSeen) -> Trouble | None:
             f"tritonserver in pod {pod.name} needed more memory than its limit; raise it",
             field="spec.serving.resources.limits.memory",
         )
+    if options and _is_usage(server.termination_message):
+        return Trouble(
+            Reason.LOAD_FAILED,
+            f"tritonserver refuses an option or its value, one of {' '.join(options)}",
+            field="spec.serving.extraArgs",
+        )
     return Trouble(
         Reason.LOAD_FAILED,
         f"tritonserver in pod {pod.name} ended with exit code {server.exit_code}: "
         f"{_errors(server.termination_message)}",
     )
+
+
+def _is_usage(log: str) -> bool:
+    """Whether a server ended by explaining its options, before it logged anything."""
+    lines = log.splitlines()
+    return any(OPTION.match(line) for line in lines) and not any(LOGGED.match(line) for line in lines)
 
 
 def _errors(log: str) -> str:

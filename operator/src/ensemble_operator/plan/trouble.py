@@ -37,10 +37,15 @@ class Trouble:
             return self.since is not None and now - self.since > GRACE
         return self.nature is Nature.USER and self.retry_at is None
 
+    def what(self) -> str:
+        """Field and what is wrong: the same at every attempt."""
+        return f"{self.field}: {self.message}" if self.field else self.message
+
     def text(self) -> str:
-        """The condition's message: field, what is wrong, when it is tried again or since when it waits."""
-        head = f"{self.field}: {self.message}" if self.field else self.message
-        tail = f" (attempt {self.attempt}, next at {self.retry_at:%H:%M:%S}Z)" if self.retry_at else ""
+        """The condition's message: what is wrong, when it is tried again or since when it waits."""
+        head, tail = self.what(), ""
+        if self.retry_at:
+            tail = f" (attempt {self.attempt}, next at {self.retry_at:%H:%M:%S}Z)"
         if self.nature is Nature.WAITING and self.since:
             tail = f" (since {self.since:%Y-%m-%dT%H:%M:%SZ})"
         return head[: 4000 - len(tail)] + tail
