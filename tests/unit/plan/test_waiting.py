@@ -110,7 +110,9 @@ USAGE = "Tracing:\n  --trace-config <mode>,<setting>=<value>\n\tSpecify trace se
 LOADING = "E1121 01:42:24.451761 1 model_lifecycle.cc:642] \"failed to load 'net' version 1: no\"\n" + USAGE
 
 
-@pytest.mark.parametrize(("log", "refused"), [(USAGE, True), (LOADING, False)])
+@pytest.mark.parametrize(
+    ("log", "refused"), [(USAGE, True), ("Invalid option value. Got abc\n", True), (LOADING, False)]
+)
 def test_a_server_that_explains_its_options_points_to_the_users(log: str, *, refused: bool) -> None:
     story = Story()
     story.change(serving={"extraArgs": ["--no-such-flag=1"]})

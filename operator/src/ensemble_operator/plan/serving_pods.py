@@ -82,9 +82,10 @@ def _crash(pod: PodSeen, options: tuple[str, ...]) -> Trouble | None:
 
 
 def _is_usage(log: str) -> bool:
-    """Whether a server ended by explaining its options, before it logged anything."""
+    """Whether a server ended over its options, before it logged anything."""
     lines = log.splitlines()
-    return any(OPTION.match(line) for line in lines) and not any(LOGGED.match(line) for line in lines)
+    said = any(OPTION.match(line) or line.startswith("Invalid option") for line in lines)
+    return said and not any(LOGGED.match(line) for line in lines)
 
 
 def _errors(log: str) -> str:
