@@ -188,6 +188,32 @@ def test_no_reference_compares_nothing(tmp_path: Path) -> None:
     assert proof.notes == ("verification.reference is None: nothing was compared",)
 
 
+def selecting() -> bytes:
+    """rows: the indices of the x that are positive, as many as there are; y = relu(x)."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Relu", ["x"], ["y"]),
+            helper.make_node("NonZero", ["y"], ["n"]),
+            helper.make_node("Transpose", ["n"], ["rows"]),
+        ],
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4]),
+            helper.make_tensor_value_info("rows", TensorProto.INT64, ["m", 2]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def test_an_output_without_a_batch_axis_is_compared_at_small_batches(tmp_path: Path) -> None:
+    proof = prove(tmp_path, model=selecting())
+
+    assert proof.verdict == "Passed"
+    assert [row["batch"] for row in proof.report["table"] if row["result"]["output"] == "rows"] == [1, 8]
+
+
 def test_a_reference_reads_external_data(tmp_path: Path) -> None:
     model = onnx.load_model_from_string(network())
     onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)

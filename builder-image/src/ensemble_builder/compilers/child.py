@@ -85,7 +85,9 @@ def run(
     reader = threading.Thread(target=_copy, args=(process.stdout, tail), daemon=True)
     reader.start()
     try:
-        with _passing_stop(process) if passes_stop else contextlib.nullcontext():
+        # Python hears signals on its main thread alone.
+        heard = passes_stop and threading.current_thread() is threading.main_thread()
+        with _passing_stop(process) if heard else contextlib.nullcontext():
             code: int | None = process.wait(timeout)
     except subprocess.TimeoutExpired:
         code = None

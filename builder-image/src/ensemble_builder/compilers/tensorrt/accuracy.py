@@ -122,6 +122,14 @@ def compare(name: str, expected: Array, found: Array, limit: Limit) -> Compariso
     return judged("Passed" if error <= limit.value else "Failed", error)
 
 
+def incomparable(name: str, limit: Limit) -> Comparison:
+    """An output whose first axis is not the batch: what it should be in a large batch is not known."""
+    note = "its first axis is not the batch: only small batches are compared"
+    return Comparison(
+        output=name, measure=limit.measure, limit=limit.value, verdict="Inconclusive", note=note
+    )
+
+
 def _of_other_shape(expected: Sequence[int], found: Sequence[int]) -> tuple[ProofVerdict, float | None, str]:
     """Shapes that hang on values, such as the number of boxes, may differ a little and mean the same."""
     note = f"the shape is {list(found)}, the reference's {list(expected)}"

@@ -18,20 +18,29 @@ import numpy as np
 
 from ensemble_builder.compilers.tensorrt.accuracy import (
     Array,
-    Comparison,
     Tolerances,
     compare,
+    incomparable,
     overall,
     tells_apart,
 )
 from ensemble_builder.compilers.tensorrt.cuda import CudaDevice, CudaError, CudaOutOfMemoryError
 from ensemble_builder.compilers.tensorrt.library import load_plugins, load_tensorrt, logger_of
 from ensemble_builder.compilers.tensorrt.number_types import rounded
+from ensemble_builder.compilers.tensorrt.proof_report import (
+    Row,
+    SpeedRow,
+    failure,
+    inconclusive,
+    summary,
+    table,
+)
 from ensemble_builder.compilers.tensorrt.proof_settings import ProofSettings
 from ensemble_builder.compilers.tensorrt.reference import OnnxReference, ReferenceUnavailableError
 from ensemble_builder.compilers.tensorrt.runner import RunError, Runner, Speed
 from ensemble_builder.compilers.tensorrt.sample_files import read_samples
 from ensemble_builder.compilers.tensorrt.samples import (
+    ITEMS,
     EngineInput,
     Trial,
     UnfitSampleError,
@@ -66,22 +75,6 @@ class ProofJob(Document):
 class ProofReport(Document):
     fault: Fault | None = None
     proof: Proof | None = None
-
-
-class Row(Document):
-    """One output of one run. `batch`: None without batching."""
-
-    profile: int
-    bound: str
-    batch: int | None
-    result: Comparison
-
-
-class SpeedRow(Document):
-    profile: int
-    bound: str
-    batch: int | None
-    speed: Speed
 
 
 def main() -> None:
@@ -154,6 +147,37 @@ class Engine(Protocol):
     def measure(self, inputs: Mapping[str, Array], *, profile: int, batch: int) -> Speed: ...
 
 
+@dataclass(frozen=True)
+class _Answers:
+    """Of the reference. `items`: for the trial's items. `expected`: what the engine should answer; None for
+    an output whose first axis is not the batch, which cannot be repeated.
+    """
+
+    items: Mapping[str, Array]
+    expected: Mapping[str, Array | None]
+
+    @classmethod
+    def repeating(cls, trial: Trial, items: Mapping[str, Array]) -> _Answers:
+        """For a batch that repeats the items; a small one is asked for as it is."""
+        if trial.batch is None:
+            return cls(items, items)
+        batch, count = trial.batch, trial.count
+        expected = {
+            name: repeated(values, batch) if values.shape[:1] == (count,) else None
+            for name, values in items.items()
+        }
+        return cls(items, expected)
+
+    def each(self, trial: Trial) -> list[Mapping[str, Array]]:
+        """The answers for each item."""
+        if trial.batch is None:
+            return [self.items]
+        whole = {name: values for name, values in self.items.items() if values.shape[:1] == (trial.count,)}
+        if not whole:
+            return []
+        return [{name: values[index] for name, values in whole.items()} for index in range(trial.count)]
+
+
 @dataclass
 class Trying:
     """The runs of one engine, and what they gave so far."""
@@ -173,7 +197,7 @@ class Trying:
             answers = self._answers(reference, trial)
             if answers is not None:
                 self._compare(trial, answers, found)
-                seen.setdefault((trial.profile, trial.bound), []).extend(_each(trial, answers))
+                seen.setdefault((trial.profile, trial.bound), []).extend(answers.each(trial))
             self._measure(trial)
         if any(len(answers) > 1 and not tells_apart(answers) for answers in seen.values()):
             self.notes.append(
@@ -221,28 +245,34 @@ class Trying:
         if note not in self.notes:
             self.notes.append(note)
 
-    def _answers(self, reference: OnnxReference | None, trial: Trial) -> Mapping[str, Array] | None:
-        """Of the reference, for the trial's items."""
+    def _answers(self, reference: OnnxReference | None, trial: Trial) -> _Answers | None:
         if self.job.settings.reference is Reference.SAMPLES:
-            return trial.expected
+            return _Answers.repeating(trial, trial.expected) if trial.expected else None
         if reference is None:
             return None
-        items = {name: rounded(values, self.runner.stored_type(name)) for name, values in trial.items.items()}
         try:
-            return reference.answers(items)
+            items = reference.answers(self._rounded(trial.items))
+            if trial.batch is None or trial.batch > ITEMS:
+                return _Answers.repeating(trial, items)
+            return _Answers(items, dict(reference.answers(self._rounded(trial.inputs()))))
         except ReferenceUnavailableError as error:
             self._incomparable(error)
             return None
 
-    def _compare(self, trial: Trial, answers: Mapping[str, Array], found: Mapping[str, Array]) -> None:
+    def _rounded(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        return {name: rounded(values, self.runner.stored_type(name)) for name, values in inputs.items()}
+
+    def _compare(self, trial: Trial, answers: _Answers, found: Mapping[str, Array]) -> None:
         tolerances: Tolerances = self.job.settings.tolerances(self.job.precision)
         for name, values in found.items():
-            if name not in answers:
+            if name not in answers.items:
                 self.notes.append(f"the reference has no output {name!r}")
                 continue
-            wanted = answers[name]
-            expected = wanted if trial.batch is None else repeated(wanted, trial.batch)
-            result = compare(name, expected, values, tolerances.limit(name, values.dtype))
+            limit = tolerances.limit(name, values.dtype)
+            expected = answers.expected[name]
+            if expected is None and any(row.result.output == name for row in self.rows):
+                continue  # compared at a smaller batch
+            result = incomparable(name, limit) if expected is None else compare(name, expected, values, limit)
             self.rows.append(Row(profile=trial.profile, bound=trial.bound, batch=trial.batch, result=result))
 
     def _measure(self, trial: Trial) -> None:
@@ -263,7 +293,7 @@ class Trying:
             print(line, flush=True)  # noqa: T201 - the Job's log
         if verdict == "Failed":
             raise _fault(self.job, Reason.ACCURACY_OUT_OF_TOLERANCE, failure(self.rows), ".verification")
-        notes = list(dict.fromkeys([*self.notes, *_inconclusive(self.rows)]))
+        notes = list(dict.fromkeys([*self.notes, *inconclusive(self.rows)]))
         compared = self.job.settings.reference is not Reference.NONE
         if compared and (notes or verdict == "Skipped"):
             verdict = "Inconclusive"
@@ -279,78 +309,6 @@ class Trying:
                 "seconds": seconds,
             },
         )
-
-
-def _each(trial: Trial, answers: Mapping[str, Array]) -> list[Mapping[str, Array]]:
-    """The answers for each item; outputs whose size hangs on values have no item axis and are left out."""
-    if trial.batch is None:
-        return [answers]
-    count = len(next(iter(trial.items.values())))
-    whole = {name: values for name, values in answers.items() if values.shape[:1] == (count,)}
-    return (
-        [{name: values[index] for name, values in whole.items()} for index in range(count)] if whole else []
-    )
-
-
-def _where(row: Row | SpeedRow) -> str:
-    at = f"batch {row.batch}" if row.batch is not None else f"{row.bound} shapes"
-    return f"{at} of profile {row.profile}" if row.profile else at
-
-
-def _figure(result: Comparison) -> str:
-    if result.value is None:
-        return result.note
-    named = "relative L2" if result.measure == "relativeL2" else "agreement"
-    return f"{named} {result.value:g} (limit {result.limit:g})"
-
-
-def worst(rows: list[Row]) -> Row | None:
-    return max(rows, key=lambda row: row.result.badness, default=None)
-
-
-def failure(rows: list[Row]) -> str:
-    """The message for an engine that is too far off: the worst of each output that fails."""
-    failed: dict[str, Row] = {}
-    for row in sorted(rows, key=lambda row: row.result.badness):
-        if row.result.verdict == "Failed":
-            failed[row.result.output] = row
-    listed = [f"{name!r}: {_figure(row.result)} at {_where(row)}" for name, row in failed.items()]
-    more = f" and {len(listed) - 4} outputs more" if len(listed) > 4 else ""  # noqa: PLR2004
-    return (
-        f"the engine differs from its reference, {'; '.join(listed[-4:])}{more}: choose a higher precision, "
-        "keep the layers that overflow in FP32 (keepFp32), give typical inputs (verification.samples), or "
-        "raise the tolerance"
-    )
-
-
-def summary(verdict: str, rows: list[Row], speeds: list[SpeedRow]) -> str:
-    """One line for people."""
-    head = {"Passed": "verified", "Inconclusive": "verification inconclusive"}.get(verdict, "not compared")
-    parts = []
-    if found := worst([row for row in rows if row.result.value is not None]):
-        parts.append(f"worst {_figure(found.result)}, output {found.result.output!r}, {_where(found)}")
-    if fastest := max(speeds, key=lambda row: row.speed.per_second, default=None):
-        parts.append(f"p50 {fastest.speed.p50_ms:g} ms, {fastest.speed.per_second:g}/s at {_where(fastest)}")
-    return f"{head}: {'; '.join(parts)}" if parts else head
-
-
-def table(rows: list[Row], speeds: list[SpeedRow]) -> Iterator[str]:
-    """The Job's log."""
-    for row in rows:
-        result = row.result
-        yield f"{result.verdict:12} {_where(row)}: {result.output!r} {_figure(result)}"
-    for speed in speeds:
-        found = speed.speed
-        times = f"p50 {found.p50_ms:g} ms, p99 {found.p99_ms:g} ms, {found.per_second:g}/s"
-        yield f"{'speed':12} {_where(speed)}: {times}"
-
-
-def _inconclusive(rows: list[Row]) -> list[str]:
-    return [
-        f"output {row.result.output!r}: {row.result.note}"
-        for row in rows
-        if row.result.verdict == "Inconclusive"
-    ]
 
 
 if __name__ == "__main__":

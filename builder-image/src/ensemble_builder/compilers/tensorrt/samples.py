@@ -60,6 +60,11 @@ class Trial:
     expected: Mapping[str, Array] | None = None
     """Answers that came with the items."""
 
+    @property
+    def count(self) -> int:
+        """How many items, where there is a batch axis."""
+        return len(next(iter(self.items.values())))
+
     def inputs(self) -> dict[str, Array]:
         """What the engine is given."""
         if self.batch is None:
@@ -185,8 +190,8 @@ def _of_group(
             continue
         items = _joined([sample.inputs for sample in group])
         expected = _joined([sample.outputs for sample in group]) if group[0].outputs else None
-        batches = {bound: inputs[0].ranges[profile].bound(bound)[0] for bound in ("max", "opt", "min")}
-        for batch, bound in {batch: bound for bound, batch in batches.items()}.items():
+        batches = {inputs[0].ranges[profile].bound(bound)[0]: bound for bound in ("max", "opt", "min")}
+        for batch, bound in sorted(batches.items()):
             yield Trial(profile, bound, batch, items, expected)
 
 
