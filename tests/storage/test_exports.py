@@ -32,7 +32,8 @@ def models(bench: Workbench, kind: str = "onnxruntime", **export: Any) -> list[d
 
 def fetch(bench: Workbench, result: Result, build: NextBuild) -> tuple[list[str], Path]:
     work = bench.folder / f"work-{build.key[:8]}"
-    given = [*bench.storage, "--lock", result.lock, "--key", build.key, "--work", str(work)]
+    of_order = ["--lock", result.lock, "--key", build.key, "--proof", build.proof]
+    given = [*bench.storage, *of_order, "--work", str(work)]
     assert bench.run("fetch", "build", *given).fault is None
     return given, work
 
