@@ -71,9 +71,10 @@ class _Building:
         filled = self._timing(library, config)
         began = time.monotonic()
         progress = Progress(printed(began))
-        self._watch(library, config, progress)
+        watching = self._watch(library, config, progress)
         engine = library.builder.build_serialized_network(network, config)
         self.stop.built()
+        del watching
         if engine is None:
             workspace = job.parameters.builder.workspace
             raise build_failure(list(library.logger.errors), field=job.field, workspace=workspace)
@@ -106,11 +107,13 @@ class _Building:
         self.stop.building(lambda: timing.save(config, file), heeds=library.offer.monitors)
         return filled
 
-    def _watch(self, library: Library, config: Any, progress: Progress) -> None:
+    def _watch(self, library: Library, config: Any, progress: Progress) -> object:
+        """What it returns must live as long as the build: TensorRT holds a bare pointer to it."""
         if library.offer.monitors:
             config.progress_monitor = monitor(library.module, progress, self.stop.event)
-        else:
-            library.logger.listener = VerboseLog(progress).read
+            return config.progress_monitor
+        library.logger.listener = VerboseLog(progress).read
+        return None
 
 
 @dataclass(frozen=True)
