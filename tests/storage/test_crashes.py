@@ -132,6 +132,21 @@ def test_sigterm_ends_a_command_at_once(bench: Workbench, server: Server) -> Non
         assert process.wait(3) == 143
 
 
+@pytest.mark.parametrize("name", ["default/models/net/1/model.onnx", "manifest.json"])
+def test_what_storage_loses_of_a_revision_is_published_again(bench: Workbench, name: str) -> None:
+    source = {"uri": bench.put("net.onnx", onnx_model())}
+    request = bench.request({"name": "net", "onnxruntime": {"source": source}})
+    result = bench.assemble(request)
+    bench.store.root.delete(bench.store.key(f"ensembles/demo/vision/revisions/{result.revision}/{name}"))
+    what = ["--revision", result.revision, "--target", "default", "--to", str(bench.folder / "lost")]
+    fault = bench.run("fetch", "revision", *bench.storage, *bench.ensemble, *what).fault
+    assert fault is not None
+    assert fault.code is Reason.ARTIFACT_VANISHED
+    assert "ensembles.dev/requestedAt" in fault.message
+    assert bench.assemble(request).revision == result.revision
+    assert bench.published(result)["models/net/1/model.onnx"] == onnx_model()
+
+
 def test_publishers_at_the_same_time_agree(bench: Workbench, server: Server) -> None:
     request = many_files(bench)
     started = [command(bench, request, number) for number in range(4)]

@@ -148,7 +148,7 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.CONFIG_MAP_MISSING, _G, "A ConfigMap, or a key in it, does not exist.", "Create it in the same namespace."),
         ReasonInfo(Reason.STORAGE_UNAVAILABLE, _W, "Storage does not answer.", "Retried; check spec.storage.endpoint and the network."),
         ReasonInfo(Reason.STORAGE_CORRUPT, _W, "Storage returned other bytes than were written.", "Retried; check the storage if it stays."),
-        ReasonInfo(Reason.ARTIFACT_VANISHED, _W, "An artifact built a moment ago is gone.", "Retried; look for lifecycle rules on the bucket."),
+        ReasonInfo(Reason.ARTIFACT_VANISHED, _W, "An artifact built a moment ago, or a file of a published revision, is gone.", "Retried; look for lifecycle rules on the bucket. Annotate ensembles.dev/requestedAt to publish a revision again."),
         ReasonInfo(Reason.LOCK_VANISHED, _W, "The document that pins the sources of this build is gone.", "The sources are pinned anew; look for lifecycle rules on the bucket."),
         ReasonInfo(Reason.SOURCE_CHANGING, _W, "A source was replaced while it was being read.", "Retried; let the upload end."),
         ReasonInfo(Reason.JOB_FAILED, _W, "A Job ended without a result.", "Retried; read the Job's log."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ensemble_builder.artifacts import layout
@@ -30,6 +31,7 @@ FOLDERS = {
     "verification": (layout.VERIFICATION,),
 }
 """What `--only` stands for."""
+PUBLISH_AGAIN = "annotate the resource with ensembles.dev/requestedAt to publish the revision again"
 
 
 def fetch_build(*, store: Store, lock_digest: str, key: str, proof_key: str, work: Path) -> Result:
@@ -94,8 +96,25 @@ def fetch_revision(
         (to / folder).mkdir(parents=True, exist_ok=True)
     size = sum(item.size for item in items)
     with step(f"fetched {len(items)} files, {size / 1e6:.1f} MB, of revision {digest[:12]} for {target}"):
-        download(items, scratch=to / SCRATCH)
+        _download(items, scratch=to / SCRATCH)
     return Result(revision=digest)
+
+
+def _download(items: Sequence[Download], *, scratch: Path) -> None:
+    """As `download`; what is wrong with a published file is no source's fault, and has a cure of its own."""
+    try:
+        download(items, scratch=scratch)
+    except FaultError as error:
+        fault = error.fault
+        if fault.code is Reason.SOURCE_MISSING:
+            message = f"{fault.message}: the storage lost it; {PUBLISH_AGAIN}"
+            raise FaultError(
+                Fault(code=Reason.ARTIFACT_VANISHED, field=fault.field, message=message)
+            ) from error
+        if fault.code is Reason.STORAGE_CORRUPT:
+            message = f"{fault.message}; if this stays, delete the object and {PUBLISH_AGAIN}"
+            raise FaultError(fault.model_copy(update={"message": message})) from error
+        raise
 
 
 def load_manifest(store: Store, namespace: str, name: str, digest: str) -> Manifest:
@@ -103,11 +122,11 @@ def load_manifest(store: Store, namespace: str, name: str, digest: str) -> Manif
     data = store.root.get(key)
     at = store.root.access.uri(key)
     if data is None:
-        message = f"{at} does not exist: the revision was pruned or the storage lost it"
+        message = f"{at} does not exist: the revision was pruned or the storage lost it; {PUBLISH_AGAIN}"
         raise FaultError(Fault(code=Reason.ARTIFACT_VANISHED, field="spec.storage.uri", message=message))
     found = sha256(data)
     manifest = parse(Manifest, data) if found == digest else None
     if manifest is None:
-        message = f"{at} has sha256 {found} instead of {digest}"
+        message = f"{at} has sha256 {found} instead of {digest}; {PUBLISH_AGAIN}"
         raise FaultError(Fault(code=Reason.STORAGE_CORRUPT, field="spec.storage.uri", message=message))
     return manifest

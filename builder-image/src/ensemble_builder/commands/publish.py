@@ -74,7 +74,7 @@ def _unproven(lock: Lock, known: Knowledge) -> Iterator[str]:
 
 
 def publish(store: Store, lock: Lock, revision: Revision) -> None:
-    """Write a revision; one that is there already is left as it is.
+    """Write a revision; of one that is there already, only what storage has lost since.
 
     May be killed at any point and run again, or run by several at once: every object has the same bytes
     whoever writes it, and a revision exists only when its manifest does.
@@ -86,15 +86,18 @@ def publish(store: Store, lock: Lock, revision: Revision) -> None:
     owner = Owner(namespace=request.namespace, name=request.name, uid=request.uid)
     root.put(store.key(layout.owner(request.namespace, request.name)), owner.canonical())
     manifest_key = store.key(layout.manifest(request.namespace, request.name, digest))
-    if root.get(manifest_key) == manifest:
-        say(f"revision {digest} is there already")
-        return
-    base = layout.revision(request.namespace, request.name, digest)
+    base = store.key(layout.revision(request.namespace, request.name, digest))
+    published = root.get(manifest_key) == manifest
+    there = {info.key: info.size for info in root.list(base)} if published else {}
     jobs = [
-        (store.key(f"{base}{target}/{path}"), file)
+        (key, file)
         for target, files in revision.targets.items()
         for path, file in files.items()
+        if there.get(key := f"{base}{target}/{path}") != _size(file)
     ]
+    if published and not jobs:
+        say(f"revision {digest} is there already")
+        return
     fields = fields_of(lock.sources)
     with step(f"copied {len(jobs)} files"), ThreadPoolExecutor(WORKERS) as pool:
         for _ in pool.map(lambda job: _write(store, job[0], job[1], fields), jobs):
@@ -107,6 +110,10 @@ def publish(store: Store, lock: Lock, revision: Revision) -> None:
         history = Provenance(lock=lock.digest(), artifacts=tuple(artifacts))
         root.put(store.key(layout.provenance(request.namespace, request.name, digest)), history.canonical())
         root.put(manifest_key, manifest)
+
+
+def _size(file: LockedFile | bytes) -> int:
+    return len(file) if isinstance(file, bytes) else file.size
 
 
 def _write(store: Store, key: str, file: LockedFile | bytes, fields: Fields) -> None:
