@@ -150,8 +150,9 @@ def put_program(folder: Path, name: str) -> None:
 def test_how_a_folder_is_served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CommandError, match="holds nothing that was built; build first"):
         read_manifest(folder)
+    server = {"gpu": True, "plugins": {"dali": ["plugins/a.so"]}}
     manifest = Manifest(
-        namespace="n", name="e", server_image="server:1", versions={}, server={"gpu": True}, targets={}
+        namespace="n", name="e", server_image="server:1", versions={}, server=server, targets={}
     )
     (folder / "manifest.json").write_bytes(manifest.canonical())
     programs = folder / "bin"
@@ -165,9 +166,14 @@ def test_how_a_folder_is_served(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert {"--gpus=all", "--publish=127.0.0.1:9001:8001", f"--volume={folder}/models:/models:ro"} <= set(
         line
     )
+    assert {
+        f"--volume={folder}/plugins:/plugins:ro",
+        "--backend-config=dali,plugin_libs=/plugins/a.so",
+    } <= set(line)
     assert line[line.index("server:1") :][:3] == ["server:1", "tritonserver", "--model-repository=/models"]
     put_program(programs, "tritonserver")
     line = served(folder)
     assert line[0] == str(programs / "tritonserver")
     assert {f"--model-repository={folder}/models", "--grpc-port=9001", "--log-verbose=1"} <= set(line)
+    assert f"--backend-config=dali,plugin_libs={folder}/plugins/a.so" in line
     assert served(folder, image="other:2")[0] == str(programs / "docker")

@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ensemble_builder.artifacts.layout import MODELS
+from ensemble_builder.artifacts.layout import MODELS, PLUGINS
 from ensemble_builder.commands import assemble, fetch, upload
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.store import Store
@@ -93,7 +93,7 @@ def _write_config_maps(ensemble: Ensemble, folder: Path) -> Path:
 
 
 def _place(store: Store, request: Request, revision: str, to: Path) -> None:
-    """Fetch the revision beside what is there, then exchange the two."""
+    """Fetch the revision's models and plugins beside what is there, then exchange the two."""
     draft, old = to / f".{MODELS}-new", to / f".{MODELS}-old"
     for leftover in (draft, old):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -106,9 +106,12 @@ def _place(store: Store, request: Request, revision: str, to: Path) -> None:
         to=draft,
         only=MODELS,
     )
-    if (to / MODELS).exists():
-        (to / MODELS).rename(old)
-    (draft / MODELS).rename(to / MODELS)
+    old.mkdir()
+    for name in (MODELS, PLUGINS):
+        if (to / name).exists():
+            (to / name).rename(old / name)
+        if name == MODELS or any((draft / name).iterdir()):
+            (draft / name).rename(to / name)
     for leftover in (draft, old):
         shutil.rmtree(leftover, ignore_errors=True)
 

@@ -1,20 +1,19 @@
-"""Runs `ensemble-builder compile`, as a build Job's middle container does: here, or in the builder image."""
+"""Does what a build Job's middle container does: compile, here or in the builder image, or run an export."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ensemble_cli.exits import CommandError
+from ensemble_cli.laptop.engines import ENGINES, container, container_engine
+from ensemble_cli.laptop.exporting import export
 from ensembles_api.contract import NextBuild
 
-ENGINES = ("docker", "podman")
 MODULES = {"dali": ("nvidia.dali",), "tensorrt": ("tensorrt", "tensorrt_bindings")}
 """By kind of build: Python modules of which one must be there to compile without a container."""
 NO_CREDENTIALS = ("AWS_", "KUBECONFIG")
@@ -31,8 +30,11 @@ class Compiler:
         """Compile `work`/order.json; result.json says how it went.
 
         Raises:
-            CommandError: it cannot be started.
+            CommandError: it cannot be started, or an export's container failed.
         """
+        if build.kind == "export":
+            export(build, work)
+            return
         subprocess.run(self._command(build, work), check=False, env=_environment())
 
     def _command(self, build: NextBuild, work: Path) -> list[str]:
@@ -48,20 +50,6 @@ class Compiler:
             raise CommandError(f"building {build.model!r} needs {needed}, which is not installed", cure=cure)
         return [*container(engine, gpu=build.gpu), "--network=none", f"--volume={work}:/work", self.image,
                 "compile", "--work", "/work"]  # fmt: skip
-
-
-def container_engine() -> str:
-    """Path of docker or podman; empty where neither is."""
-    return next((found for name in ENGINES if (found := shutil.which(name))), "")
-
-
-def container(engine: str, *, gpu: bool) -> list[str]:
-    """The beginning of a command that runs an image as this user and leaves no container behind."""
-    devices: Sequence[str] = ()
-    if gpu:
-        devices = ["--device=nvidia.com/gpu=all"] if engine.endswith("podman") else ["--gpus=all"]
-    users = ["--userns=keep-id"] if engine.endswith("podman") else [f"--user={os.getuid()}:{os.getgid()}"]
-    return [engine, "run", "--rm", "--init", *users, *devices]
 
 
 def _has(module: str) -> bool:

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from ensemble_builder.artifacts.layout import MODELS
+from ensemble_builder.artifacts.layout import MODELS, PLUGINS
 from ensemble_cli.exits import CommandError, Exit
 from ensemble_cli.laptop.building import MANIFEST
-from ensemble_cli.laptop.compiling import container, container_engine
+from ensemble_cli.laptop.engines import container, container_engine
 from ensembles_api.contract import Manifest
 from ensembles_api.names import GRPC_PORT, HTTP_PORT, METRICS_PORT
+from ensembles_api.plugins import plugin_arguments
 
 USUAL_PLACE = "/opt/tritonserver/bin/tritonserver"
-IN_CONTAINER = "/models"
 PORTS = {"http": HTTP_PORT, "grpc": GRPC_PORT, "metrics": METRICS_PORT}
 
 
@@ -57,7 +57,7 @@ def server_command(
     found = shutil.which(program or "tritonserver") or (shutil.which(USUAL_PLACE) if not program else None)
     ports = [f"--{name}-port={first_port + at}" for at, name in enumerate(PORTS)]
     if found and not image:
-        return [found, *_options(folder.absolute() / MODELS, manifest), *ports, *extra]
+        return [found, *_options(str(folder.absolute()), manifest), *ports, *extra]
     if program and not image:
         raise CommandError(f"{program} is no program", cure="check --tritonserver", status=Exit.USAGE)
     engine, image = container_engine(), image or manifest.server_image
@@ -69,19 +69,25 @@ def server_command(
         )
     published = [f"--publish=127.0.0.1:{first_port + at}:{port}" for at, port in enumerate(PORTS.values())]
     memory = f"--shm-size={manifest.server.shared_memory_mib}m"
-    volume = f"--volume={folder.absolute() / MODELS}:{IN_CONTAINER}:ro"
+    volumes = [
+        f"--volume={folder.absolute() / name}:/{name}:ro"
+        for name in (MODELS, PLUGINS)
+        if name == MODELS or manifest.server.plugins
+    ]
     begin = container(engine, gpu=manifest.server.gpu)
-    return [*begin, memory, *published, volume, image, "tritonserver",
-            *_options(Path(IN_CONTAINER), manifest), *extra]  # fmt: skip
+    return [*begin, memory, *published, *volumes, image, "tritonserver",
+            *_options("", manifest), *extra]  # fmt: skip
 
 
-def _options(models: Path, manifest: Manifest) -> list[str]:
+def _options(folder: str, manifest: Manifest) -> list[str]:
+    """`folder` holds models/ and plugins/ for the server; empty is its root."""
     return [
-        f"--model-repository={models}",
+        f"--model-repository={folder}/{MODELS}",
         "--model-control-mode=none",
         "--strict-readiness=true",
         "--exit-on-error=true",
         *manifest.server.args,
+        *plugin_arguments(manifest.server.plugins, folder=folder),
     ]
 
 

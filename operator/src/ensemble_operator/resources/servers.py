@@ -18,6 +18,7 @@ from ensemble_operator.resources.rollout import RolloutData
 from ensemble_operator.resources.storage_access import StorageAccess, storage_access
 from ensembles_api.contract import TargetRequest
 from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE, LABEL_ROLLOUT, LABEL_TARGET
+from ensembles_api.plugins import plugin_arguments
 
 SERVER_REQUESTS = {"cpu": "250m", "memory": "512Mi"}
 FETCH = "fetch"
@@ -149,7 +150,7 @@ def _tritonserver(*, data: RolloutData, target: TargetRequest) -> Json:
         command=["tritonserver"],
         args=tritonserver.arguments(
             drain_seconds=serving.drain_seconds,
-            derived=[*data.server.args, *tritonserver.plugin_arguments(data.server.plugins)],
+            derived=[*data.server.args, *plugin_arguments(data.server.plugins, folder=tritonserver.FILES)],
             extra=serving.extra_args,
         ),
         resources=requirements(defaults=SERVER_REQUESTS, resources=serving.resources, gpu=target.gpu),

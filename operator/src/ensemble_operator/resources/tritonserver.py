@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,19 +65,6 @@ def arguments(*, drain_seconds: int, derived: Sequence[str], extra: Sequence[str
     ]
     given = {option.partition("=")[0] for option in extra}
     return [*(option for option in ours if option.partition("=")[0] not in given), *derived, *extra]
-
-
-_PLUGIN_OPTIONS = {"tensorrt": ("plugins", ";"), "dali": ("plugin_libs", ":")}
-"""Backend -> its option for plugins, and what separates their paths there."""
-
-
-def plugin_arguments(plugins: Mapping[str, Sequence[str]]) -> list[str]:
-    """Options that make backends load their plugins: backend -> paths below the files' folder."""
-    return [
-        f"--backend-config={backend},{name}={separator.join(f'{FILES}/{path}' for path in plugins[backend])}"
-        for backend, (name, separator) in _PLUGIN_OPTIONS.items()
-        if backend in plugins
-    ]
 
 
 def probes(*, startup_seconds: int) -> Json:
