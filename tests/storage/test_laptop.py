@@ -86,6 +86,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         {"name": "double", "maxBatchSize": 8, "config": batch,
          "python": {"source": {"inline": CODE.format(expression="x * 2")}},
          "labels": [{"output": "y", "source": {"inline": "cat\ndog\nfox\n"}}]},
+        {"name": "wrapped", "ensemble": {"chain": ["double"]}},
     ]  # fmt: skip
     file = write(folder / "e.yaml", models)
     assert main(["build", file, "--to", str(folder / "out")]) == Exit.DONE
@@ -110,11 +111,19 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     assert main(["infer", "--url", f"localhost:{port}", "--model", "double", "--random"]) == Exit.NO
 
 
+@pytest.mark.parametrize("model", ["double", "wrapped"])
 @pytest.mark.parametrize("grpc", [False, True], ids=["http", "grpc"])
-def test_infer(serving: Serving, tmp_path: Path, capsys: pytest.CaptureFixture[str], grpc: bool) -> None:  # noqa: FBT001
+def test_infer(
+    serving: Serving,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    grpc: bool,  # noqa: FBT001
+    model: str,
+) -> None:
+    """Labels come with the classes, of an ensemble those of its members."""
     np.save(tmp_path / "x.npy", np.array([1, 3, 2], np.float32))
     url = f"http://localhost:{serving.http + grpc}"
-    arguments = ["infer", "--url", url, "--model", "double", "--input", f"x={tmp_path}/x.npy"]
+    arguments = ["infer", "--url", url, "--model", model, "--input", f"x={tmp_path}/x.npy"]
     arguments += ["--grpc"] if grpc else []
     capsys.readouterr()
     assert main([*arguments, "--top", "2"]) == Exit.DONE

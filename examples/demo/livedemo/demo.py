@@ -21,8 +21,6 @@ from livedemo.places import (
 )
 from livedemo.progress import Laps, bold, detail, say
 
-HTTP, GRPC = 8000, 8001
-
 
 def up(choice: str) -> None:
     laps = Laps()
@@ -39,13 +37,15 @@ def up(choice: str) -> None:
     with laps.step("operator (helm)"):
         operator.install(cluster, mark=mark)
     with laps.step("model"), tempfile.TemporaryDirectory() as folder:
-        labels = _prepare(cluster, Path(folder))
+        _prepare(cluster, Path(folder))
     with laps.step(f"kubectl apply -f examples/{EXAMPLE}/ensemble.yaml"):
+        asking.validate(cluster, EXAMPLES / EXAMPLE / "ensemble.yaml")
         detail(cluster.kubectl("apply", "-f", EXAMPLES / EXAMPLE / "ensemble.yaml").strip())
     say(f"{bold('▸')} {EXAMPLE}")
     for stage, seconds in watching.until_ready(cluster, EXAMPLE).items():
         laps.note(f"  {stage}", seconds)
-    _ask(cluster, labels, laps)
+    with laps.step("two answers, a new process and a forwarded port each"):
+        _ask(cluster)
     say()
     say(laps.table("where the time went"))
     say()
@@ -63,30 +63,24 @@ def down(choice: str, *, keep_cluster: bool) -> None:
         place.down()
 
 
-def _prepare(cluster: Cluster, folder: Path) -> list[str]:
-    """Makes the example's files, uploads them, and returns the names of the classes."""
+def _prepare(cluster: Cluster, folder: Path) -> None:
+    """Makes the example's files and uploads them."""
     runpy.run_path(str(EXAMPLES / EXAMPLE / "prepare.py"))["prepare"](folder)
     storage.upload(cluster, folder, f"examples/{EXAMPLE}")
-    return (folder / "labels.txt").read_text().splitlines()
 
 
-def _ask(cluster: Cluster, labels: list[str], laps: Laps) -> None:
+def _ask(cluster: Cluster) -> None:
     photographs = runpy.run_path(str(EXAMPLES / "preparation" / "photographs.py"))
     photograph: Path = photographs["photograph"](PHOTOGRAPH)
-    size = photograph.stat().st_size / 1e3
-    with cluster.forwarded(NAMESPACE, EXAMPLE, HTTP, GRPC) as addresses:
-        for protocol, ask, port in (("HTTP", asking.over_http, HTTP), ("gRPC", asking.over_grpc, GRPC)):
-            answer = ask(addresses[port], EXAMPLE, photograph)
-            laps.note(f"  answer over {protocol}", answer.seconds)
-            say(f"\n{bold(PHOTOGRAPH)} ({size:.0f} kB) over {protocol}: {answer.seconds * 1000:.0f} ms")
-            for name, probability in answer.best(labels):
-                say(f"    {name:<20} {probability:6.3f}  {'█' * round(probability * 40)}")
+    asking.infer(cluster, EXAMPLE, photograph)
+    asking.infer(cluster, EXAMPLE, photograph, "--grpc")
 
 
 def _farewell(cluster: Cluster) -> None:
     if kubeconfig := cluster.env.get("KUBECONFIG"):
         say(f"export KUBECONFIG={kubeconfig}")
     say(f"kubectl -n {NAMESPACE} get ie        # the short name of InferenceEnsemble")
+    say(f".venv/bin/kubectl-ensemble status {EXAMPLE} -n {NAMESPACE}")
     say("make demo-down                  # removes all of this")
 
 
