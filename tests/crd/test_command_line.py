@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -247,3 +252,40 @@ def test_the_operator_is_not_installed(run: Run, monkeypatch: pytest.MonkeyPatch
     status, _, error = run("status", "serves")
     assert status == Exit.ABSENT
     assert "the operator is not installed; install it: helm install" in error
+
+
+def test_watching_ends_with_ctrl_c(api: Any, kubeconfig: Path, ensembles: dict[str, Any]) -> None:
+    """On a terminal of 60 columns, and through a pipe."""
+    assert ensembles
+    command = [sys.executable, "-m", "ensemble_cli", "status", "stalls", "--watch"]
+    command += ["--kubeconfig", str(kubeconfig), "-n", api.namespace]
+    near, far = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "60", "TERM": "xterm", "NO_COLOR": "1"}
+    with subprocess.Popen(command, stdout=far, stderr=far, env=environment) as process:
+        os.close(far)
+        seen = _read_until(near, "SourceMissing")
+        process.send_signal(signal.SIGINT)
+        seen += _read_until(near, "")
+    os.close(near)
+    assert process.returncode == Exit.INTERRUPTED
+    assert "Traceback" not in seen
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as piped:
+        assert piped.stdout
+        assert re.match(r"\d\d:\d\d:\d\d False SourceMissing: spec\.models", piped.stdout.readline())
+        piped.send_signal(signal.SIGINT)
+        rest, error = piped.communicate(timeout=20)
+    assert (piped.returncode, rest, error.strip()) == (Exit.INTERRUPTED, "", "")
+
+
+def _read_until(terminal: int, text: str) -> str:
+    """What a terminal shows, up to a text; with an empty one, to the end."""
+    seen = b""
+    while not text or text.encode() not in seen:
+        try:
+            chunk = os.read(terminal, 4096)
+        except OSError:  # how Linux says that the other end is closed
+            chunk = b""
+        if not chunk:
+            break
+        seen += chunk
+    return seen.decode()

@@ -19,7 +19,9 @@ from ensemble_cli.moving.repository import read_repository
 from tests.storage.support.workbench import onnx_model
 
 INPUT = 'input [{ name: "x" data_type: TYPE_FP32 dims: [3] }] '
-IO = INPUT + 'output [{ name: "y" data_type: TYPE_FP32 dims: [3] }]'
+OUTPUT = 'output [{ name: "y" data_type: TYPE_FP32 dims: [3] }]'
+IO = INPUT + OUTPUT
+TWO_INPUTS = INPUT.replace("}]", "}, { name: 'w' data_type: TYPE_FP32 dims: [3] }]")
 LABELLED = INPUT + 'output [{ name: "y" data_type: TYPE_FP32 dims: [3] label_filename: "labels.txt" }]'
 STEP = (
     'model_name: "%s" model_version: -1 '
@@ -36,6 +38,8 @@ REPOSITORY: dict[str, str | bytes] = {
     "full/1/model.onnx": onnx_model(),
     "full/labels.txt": "cat\ndog\nfox\n",
     "full/config.pbtxt": 'platform: "onnxruntime_onnx" max_batch_size: 4 dynamic_batching {} ' + LABELLED,
+    "initialised/1/model.onnx": onnx_model(),
+    "initialised/config.pbtxt": 'backend: "onnxruntime" ' + TWO_INPUTS + OUTPUT,
     "unscheduled/1/model.onnx": onnx_model(),
     "unscheduled/config.pbtxt": 'backend: "onnxruntime" max_batch_size: 4 ' + IO,
     "versions/1/model.onnx": onnx_model(),
@@ -93,8 +97,9 @@ def test_every_kind_of_model_builds_to_the_same_meaning(
     }
     assert kinds == {
         "bare": "onnxruntime", "partial": "onnxruntime", "full": "onnxruntime", "plain": "python",
-        "unscheduled": "files Server", "versions": "files Server", "completing": "files Server",
-        "helped": "files", "engine": "files Server", "inner": "ensemble", "outer": "files",
+        "initialised": "files", "unscheduled": "files Server", "versions": "files Server",
+        "completing": "files Server", "helped": "files", "engine": "files Server", "inner": "ensemble",
+        "outer": "files",
     }  # fmt: skip
     uploads = {each["file"]: each["uri"] for each in data["uploads"]}
     assert uploads["helped/weights/w.bin"] == "s3://models/repo/helped/weights/w.bin"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -50,11 +50,12 @@ def _missing(before: Message, now: Message, at: str) -> Iterator[str]:
             if value != other:
                 yield name
         elif field.is_repeated:
-            if len(value) != len(other):
+            pairs = _pairs(value, other)
+            if pairs is None:
                 yield name
-            else:
-                for index, (one, two) in enumerate(zip(value, other, strict=True)):
-                    yield from _missing(one, two, f"{name}[{index}].")
+                continue
+            for index, (one, two) in enumerate(pairs):
+                yield from _missing(one, two, f"{name}[{index}].")
         elif field.message_type is not None:
             if not now.HasField(field.name):
                 yield name
@@ -62,3 +63,15 @@ def _missing(before: Message, now: Message, at: str) -> Iterator[str]:
                 yield from _missing(value, other, f"{name}.")
         elif value != other:
             yield name
+
+
+def _pairs(before: Sequence[Message], now: Sequence[Message]) -> list[tuple[Message, Message]] | None:
+    """What belongs together: tensors and other named things by name, all else by place."""
+    if len(before) != len(now):
+        return None
+    named = {getattr(each, "name", ""): each for each in now}
+    if len(named) < len(now) or "" in named:
+        return list(zip(before, now, strict=True))
+    if named.keys() != {getattr(each, "name", "") for each in before}:
+        return None
+    return [(each, named[getattr(each, "name", "")]) for each in before]

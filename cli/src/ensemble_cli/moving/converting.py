@@ -17,6 +17,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from ensemble_builder.compilers.onnx_graph import inspect
+from ensemble_builder.faults import FaultError
 from ensemble_builder.modelconfig.fields import EXACT_JSON_INTEGER, is_map
 from ensemble_cli.moving.repository import CONFIG, FoundModel, FoundRepository
 from ensembles_api.names import API_VERSION, KIND
@@ -125,10 +127,22 @@ def _has_variants(config: ModelConfig) -> bool:
 
 def _onnx_is_safe(model: FoundModel) -> bool:
     """The builder concludes the same from the graph as the server would: I/O all stated, or not at all."""
-    if not model.config.backend and not model.config.platform and model.config.ByteSize():
+    config = model.config
+    if not config.backend and not config.platform and config.ByteSize():
         return False
-    stated = bool(model.config.input) + bool(model.config.output)
-    return stated != 1 and (not stated or _says_all(model))
+    if not config.input and not config.output:
+        return True
+    return _says_all(model) and _states_the_graph(model)
+
+
+def _states_the_graph(model: FoundModel) -> bool:
+    """The config names the graph's tensors, and no initializer, which a server takes as an input as well."""
+    try:
+        io = inspect(model.folder / ONNX_FILE, field=model.name).io
+    except FaultError:
+        return False
+    inputs, outputs = ({each.name for each in part} for part in (model.config.input, model.config.output))
+    return inputs == {each.name for each in io.inputs} and outputs <= {each.name for each in io.outputs}
 
 
 def _says_all(model: FoundModel) -> bool:
