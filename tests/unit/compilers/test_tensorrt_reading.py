@@ -11,7 +11,7 @@ from ensemble_builder.compilers.tensorrt import graph
 from ensemble_builder.compilers.tensorrt.device import check_device, product_of
 from ensemble_builder.compilers.tensorrt.failures import build_failure
 from ensemble_builder.compilers.tensorrt.progress import Phases, Progress, VerboseLog
-from ensemble_builder.compilers.tensorrt.readback import count_layers
+from ensemble_builder.compilers.tensorrt.readback import count_layers, layers_of
 from ensemble_builder.compilers.tensorrt.report import Device
 from ensemble_builder.faults import FaultError
 from ensembles_api.reasons import Reason
@@ -81,6 +81,13 @@ def test_layers_are_counted_by_type() -> None:
     ]
 
     assert count_layers(layers) == {"BF16": 1, "FLOAT": 2, "HALF": 2, "INT8": 1, "UNKNOWN": 2}
+
+
+def test_the_inspectors_json_need_not_be_perfect() -> None:
+    said = '{"Layers": [{"Name": "a", "Metadata": "[ONNX Layer: a]\x1e[ONNX Layer: b]"}], "Bindings": ["x"]}'
+
+    assert [entry["Name"] for entry in layers_of(said)] == ["a"]
+    assert layers_of("no json") == []
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,19 @@ def _network_tensors(network: Any) -> tuple[tuple[EngineTensor, ...], tuple[Engi
 
 def _inspected(tensorrt: Any, engine: Any) -> dict[str, int]:
     text: str = engine.create_engine_inspector().get_engine_information(tensorrt.LayerInformationFormat.JSON)
-    return count_layers(json.loads(text).get("Layers", ()))
+    return count_layers(layers_of(text))
+
+
+def layers_of(text: str) -> list[Any]:
+    """`Layers` of the inspector's JSON, which holds bare control characters between the names of ONNX nodes.
+
+    Empty where it is no JSON at all: that is no reason to throw an engine away.
+    """
+    try:
+        found = json.loads(text, strict=False)
+    except json.JSONDecodeError:
+        return []
+    return list(found.get("Layers", ())) if isinstance(found, dict) else []
 
 
 def count_layers(layers: Iterable[Mapping[str, Any] | str]) -> dict[str, int]:
