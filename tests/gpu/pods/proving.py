@@ -1,0 +1,237 @@
+"""Runs in the builder's image on a GPU: engines are proven there, and a build is stopped half way.
+
+`proving.py [MODEL.onnx]`; prints one line of JSON for each check, and ends with 1 where one failed. The model
+(by default one made here) is built cold, with a warm timing cache, and after a SIGTERM at half time.
+"""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+FIELD = "spec.models[0].tensorrt"
+SOURCES = ["EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"]
+"""TensorRT's own kernels: the image has neither cuBLAS nor cuDNN."""
+STOPPED = 128 + signal.SIGTERM
+Result = dict[str, Any]
+
+
+def network(layers: int = 2, *, size: int = 56) -> bytes:
+    """x → Conv, Relu, … → Softmax → y and ArgMax → best; widths differ, so that no layer is timed twice."""
+    random = np.random.default_rng(0)
+    nodes, weights, last, width = [], [], "x", 3
+    for index in range(layers):
+        wider = 32 + 8 * index
+        kernel = random.normal(0, 1 / (3 * width**0.5), (wider, width, 3, 3)).astype(np.float32)
+        weights.append(numpy_helper.from_array(kernel, f"w{index}"))
+        nodes.append(helper.make_node("Conv", [last, f"w{index}"], [f"c{index}"], pads=[1, 1, 1, 1]))
+        nodes.append(helper.make_node("Relu", [f"c{index}"], [f"r{index}"]))
+        last, width = f"r{index}", wider
+    nodes.append(helper.make_node("GlobalAveragePool", [last], ["pooled"]))
+    nodes.append(helper.make_node("Flatten", ["pooled"], ["flat"]))
+    nodes.append(helper.make_node("Softmax", ["flat"], ["y"], axis=1))
+    nodes.append(helper.make_node("ArgMax", ["flat"], ["best"], axis=1, keepdims=0))
+    outputs = [("y", TensorProto.FLOAT, ["n", width]), ("best", TensorProto.INT64, ["n"])]
+    return _model(nodes, [("x", TensorProto.FLOAT, ["n", 3, size, size])], outputs, weights)
+
+
+def selecting() -> bytes:
+    """rows: where x is positive; as many as there are."""
+    nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("NonZero", ["y"], ["rows"])]
+    outputs = [("y", TensorProto.FLOAT, [4, 16]), ("rows", TensorProto.INT64, [2, "m"])]
+    return _model(nodes, [("x", TensorProto.FLOAT, [4, 16])], outputs, [])
+
+
+def cropping() -> bytes:
+    """y = x up to `size` along the last axis."""
+    nodes = [helper.make_node("Slice", ["x", "from", "size", "axes"], ["y"])]
+    inputs = [("x", TensorProto.FLOAT, [1, 64]), ("size", TensorProto.INT64, [1])]
+    given = [
+        numpy_helper.from_array(np.zeros(1, np.int64), "from"),
+        numpy_helper.from_array(np.ones(1, np.int64), "axes"),
+    ]
+    return _model(nodes, inputs, [("y", TensorProto.FLOAT, [1, None])], given)
+
+
+def _model(
+    nodes: Sequence[Any], inputs: Sequence[Any], outputs: Sequence[Any], weights: Sequence[Any]
+) -> bytes:
+    ins, outs = ([helper.make_tensor_value_info(*entry) for entry in side] for side in (inputs, outputs))
+    graph = helper.make_graph(list(nodes), "graph", ins, outs, list(weights))
+    model: onnx.ModelProto = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8
+    )
+    return bytes(model.SerializeToString())
+
+
+def prepare(work: Path, model: bytes, settings: Result, **parameters: Any) -> None:
+    (work / "in").mkdir(parents=True)
+    (work / "in" / "model.onnx").write_bytes(model)
+    order = {
+        "kind": "tensorrt",
+        "key": "0" * 64,
+        "model": "net",
+        "version": 1,
+        "field": FIELD,
+        "gpu": True,
+        "inputs": [],
+        "proof": {"key": "1" * 64, "settings": settings},
+        "parameters": {
+            "precision": "fp16",
+            "max_batch_size": 16,
+            "builder": {"tactic_sources": SOURCES},
+            **parameters,
+        },
+    }
+    (work / "order.json").write_text(json.dumps(order))
+
+
+def command(work: Path) -> list[str]:
+    return [shutil.which("ensemble-builder") or "ensemble-builder", "compile", "--work", str(work)]
+
+
+def built(work: Path) -> Result:
+    subprocess.run(command(work), check=False, stdout=sys.stderr)
+    result: Result = json.loads((work / "out" / "result.json").read_text())
+    return result
+
+
+def build(model: bytes, settings: Result | None = None, **parameters: Any) -> Result:
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder), model, settings or {}, **parameters)
+        return built(Path(folder))
+
+
+def proven_again(model: bytes) -> Result:
+    """Built, then only proven, as after a change of the settings."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        prepare(work, model, {})
+        first = built(work)
+        (work / "built").mkdir()
+        (work / "out" / "model.plan").rename(work / "built" / "model.plan")
+        plan = {"path": "model.plan", "sha256": "2" * 64, "size": 1}
+        record = {"contract": 1, "kind": "tensorrt", "key": "0" * 64, "files": [plan], "io": first["io"]}
+        (work / "record.json").write_text(json.dumps(record))
+        return built(work)
+
+
+def stopped(model: bytes) -> Result:
+    """Build times: cold, warm, and after a build that was stopped at half of the cold one's time."""
+    with tempfile.TemporaryDirectory() as folder:
+        cold, warm, half, again = (Path(folder, name) for name in ("cold", "warm", "half", "again"))
+        for work in (cold, warm, half, again):
+            prepare(work, model, {"reference": "None"})
+        found: Result = {"cold": _seconds(built(cold))}
+        _give(cold, warm)
+        found["warm"] = _seconds(built(warm))
+        with subprocess.Popen(command(half), stdout=sys.stderr) as process:
+            time.sleep(found["cold"] / 2 + 3)  # it starts in about three seconds
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            found["status"] = process.wait(120)
+            found["ended_after"] = round(time.monotonic() - began, 1)
+        found["result"] = (half / "out" / "result.json").exists()
+        found["cache"] = (half / "out" / "timing.cache").exists()
+        if found["cache"]:
+            found["cache_bytes"] = (half / "out" / "timing.cache").stat().st_size
+            found["whole_cache_bytes"] = (cold / "out" / "timing.cache").stat().st_size
+            _give(half, again)
+        result = built(again)
+        found["after_stop"] = _seconds(result)
+        found["warnings"] = result.get("provenance", {}).get("warnings")
+        return found
+
+
+def _give(earlier: Path, later: Path) -> None:
+    folder = later / "timing-caches"
+    folder.mkdir()
+    shutil.copy(earlier / "out" / "timing.cache", folder / ("a" * 64))
+    (folder / ("d" * 64)).write_bytes(b"damaged " * 100)
+
+
+def _seconds(result: Result) -> float:
+    return float(result["provenance"]["seconds"])
+
+
+def verdict(result: Result) -> str:
+    return str(result["proof"]["verdict"])
+
+
+def rows(result: Result) -> list[Result]:
+    found: list[Result] = result["proof"]["report"]["table"]
+    return found
+
+
+Check = tuple[Callable[[], Result], Callable[[Result], bool]]
+
+
+def checks(model: bytes) -> dict[str, Check]:
+    return {
+        "a good engine passes": (
+            lambda: build(network()),
+            lambda result: verdict(result) == "Passed" and {row["batch"] for row in rows(result)} == {1, 16},
+        ),
+        "one that is too far off is refused": (
+            lambda: build(network(), {"relative_l2": 1e-6}),
+            lambda result: result["fault"]["code"] == "AccuracyOutOfTolerance",
+        ),
+        "only proven": (
+            lambda: proven_again(network()),
+            lambda result: verdict(result) == "Passed" and "files" not in result,
+        ),
+        "outputs whose size hangs on their values": (
+            lambda: build(selecting(), max_batch_size=0, precision="fp32"),
+            lambda result: verdict(result) == "Passed" and len(rows(result)) == 4,
+        ),
+        "a shape tensor": (
+            lambda: build(
+                cropping(),
+                max_batch_size=0,
+                precision="fp32",
+                profiles=[{"values": [{"name": "size", "min": [1], "opt": [32], "max": [64]}]}],
+            ),
+            lambda result: verdict(result) == "Passed",
+        ),
+        "stopped half way": (
+            lambda: stopped(model),
+            lambda result: (
+                result["status"] == STOPPED
+                and not result["result"]
+                and result["cache"]
+                and result["after_stop"] * 2 <= result["cold"]
+            ),
+        ),
+    }
+
+
+def main() -> int:
+    model = Path(sys.argv[1]).read_bytes() if len(sys.argv) > 1 else network(24, size=112)
+    failed = 0
+    for name, (make, holds) in checks(model).items():
+        began = time.monotonic()
+        result: Result = {}
+        try:
+            result = make()
+            passed = bool(holds(result))
+        except (KeyError, TypeError, OSError, subprocess.TimeoutExpired) as error:
+            result, passed = {**result, "error": repr(error)}, False
+        failed += not passed
+        kept = {key: value for key, value in result.items() if key not in {"io", "files", "provenance"}}
+        line = {"check": name, "passed": passed, "took": round(time.monotonic() - began, 1), **kept}
+        print("figure", json.dumps(line), flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
