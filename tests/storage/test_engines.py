@@ -234,6 +234,7 @@ def test_damaged_and_superfluous_caches(bench: Workbench, server: Server) -> Non
 
     names = {path.name for path in (bench.folder / "caches").iterdir()}
     assert names == {key.rpartition("/")[2] for key in there[1 : timing_caches.FETCHED - 1]}
+    assert root.head(there[0]) is None
 
 
 def stopped(bench: Workbench, stage: Build, ordered: Result, *, grace: float) -> threading.Thread:

@@ -50,7 +50,7 @@ def folder_of(lock: Lock, order: BuildOrder) -> str:
 
 
 def fetch(store: Store, folder: str, *, to: Path) -> None:
-    """Bring the newest caches to `to`, named by their digests, but for those that are gone or damaged."""
+    """Bring the newest caches to `to`, named by their digests. Those that went bad in storage are removed."""
     with _harmless("timing caches could not be fetched"):
         to.mkdir(parents=True, exist_ok=True)
         for info in _newest(store, folder)[:FETCHED]:
@@ -59,7 +59,8 @@ def fetch(store: Store, folder: str, *, to: Path) -> None:
             if data is not None and sha256(data) == digest:
                 (to / digest).write_bytes(data)
             elif data is not None:
-                say(f"warning: {store.root.access.uri(info.key)} is damaged: it is not used")
+                say(f"warning: {store.root.access.uri(info.key)} is damaged: removed")
+                store.root.delete(info.key)
 
 
 def keep(store: Store, folder: str, *, out: Path, merged: Collection[str] = ()) -> None:
