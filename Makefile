@@ -8,7 +8,7 @@ export ORT_DISABLE_TELEMETRY := 1
 CLUSTER_TOOL := python3 tests/cluster/cluster.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup generate check-generated lint format test test-unit test-argo cluster images demo demo-down cluster-down bench
+.PHONY: help setup generate check-generated lint format test test-unit cluster images demo demo-down cluster-down bench
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ lint: check-generated ## Lint, types and import layers
 test-unit: setup ## Everything that needs neither root nor Go (says what it leaves out)
 	$(MAKE) lint
 	$(RUN) pytest -n 2 -m "not apiserver and not cluster and not s3 and not helm and not go and not argo"
-	@echo "left out: tests marked apiserver, cluster, s3, helm and go (run 'make test')"
+	@echo "left out: tests marked apiserver, cluster, s3, helm, go and argo (run 'make test')"
 
 cluster: ## Bring up the local cluster (or use KUBECONFIG)
 	[[ -n "$$KUBECONFIG" ]] || $(CLUSTER_TOOL) up
@@ -47,10 +47,7 @@ test: setup ## Everything that does not need a GPU: lint, units, API server, S3,
 	$(MAKE) lint
 	$(MAKE) images
 	$(RUN) pytest -n 2 tests/unit
-	$(RUN) pytest -m "not argo" $(filter-out tests/unit/,$(wildcard tests/*/))
-
-test-argo: setup ## Argo CD's own test on our health script (compiles Argo CD: minutes)
-	$(RUN) pytest -m argo tests/gitops
+	$(RUN) pytest $(filter-out tests/unit/,$(wildcard tests/*/))
 
 demo: ## From nothing to an answered inference on a real cluster
 	python3 examples/demo/demo.py up --cluster $(CLUSTER)

@@ -56,17 +56,25 @@ class Judges:
 
     def of(self, document: Mapping[str, Any]) -> Verdict:
         """Judge a resource as it is in the cluster."""
-        (found,) = self._ask(["-"], text=json.dumps(document))
+        (found,) = self._judge("-", text=json.dumps(document))
         return found
 
     def of_files(self, files: Sequence[Path]) -> list[Verdict]:
-        return self._ask([str(file) for file in files])
+        return self._judge(*map(str, files))
 
-    def _ask(self, files: Sequence[str], text: str | None = None) -> list[Verdict]:
-        command = [str(self.program), str(HEALTH), str(FLUX), *files]
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    def complaint(self, manifest: Path) -> str:
+        """What Flux has against a manifest of its own kinds; empty where it takes it."""
+        return self._run("check", str(manifest)).stderr
+
+    def _judge(self, *files: str, text: str | None = None) -> list[Verdict]:
+        done = self._run("judge", str(HEALTH), str(FLUX), *files, text=text)
         assert done.returncode == 0, done.stderr
         return [_verdict(json.loads(line)) for line in done.stdout.splitlines()]
+
+    def _run(self, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(self.program), *arguments], input=text, capture_output=True, text=True, check=False
+        )
 
 
 def _verdict(said: Mapping[str, Any]) -> Verdict:

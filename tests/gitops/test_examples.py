@@ -14,7 +14,7 @@ import yaml
 from ensembles_api.generate.crd import served_schema
 from ensembles_api.validation import validate
 from tests.conftest import CACHE
-from tests.gitops.judges import EXAMPLES, ROOT
+from tests.gitops.judges import EXAMPLES, ROOT, Judges
 
 CHART = EXAMPLES / "helm" / "ensemble"
 
@@ -110,6 +110,12 @@ def test_kustomize_knows_every_reference() -> None:
         for field in entry["fieldSpecs"]
     }
     assert listed == set(references(spec, "spec"))
+
+
+@pytest.mark.go
+@pytest.mark.parametrize("name", ["kustomization.yaml", "helmrelease.yaml"])
+def test_flux_takes_its_manifests(name: str, judge: Judges) -> None:
+    assert judge.complaint(EXAMPLES / "flux" / name) == ""
 
 
 def test_every_path_that_a_manifest_names_is_there() -> None:
