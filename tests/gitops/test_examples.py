@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from ensembles_api.generate.crd import served_schema
 from ensembles_api.validation import validate
 from tests.conftest import CACHE
 from tests.gitops.judges import EXAMPLES, ROOT, Judges
@@ -79,37 +77,6 @@ def test_helm_chart(values: list[str], models: list[str], helm: str) -> None:
     document, _ = rendered(helm, "template", "efficientnet", str(CHART), "--namespace", "vision", *files)
     assert document["metadata"] == {"name": "efficientnet", "namespace": "vision"}
     assert kinds(document) == models
-
-
-REFERENCES = {
-    "configMap": "ConfigMap",
-    "caConfigMap": "ConfigMap",
-    "secretName": "Secret",
-    "imagePullSecrets": "Secret",
-    "serviceAccountName": "ServiceAccount",
-}
-
-
-def references(schema: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
-    """Kind and path of every field that names another object, as kustomize writes paths."""
-    for name, field in schema.get("properties", {}).items():
-        if name in REFERENCES:
-            yield REFERENCES[name], f"{path}/{name}" + ("" if field["type"] == "string" else "/name")
-        else:
-            yield from references(field, f"{path}/{name}")
-    if "items" in schema:
-        yield from references(schema["items"], path)
-
-
-def test_kustomize_knows_every_reference() -> None:
-    spec = served_schema()["properties"]["spec"]
-    file = EXAMPLES / "kustomize" / "base" / "references.yaml"
-    listed = {
-        (entry["kind"], field["path"])
-        for entry in yaml.safe_load(file.read_text())["nameReference"]
-        for field in entry["fieldSpecs"]
-    }
-    assert listed == set(references(spec, "spec"))
 
 
 @pytest.mark.go

@@ -1,1 +1,1 @@
-"""Makes the CRD, the chart's copy of it, and the reference pages from the types."""
+"""Makes the CRD, its copy in the chart, the reference pages and kustomize's references from the types."""

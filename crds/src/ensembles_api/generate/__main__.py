@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ensembles_api.generate import chart, crd, reasons_page, reference
+from ensembles_api.generate import chart, crd, kustomize, reasons_page, reference
 
 FILES: Mapping[str, Callable[[], str]] = {
     f"crds/{crd.FILE_NAME}": crd.text,
     "charts/ensemble-operator/templates/crd.yaml": chart.crd_template,
     "docs/api-reference.md": reference.page,
     "docs/reasons.md": reasons_page.page,
+    "examples/gitops/kustomize/base/references.yaml": kustomize.references,
 }
 """Generated files, by their path in the repository."""
 
