@@ -24,6 +24,7 @@ from ensembles_api.contract import (
     Result,
     TargetRequest,
     Tensor,
+    Versions,
 )
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import Gpu
@@ -163,6 +164,31 @@ def test_a_proof_of_other_bytes_is_none(bench: Workbench) -> None:
     root.put(key, record.replace(sha256(b"plan").encode(), sha256(b"hand").encode()))
 
     assert [order.key for order in bench.assemble(wanted).next] == [done.key]
+
+
+@pytest.mark.parametrize(
+    ("made", "by_hand"), [("10.16.1.11", "10.14.1.48"), ("NVIDIA-H200", "NVIDIA-L4")], ids=["version", "gpu"]
+)
+def test_an_engine_of_another_tensorrt_or_gpu_under_the_key_is_built_again(
+    bench: Workbench, made: str, by_hand: str
+) -> None:
+    """Even where whoever put it there wrote a proof that fits."""
+    wanted = request(bench).model_copy(update={"versions": Versions(tensorrt="10.16.1")})
+    provenance = {"tensorrt": "10.16.1.11", "gpu": {"product": "NVIDIA-H200"}}
+    done = build(bench, bench.assemble(wanted), b"plan", provenance=provenance)
+    assert bench.assemble(wanted).revision
+    root, key = bench.store.root, bench.store.key(layout.artifact("tensorrt", done.key))
+    record = root.get(key) or b""
+    root.put(key, record.replace(made.encode(), by_hand.encode()))
+
+    ordered = bench.assemble(wanted)
+    assert [order.key for order in ordered.next] == [done.key]
+    again = Build(bench, ordered, "again")
+    again.fetch()
+    assert not (again.work / "built").exists(), "it is not even proven"
+    again.leave(b"plan", provenance=provenance)
+    assert again.upload().fault is None
+    assert root.get(key) == record
 
 
 def test_a_plan_changed_under_its_digest_is_never_served(bench: Workbench, server: Server) -> None:

@@ -50,7 +50,7 @@ def fetch_build(*, store: Store, lock_digest: str, key: str, proof_key: str, wor
     items = [download_of(store, file, work / INPUTS / file.path, fields) for file in inputs]
     for folder in (INPUTS, OUTPUTS):
         (work / folder).mkdir(parents=True, exist_ok=True)
-    record = artifact_record(store, order.kind, key) if order.proof else None
+    record = artifact_record(store, order) if order.proof else None
     if record:
         say(f"{order.kind} {order.model!r} is built already: it will be proven")
         items += [download_of(store, file, work / BUILT / file.path, fields) for file in record.files]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import parse
@@ -18,21 +19,38 @@ def artifact_records(store: Store, orders: Iterable[BuildOrder]) -> dict[str, Ar
     distinct = {order.key: order for order in orders}
     store.root  # noqa: B018 - made before threads need it
     with ThreadPoolExecutor(WORKERS) as pool:
-        found = pool.map(lambda order: artifact_record(store, order.kind, order.key), distinct.values())
+        found = pool.map(lambda order: artifact_record(store, order), distinct.values())
         return {key: record for key, record in zip(distinct, found, strict=True) if record}
 
 
-def artifact_record(store: Store, kind: str, key: str) -> ArtifactRecord | None:
-    """A record whose blobs exist, None where the artifact has to be built."""
-    data = store.root.get(store.key(layout.artifact(kind, key)))
+def artifact_record(store: Store, order: BuildOrder) -> ArtifactRecord | None:
+    """A record whose blobs exist, None where the artifact has to be built.
+
+    A record that was put there by hand, for an engine of another TensorRT or GPU than the key stands for, is
+    none: no server could load the engine.
+    """
+    data = store.root.get(store.key(layout.artifact(order.kind, order.key)))
     record = parse(ArtifactRecord, data) if data else None
-    if record is None or record.key != key:
+    if record is None or record.key != order.key or not is_built_for(record.provenance, order):
         return None
     for file in (*record.files, *record.sample_files):
         info = store.root.head(store.key(layout.blob(file.sha256)))
         if info is None or info.size != file.size:
             return None
     return record
+
+
+def is_built_for(provenance: Mapping[str, Any], order: BuildOrder) -> bool:
+    """Whether an engine was built by the TensorRT and on the GPU of its order, as far as either is known."""
+    wanted = str(order.parameters.get("tensorrt_version") or "").split(".")
+    found = str(provenance.get("tensorrt") or "").split(".")
+    if wanted != [""] and found != [""] and found[: len(wanted)] != wanted:
+        return False
+    product = order.gpu_product.removesuffix("-SHARED")
+    gpu = provenance.get("gpu")
+    on = str(gpu.get("product") or "") if isinstance(gpu, dict) else ""
+    # Of a MIG slice, the label may name the whole GPU.
+    return not product or not on or on == product or on.startswith(f"{product}-MIG-")
 
 
 def proof_records(

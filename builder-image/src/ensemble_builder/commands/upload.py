@@ -83,13 +83,13 @@ def _write_artifact(store: Store, order: BuildOrder, result: CompileResult, out:
         sample_files=tuple(_upload(store, out, path) for path in _sample_paths(result)),
         provenance=result.provenance,
     )
-    _write_record(store, record)
+    _write_record(store, order, record)
     return record
 
 
 def _proven(store: Store, order: BuildOrder, result: CompileResult) -> ArtifactRecord:
     """The stored artifact that was proven and not built."""
-    found = artifact_record(store, order.kind, order.key) if result.proof else None
+    found = artifact_record(store, order) if result.proof else None
     if found is None:
         raise _failed(order, f"{RESULT} names no files")
     return found
@@ -117,12 +117,12 @@ def _upload(store: Store, out: Path, path: str) -> LockedFile:
         return LockedFile(path=path, sha256=digest, size=file.size)
 
 
-def _write_record(store: Store, record: ArtifactRecord) -> None:
+def _write_record(store: Store, order: BuildOrder, record: ArtifactRecord) -> None:
     """The first record of a key stays; one whose blobs are gone is replaced."""
     key = store.key(layout.artifact(record.kind, record.key))
     if store.root.put_if_absent(key, record.canonical()):
         return
-    if artifact_record(store, record.kind, record.key):
+    if artifact_record(store, order):
         say(f"artifact {record.kind}/{record.key} was there already")
         return
     store.root.put(key, record.canonical())
