@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 
 from ensemble_builder.compilers.tensorrt import graph, half
+from ensemble_builder.faults import FaultError
 from ensembles_api.spec import FloatType, KeepFp32, TensorType
 from tests.unit.compilers.engine_building import classifier
 
@@ -17,15 +18,51 @@ X = np.random.default_rng(0).uniform(-1, 1, (2, 3, 16, 16)).astype(np.float32)
 
 
 @pytest.fixture
-def converted(tmp_path: Path) -> onnx.ModelProto:
+def converted(original: graph.Graph, tmp_path: Path) -> onnx.ModelProto:
     """The classifier with its head in FP32 and its input in half."""
-    (tmp_path / "model.onnx").write_bytes(classifier())
-    found = graph.load(tmp_path / "model.onnx", field="f", source_field="f.source")
-    kept = graph.kept_nodes(found, KeepFp32(ops=["Softmax"], nodes=["head"]))
-    types = graph.io_types(found, [TensorType(name="x", data_type=FloatType.FP16)])
-    made = half.converted(found, kept=kept, types=types, scratch=tmp_path)
+    kept = graph.kept_nodes(original, KeepFp32(ops=["Softmax"], nodes=["head"]))
+    types = graph.io_types(original, [TensorType(name="x", data_type=FloatType.FP16)])
+    made = half.converted(original, kept=kept, types=types, scratch=tmp_path)
     graph.cast_io(made, types)
     return onnx.load(made.path)
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> graph.Graph:
+    (tmp_path / "model.onnx").write_bytes(classifier())
+    return graph.load(tmp_path / "model.onnx", field="f", source_field="f.source")
+
+
+@pytest.mark.parametrize(
+    ("keep", "field", "words"),
+    [
+        ({"ops": ["Conv", "Cnov"]}, "f.keepFp32.ops[1]", "no operator 'Cnov'; it has Conv"),
+        ({"nodes": ["heat"]}, "f.keepFp32.nodes[0]", "no node 'heat'; it has head"),
+    ],
+)
+def test_what_is_kept_must_be_there(
+    original: graph.Graph, keep: dict[str, list[str]], field: str, words: str
+) -> None:
+    with pytest.raises(FaultError, match=words) as caught:
+        graph.kept_nodes(original, KeepFp32.model_validate(keep))
+    assert caught.value.fault.field == field
+
+
+@pytest.mark.parametrize(
+    ("names", "field", "words"),
+    [
+        (["x", "z"], "f.io[1].name", "no input or output 'z'; it has best, x, y"),
+        (["x", "y", "x"], "f.io[2].name", "'x' stands here twice"),
+        (["x", "best"], "f.io[1].dataType", "'best' is INT64"),
+    ],
+)
+def test_tensors_of_other_types_must_be_there(
+    original: graph.Graph, names: list[str], field: str, words: str
+) -> None:
+    wanted = [TensorType(name=name, data_type=FloatType.FP16) for name in names]
+    with pytest.raises(FaultError, match=words) as caught:
+        graph.io_types(original, wanted)
+    assert caught.value.fault.field == field
 
 
 def run(model: bytes, x: np.ndarray) -> np.ndarray:

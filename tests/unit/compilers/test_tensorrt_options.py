@@ -151,40 +151,10 @@ def test_settings_that_this_tensorrt_knows_are_taken(
             "lacks TensorRT's lean runtime",
         ),
         (
-            {"precision": "fp16", "keep_fp32": {"ops": ["Cnov"]}},
-            Reason.INVALID_SPEC,
-            ".keepFp32.ops[0]",
-            "no operator 'Cnov'; it has Conv",
-        ),
-        (
-            {"precision": "fp16", "keep_fp32": {"nodes": ["heat"]}},
-            Reason.INVALID_SPEC,
-            ".keepFp32.nodes[0]",
-            "no node 'heat'; it has head",
-        ),
-        (
             {"precision": "bf16", "keep_fp32": {"ops": ["Conv"]}},
             Reason.NOT_SUPPORTED,
             ".keepFp32",
             "computes in the types of the ONNX",
-        ),
-        (
-            {"io": [{"name": "z", "data_type": "fp16"}]},
-            Reason.INVALID_SPEC,
-            ".io[0]",
-            "no input or output 'z'; it has best, x, y",
-        ),
-        (
-            {"io": [{"name": "best", "data_type": "fp16"}]},
-            Reason.INVALID_SPEC,
-            ".io[0].dataType",
-            "'best' is INT64",
-        ),
-        (
-            {"profiles": [{"values": [{"name": "x", "min": [1], "opt": [1], "max": [1]}]}]},
-            Reason.INVALID_SPEC,
-            ".profiles[0].shapes",
-            "input 'x', shape [-1, 3, 16, 16], needs an entry",
         ),
     ],
 )
@@ -196,42 +166,6 @@ def test_what_does_not_fit_is_refused_by_name(
     assert fault is not None
     assert (fault.code, fault.field) == (code, FIELD + field)
     assert words in fault.message
-
-
-@pytest.mark.parametrize(
-    ("model", "parameters", "field", "words"),
-    [
-        (cropping(), {}, ".profiles", "values: [{name: size, min: [1], opt: …, max: …}]"),
-        (
-            cropping(),
-            {"profiles": [{"values": [{"name": "size", "min": [4], "opt": [2], "max": [8]}]}]},
-            ".profiles[0].values[0].opt",
-            "value 0 of 'size' goes 4, 2, 8",
-        ),
-        (
-            cropping(),
-            {"profiles": [{"values": [{"name": "size", "min": [1, 1], "opt": [2, 2], "max": [8, 8]}]}]},
-            ".profiles[0].values[0]",
-            "'size' holds 1 values, 2 are stated",
-        ),
-    ],
-)
-def test_faults_of_shape_tensors(
-    build: Compile, model: bytes, parameters: Mapping[str, Any], field: str, words: str
-) -> None:
-    fault = build(model, **parameters).fault
-
-    assert fault is not None
-    assert fault.field == FIELD + field
-    assert words in fault.message
-
-
-def test_a_shape_tensor_without_room_for_the_batch_cannot_batch(build: Compile) -> None:
-    fault = build(cropping(("n", 8)), max_batch_size=4).fault
-
-    assert fault is not None
-    assert fault.field == "spec.models[1].maxBatchSize"
-    assert "has room for one" in fault.message
 
 
 def test_external_data_that_is_missing_is_named(build: Compile, tmp_path: Path) -> None:

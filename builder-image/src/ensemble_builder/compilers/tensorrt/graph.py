@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -95,20 +96,18 @@ def kept_nodes(graph: Graph, keep: KeepFp32) -> frozenset[str]:
     found = list(nodes(graph.model.graph))
     names = {node.name for node in found}
     operators = {node.op_type for node in found}
-    _known(keep.ops, operators, f"{graph.field}.keepFp32.ops", "operator")
-    _known(keep.nodes, names, f"{graph.field}.keepFp32.nodes", "node")
+    for index, operator in enumerate(keep.ops):
+        _demand_known(operator, operators, f"{graph.field}.keepFp32.ops[{index}]", "operator")
+    for index, name in enumerate(keep.nodes):
+        _demand_known(name, names, f"{graph.field}.keepFp32.nodes[{index}]", "node")
     return frozenset(keep.nodes) | {node.name for node in found if node.op_type in keep.ops}
 
 
-def _known(given: Sequence[str], existing: set[str], field: str, what: str) -> None:
-    for index, name in enumerate(given):
-        if name not in existing:
-            near = difflib.get_close_matches(name, existing, n=3) or sorted(existing)[:_LISTED]
-            raise fault(
-                Reason.INVALID_SPEC,
-                f"{field}[{index}]",
-                f"the graph has no {what} {name!r}; it has {', '.join(near)}",
-            )
+def _demand_known(name: str, existing: AbstractSet[str], field: str, what: str) -> None:
+    if name not in existing:
+        near = difflib.get_close_matches(name, existing, n=3) or sorted(existing)[:_LISTED]
+        message = f"the graph has no {what} {name!r}; it has {', '.join(near)}"
+        raise fault(Reason.INVALID_SPEC, field, message)
 
 
 def io_types(graph: Graph, wanted: Sequence[TensorType]) -> Mapping[str, int]:
@@ -117,7 +116,7 @@ def io_types(graph: Graph, wanted: Sequence[TensorType]) -> Mapping[str, int]:
     types: dict[str, int] = {}
     for index, entry in enumerate(wanted):
         field = f"{graph.field}.io[{index}]"
-        _known([entry.name], set(values), f"{graph.field}.io", "input or output")
+        _demand_known(entry.name, values.keys(), f"{field}.name", "input or output")
         if entry.name in types:
             raise fault(Reason.INVALID_SPEC, f"{field}.name", f"{entry.name!r} stands here twice: remove one")
         element = values[entry.name].type.tensor_type.elem_type
