@@ -287,7 +287,7 @@ def _compile(work: Path) -> int:
 
     try:
         compiling.run(work)  # a fault is a result as well: upload reports it
-    except StoppedError:
+    except (StoppedError, KeyboardInterrupt):  # the latter by a person, who builds without a cluster
         return STOPPED
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -99,7 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> Exit:
 
 
 def run() -> None:
-    """Console script."""
+    """Console script. Being told to end is as ctrl-C: what was started is ended first."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from ensemble_cli.exits import CommandError, Exit
-from ensemble_cli.laptop.serving import read_manifest, run, server_command
+from ensemble_cli.laptop.attending import attended
+from ensemble_cli.laptop.serving import read_manifest, server_command
 
 
 @click.command("serve", context_settings={"ignore_unknown_options": True})
@@ -29,9 +30,7 @@ def command(folder: Path, extra: tuple[str, ...], program: str, server_image: st
         f"model {manifest.server.entrypoint}: http://localhost:{port}, gRPC on {port + 1}; ctrl-C ends it",
         err=True,
     )
-    status = run(line)
-    if status == Exit.INTERRUPTED:
-        return Exit.INTERRUPTED
+    status = attended(line)
     if status:
         raise CommandError(f"tritonserver ended with status {status}", cure="its last lines say why")
     return Exit.DONE

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from ensemble_cli.exits import CommandError
+from ensemble_cli.laptop.attending import attended
 from ensemble_cli.laptop.engines import ENGINES, container, container_engine
 from ensemble_cli.laptop.exporting import export
 from ensembles_api.contract import NextBuild
@@ -35,7 +35,7 @@ class Compiler:
         if build.kind == "export":
             export(build, work)
             return
-        subprocess.run(self._command(build, work), check=False, env=_environment())
+        attended(self._command(build, work), env=_environment())
 
     def _command(self, build: NextBuild, work: Path) -> list[str]:
         if any(map(_has, MODULES.get(build.kind, ()))):

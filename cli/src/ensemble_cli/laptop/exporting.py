@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 from ensemble_cli.exits import CommandError
+from ensemble_cli.laptop.attending import attended
 from ensemble_cli.laptop.engines import ENGINES, container, container_engine
 from ensembles_api.contract import BuildOrder, NextBuild
 
@@ -24,10 +24,10 @@ def export(build: NextBuild, work: Path) -> None:
             cure=f"install {' or '.join(ENGINES)}, or give the ONNX file as a source",
         )
     order = BuildOrder.model_validate_json((work / "order.json").read_bytes())
-    done = subprocess.run(export_command(engine, order, work), check=False)
-    if done.returncode:
+    status = attended(export_command(engine, order, work))
+    if status:
         raise CommandError(
-            f"{build.field}: the container ended with exit code {done.returncode}",
+            f"{build.field}: the container ended with exit code {status}",
             cure="read what it printed above; mend its image, command or inputs",
         )
 

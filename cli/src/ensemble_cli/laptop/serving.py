@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from ensemble_builder.artifacts.layout import MODELS, PLUGINS
 from ensemble_cli.exits import CommandError, Exit
@@ -89,32 +85,3 @@ def _options(folder: str, manifest: Manifest) -> list[str]:
         *manifest.server.args,
         *plugin_arguments(manifest.server.plugins, folder=folder),
     ]
-
-
-def run(command: Sequence[str]) -> int:
-    """Run a server until it ends or we are ended; it never outlives this call.
-
-    Returns:
-        its exit status; that of an interrupted command where we were told to stop.
-    """
-    stopped = False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        del frame
-        nonlocal stopped
-        # Twice means now: the first asks the server to finish what it is answering.
-        process.send_signal(signal.SIGKILL if stopped else number)
-        stopped = True
-
-    # A session of its own: the terminal's ctrl-C reaches it through us alone, once.
-    process = subprocess.Popen(command, start_new_session=True, env=os.environ)
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        status = process.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-    return int(Exit.INTERRUPTED) if stopped else status

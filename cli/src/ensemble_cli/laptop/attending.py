@@ -1,0 +1,51 @@
+"""Runs a program that does not outlive us, whatever ends us."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def attended(command: Sequence[str], *, env: Mapping[str, str] = os.environ) -> int:
+    """Run a program until it ends, or until we are told to; it is told once to finish, then killed.
+
+    Returns:
+        its exit status.
+
+    Raises:
+        KeyboardInterrupt: we were told to end, and it has ended.
+    """
+    process: subprocess.Popen[bytes] | None = None
+    told = 0
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal told
+        told += 1
+        if process is not None:
+            _tell(process, told)
+
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    try:
+        # A session of its own: the terminal's ctrl-C reaches it through us alone, once.
+        process = subprocess.Popen(command, start_new_session=True, env=dict(env))
+        if told:
+            _tell(process, told)
+        status = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if told:
+        raise KeyboardInterrupt
+    return status
+
+
+def _tell(process: subprocess.Popen[bytes], times: int) -> None:
+    if times == 1:
+        process.send_signal(signal.SIGINT)
+    elif process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
