@@ -129,8 +129,9 @@ def hold_in_fp32(library: Library, network: Any, kept: AbstractSet[str]) -> int:
         if any(tensor.is_shape_tensor for tensor in outputs):
             continue
         layer.precision = fp32
-        for index in range(layer.num_outputs):
-            layer.set_output_type(index, fp32)
+        for index, tensor in enumerate(outputs):
+            if not tensor.is_network_output:  # whose type `io` decides
+                layer.set_output_type(index, fp32)
         count += 1
     return count
 
