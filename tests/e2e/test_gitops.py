@@ -136,7 +136,7 @@ def test_a_life_under_gitops(namespace: live.Namespace, helm: str, judge: Judges
     with watching(namespace, tmp_path / "watch.json") as watch, ThreadPoolExecutor() as pool:
         failing = pool.submit(bad.upgrade, wrong)
         live.eventually(lambda: watch.states("bad"), what="the watch shows nothing")
-        _live(net, wrong)
+        _live(net, wrong, watch)
         assert STALLED.search(failing.result())
         live.eventually(
             lambda: "deletionTimestamp" in watch.states("net")[-1]["metadata"], what="not deleted"
@@ -164,7 +164,7 @@ LIFE = (
 """What Argo CD shows from the first answer to the deletion, and nothing between."""
 
 
-def _live(net: Release, wrong: str) -> None:
+def _live(net: Release, wrong: str, watch: Watch) -> None:
     space = net.space
     double = space.put("double.onnx", affine_onnx(scale=2))
     triple = space.put("triple.onnx", affine_onnx(scale=3))
@@ -172,8 +172,14 @@ def _live(net: Release, wrong: str) -> None:
     assert net.serves()
     net.sees_no_drift()
 
+    before = len(watch.states(net.name))
     space.kubectl("delete", "pod", "-l", "ensembles.dev/role=server", "--force", "--grace-period=0")
-    live.eventually(lambda: not net.serves(), what="nobody sees that the server is gone")
+    live.eventually(
+        lambda: any(
+            condition(state, "Available")["status"] == "False" for state in watch.states(net.name)[before:]
+        ),
+        what="nobody sees that the server is gone",
+    )
     net.ensemble.wait()
 
     assert net.upgrade(triple, suspend=True, wait=False) == ""
@@ -239,7 +245,7 @@ def chosen(states: Sequence[Document]) -> dict[str, Document]:
         "changed": first(later, lambda state: not seen(state)),
         "suspended": first(later, because("Suspended")),
         "stalled-later": first(later, lambda state: is_true(state, "Stalled")),
-        "deleting": first(later, lambda state: "deletionTimestamp" in state["metadata"]),
+        "deleting": first(later, because("Deleting")),
     }
 
 
