@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ensemble_cli.documents import write_yaml
 from ensemble_cli.exits import CommandError, Exit
@@ -177,3 +178,20 @@ def test_how_a_folder_is_served(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert {f"--model-repository={folder}/models", "--grpc-port=9001", "--log-verbose=1"} <= set(line)
     assert f"--backend-config=dali,plugin_libs={folder}/plugins/a.so" in line
     assert served(folder, image="other:2")[0] == str(programs / "docker")
+
+
+def test_the_objects_that_would_serve_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ("--show", "manifests", "--tools-image", "tools:1")
+    assert build(folder, NET, command="render", more=more) == Exit.USAGE
+    assert "give --server-image" in capsys.readouterr().err
+    assert build(folder, NET, command="render", more=(*more, "--server-image", "server:1")) == Exit.DONE
+    objects = list(yaml.safe_load_all(capsys.readouterr().out))
+    assert [each["kind"] for each in objects] == ["Service", "Service", "Deployment", "Job"]
+    main_service, _, servers, _ = objects
+    pod = servers["spec"]["template"]
+    assert main_service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    assert [each["image"] for each in pod["spec"]["containers"]] == ["server:1"]
+    assert (
+        build(folder, NET, command="render", more=(*more, "--server-image", "s:1", "-o", "json")) == Exit.DONE
+    )
+    assert json.loads(capsys.readouterr().out)["kind"] == "List"

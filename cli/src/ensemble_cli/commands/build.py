@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from ensemble_cli.checking import read_texts
-from ensemble_cli.ensembles import one_ensemble
+from ensemble_cli.ensembles import Ensemble, one_ensemble
 from ensemble_cli.laptop.building import STORE, Built, build
 from ensemble_cli.laptop.compiling import Compiler
 from ensemble_cli.laptop.options import BuildOptions, build_options
 from ensemble_cli.laptop.request import local_store, make_request
+from ensembles_api.contract import Request
 
 
 @click.command("build")
@@ -30,21 +31,25 @@ def command(files: tuple[str, ...], to: Path, options: BuildOptions) -> None:
       kubectl ensemble build ensemble.yaml --to out --source s3://models/src=./src
       kubectl ensemble serve out
     """
-    built = build_into(files, to, options)
+    built = build_into(to, *asked(files, options), options.sources)
     for warning in built.warnings:
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"{built.models}: revision {built.revision[:12]}, ask model {built.entrypoint}")
 
 
-def build_into(files: tuple[str, ...], to: Path, options: BuildOptions) -> Built:
-    """Build the ensemble of some files into a folder."""
+def asked(files: tuple[str, ...], options: BuildOptions) -> tuple[Ensemble, Request]:
+    """The ensemble of some files, and what is to be built of it here."""
     ensemble = one_ensemble(read_texts(files), name=options.name)
-    request = make_request(
+    return ensemble, make_request(
         ensemble,
         target=options.target,
         server_image=options.server_image,
         builder_image=options.builder_image,
     )
+
+
+def build_into(to: Path, ensemble: Ensemble, request: Request, sources: tuple[str, ...]) -> Built:
+    """Build an ensemble into a folder."""
     to.mkdir(parents=True, exist_ok=True)
-    store = local_store(ensemble, to / STORE, options.sources)
+    store = local_store(ensemble, to / STORE, sources)
     return build(ensemble, request, store, Compiler(request.builder_image), to)

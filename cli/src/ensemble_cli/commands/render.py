@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.tree import Tree
 
 from ensemble_builder.artifacts.layout import CONFIG
-from ensemble_cli.commands.build import build_into
+from ensemble_cli.commands.build import asked, build_into
+from ensemble_cli.documents import write_yaml
+from ensemble_cli.laptop.manifests import UNKNOWN_UID, manifests
 from ensemble_cli.laptop.options import BuildOptions, build_options
+from ensemble_cli.laptop.serving import read_manifest
 from ensemble_cli.printing import Format, console, output_option, print_data
 
 
@@ -18,10 +22,12 @@ from ensemble_cli.printing import Format, console, output_option, print_data
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option(
     "--show",
-    type=click.Choice(["configs", "tree"]),
+    type=click.Choice(["configs", "tree", "manifests"]),
     default="configs",
-    help="The configs' text, or the repository's files with their sizes.",
+    help="The configs' text, the repository's files with their sizes, or the objects of the rollout.",
 )
+@click.option("--tools-image", default="ensembles/tools", help="The operator's, for --show manifests.")
+@click.option("--uid", default=UNKNOWN_UID, help="metadata.uid: part of the hash in the objects' names.")
 @click.option(
     "--cache",
     type=click.Path(path_type=Path, file_okay=False),
@@ -30,17 +36,33 @@ from ensemble_cli.printing import Format, console, output_option, print_data
 @build_options
 @output_option
 def command(
-    files: tuple[str, ...], show: str, cache: Path | None, options: BuildOptions, output: Format
-) -> None:
-    r"""Show every config.pbtxt that the revision would have.
+    *, files: tuple[str, ...], show: str, tools_image: str, uid: str, cache: Path | None,
+    options: BuildOptions, output: Format,
+) -> None:  # fmt: skip
+    r"""Show every config.pbtxt that the revision would have, and the objects that would serve it.
 
-    Needs the model files, by --source or from S3: names, types and shapes come from them.
+    Needs the model files, by --source or from S3: names, types and shapes come from them. The objects' names
+    hold a hash of the resource's uid, among others: without --uid they are not those of a cluster.
 
     \b
       kubectl ensemble render ensemble.yaml --source s3://models/src=./src
+      kubectl ensemble render ensemble.yaml --source s3://models/src=./src --show manifests
     """
+    ensemble, request = asked(files, options)
     with tempfile.TemporaryDirectory(prefix="ensemble-render-") as scratch:
-        built = build_into(files, cache or Path(scratch), options)
+        to = cache or Path(scratch)
+        built = build_into(to, ensemble, request, options.sources)
+        if show == "manifests":
+            _print_manifests(
+                list(
+                    manifests(
+                        ensemble, request, read_manifest(to),
+                        revision=built.revision, tools_image=tools_image, uid=uid,
+                    )
+                ),
+                output,
+            )  # fmt: skip
+            return
         found = {
             path.relative_to(built.models).as_posix(): path
             for path in sorted(built.models.rglob("*"))
@@ -55,6 +77,13 @@ def command(
     else:
         for name, text in texts.items():
             click.echo(f"# {name}\n{text}")
+
+
+def _print_manifests(objects: list[dict[str, Any]], output: Format) -> None:
+    if output == "json":
+        print_data({"apiVersion": "v1", "kind": "List", "items": objects}, output)
+    else:
+        click.echo("---\n".join(map(write_yaml, objects)), nl=False)
 
 
 def _tree(revision: str, sizes: dict[str, int]) -> Tree:
