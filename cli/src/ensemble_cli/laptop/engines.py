@@ -19,5 +19,6 @@ def container(engine: str, *, gpu: bool) -> list[str]:
     devices: Sequence[str] = ()
     if gpu:
         devices = ["--device=nvidia.com/gpu=all"] if engine.endswith("podman") else ["--gpus=all"]
-    users = ["--userns=keep-id"] if engine.endswith("podman") else [f"--user={os.getuid()}:{os.getgid()}"]
-    return [engine, "run", "--rm", "--init", *users, *devices]
+    # What the container writes belongs to us; podman without root shifts ids otherwise.
+    shift = ["--userns=keep-id"] if engine.endswith("podman") and os.getuid() else []
+    return [engine, "run", "--rm", "--init", *shift, f"--user={os.getuid()}:{os.getgid()}", *devices]
