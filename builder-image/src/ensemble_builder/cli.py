@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ensemble_builder.storage.store import Store
 
 STOPPED = 128 + signal.SIGTERM
+KILLED = 128 + signal.SIGKILL
 TERMINATION_LOG = Path("/dev/termination-log")
 Command = Callable[[argparse.Namespace], Result]
 
@@ -286,10 +287,12 @@ def _compile(work: Path) -> int:
     from ensemble_builder.compilers.child import StoppedError
 
     try:
-        compiling.run(work)  # a fault is a result as well: upload reports it
+        result = compiling.run(work)  # a fault is a result as well: upload reports it
     except (StoppedError, KeyboardInterrupt):  # the latter by a person, who builds without a cluster
         return STOPPED
-    return 0
+    # Where the kernel ends single processes (cgroup v1, singleProcessOOMKill) the kubelet takes an init
+    # container marked OOMKilled for failed, but with exit code 0 the pod stays Pending: the Job would hang.
+    return KILLED if result.fault and result.fault.code is Reason.OUT_OF_MEMORY else 0
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ensemble_builder.cli import KILLED, main
 from ensembles_api.reasons import Reason
 
 from .conftest import Build
@@ -102,10 +103,12 @@ def test_another_dali_than_the_servers_is_refused(build: Build) -> None:
 
 
 def test_a_process_that_is_killed_asks_for_memory(build: Build) -> None:
-    fault = build("import os\nos.kill(os.getpid(), 9)").fault
+    built = build("import os\nos.kill(os.getpid(), 9)")
 
-    assert fault.code is Reason.OUT_OF_MEMORY
-    assert fault.field == "spec.build.resources"
+    assert built.fault.code is Reason.OUT_OF_MEMORY
+    assert built.fault.field == "spec.build.resources"
+    # A pod whose init container is marked OOMKilled but ended with 0 stays Pending for ever.
+    assert main(["compile", "--work", str(built.work)]) == KILLED
 
 
 def test_what_user_code_prints_and_leaves_running_does_not_matter(

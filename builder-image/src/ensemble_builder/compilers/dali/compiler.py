@@ -276,7 +276,9 @@ class _Compilation:
         ended = child.run(twin.__name__, folder / "job.json", scratch=folder, timeout=TWIN_SECONDS)
         try:
             return twin.Outcome.model_validate_json((folder / "outcome.json").read_bytes())
-        except (OSError, ValidationError):
+        except (OSError, ValidationError) as error:
+            if ended.killed:
+                raise self._died(ended) from error
             return twin.Outcome(error=f"the trial on the CPU {ended.how}")
 
     def _publish(
