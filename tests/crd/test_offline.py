@@ -69,3 +69,15 @@ def test_null_is_as_absent() -> None:
         },
     }
     assert validate(document) == []
+
+
+def test_numbers_beyond_64_bits_are_no_fault_of_ours() -> None:
+    """The API server reads them as floating point; what they mean is config's affair."""
+    model = {"name": "net", "files": {"uri": "s3://m/n/"}, "config": {"parameters": [2**70, {"x": -(2**64)}]}}
+    document = {
+        "apiVersion": "ensembles.dev/v1alpha1",
+        "kind": "InferenceEnsemble",
+        "metadata": {"name": "large"},
+        "spec": {"storage": {"uri": "s3://models", "secretName": "keys"}, "models": [model]},
+    }
+    assert validate(document) == []

@@ -7,11 +7,15 @@ from typing import Any
 
 from ensembles_api.structural import Schema
 
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+
 
 def defaulted(value: Any, schema: Schema) -> Any:
     """A copy of `value` as the API server would store it, for a value of the right shape."""
-    if isinstance(value, list) and "items" in schema:
-        return [defaulted(item, schema["items"]) for item in value]
+    if isinstance(value, list):
+        return [defaulted(item, schema.get("items", {})) for item in value]
+    if isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX:
+        return float(value)  # which is how the API server reads such a number
     if not isinstance(value, dict):
         return value
     if isinstance(schema.get("additionalProperties"), dict):
@@ -21,6 +25,4 @@ def defaulted(value: Any, schema: Schema) -> Any:
     for name, child in properties.items():
         if name not in result and "default" in child:
             result[name] = copy.deepcopy(child["default"])
-        if name in result:
-            result[name] = defaulted(result[name], child)
-    return result
+    return {name: defaulted(item, properties.get(name, {})) for name, item in result.items()}
