@@ -156,6 +156,22 @@ def test_raising_the_limit_that_the_message_names_tries_again() -> None:
     assert story.reason == "RollingOut"
 
 
+def test_a_compiler_killed_for_memory_without_its_pod_failing_is_seen() -> None:
+    story = Story()
+    story.step()
+    story.end("assemble", result=missing_dali())
+    story.step()
+    for attempt in ("1", "2"):
+        (job,) = [j for j in story.jobs("build") if j.annotations["ensembles.dev/attempt"] == attempt]
+        killed = ContainerSeen(name="export", init=True, exit_code=0, terminated_reason="OOMKilled")
+        pod = PodSeen(name="p", uid="p", labels={}, phase="Pending", containers=(killed,))
+        stuck = replace(job, pods=(pod,))
+        story.seen = replace(story.seen, jobs=tuple(stuck if j == job else j for j in story.seen.jobs))
+        story.step()
+        assert story.reason == "OutOfMemory"
+    assert condition(story.last, "Stalled") is not None
+
+
 def test_a_container_that_the_user_sets_no_memory_for_is_not_the_users_fault() -> None:
     story = Story()
     story.step()

@@ -493,7 +493,9 @@ def test_a_deletion_has_its_whole_patience_though_no_operator_ran() -> None:
     assert story.seen.finalizers
     assert story.last.status is not None
     assert story.last.status["stage"] == "Deleting"
-    assert "no answer" in condition(story.last, "Reconciling")["message"]  # type: ignore[index]
+    said = condition(story.last, "Reconciling")["message"]  # type: ignore[index]
+    assert "no answer" in said
+    assert "ensembles.dev/abandon-storage" in said
     story.step(400)
     story.end("prune", result=Result())
     story.step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ensemble_operator.config import OperatorConfig
@@ -18,6 +19,11 @@ from ensembles_api.spec import DeletionPolicy
 PATIENCE = timedelta(minutes=10)
 """So long pruning may fail before the resource is let go without it. It counts from the first failure that an
 operator saw and wrote down: time in which none ran is nobody's refusal."""
+
+WAY_OUT = (
+    f"mend it; otherwise the resource is let go {PATIENCE.seconds // 60} minutes after the first failure, or "
+    f"at once with the annotation {ANNOTATION_ABANDON_STORAGE}=true, and its revisions stay in storage"
+)
 
 
 def delete(observation: Observation, config: OperatorConfig) -> Plan:
@@ -53,6 +59,7 @@ def leaving(
 ) -> Plan:
     """The plan of a pass after which the resource is still there: its status says what holds it."""
     since = _failing_since(observation) or (observation.now if trouble else None)
+    trouble = replace(trouble, message=f"{trouble.message}; {WAY_OUT}") if trouble else None
     stalled = trouble is not None and trouble.stalled(observation.now)
     summary = Summary(
         trouble.reason if trouble else Reason.DELETING,

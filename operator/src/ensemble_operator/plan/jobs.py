@@ -23,6 +23,8 @@ from ensembles_api.names import LABEL_ROLE
 from ensembles_api.reasons import Reason
 
 USER_CODE = frozenset({"compile", "export"})
+KILLED = 137
+"""Exit code after SIGKILL. Deadlines and evictions, which end pods so, are told apart before."""
 """Containers whose last words are text to show, and no Result to believe."""
 LOG_LINES = 10
 
@@ -79,13 +81,27 @@ def judge(job: JobSeen, *, now: datetime) -> Verdict:
             return Succeeded(result)
         if result is None and counting != "assemble":
             return Succeeded(Result())  # all it had to say is that it ended well
-    if job.state == "active":
+    if job.state == "active" and not _is_killed_unnoticed(pod):
         return Running(_wait_of_job(job))
     if job.state == "succeeded":
         trouble = Trouble(Reason.POD_LOST, f"Job {job.name} ended well, but its pod is gone with the result")
     else:
         trouble = _failure(job, pod, result)
     return Failed(_with_retry(job, trouble, now=now))
+
+
+def _is_killed_unnoticed(pod: PodSeen | None) -> bool:
+    """Whether an init container lost a process for want of memory and ended with 0 all the same: the kubelet
+    then neither starts the next one nor ends the pod (seen where the kernel ends single processes).
+    """
+    return (
+        pod is not None
+        and pod.phase == "Pending"
+        and any(
+            c.init and not c.running and c.exit_code is not None and c.terminated_reason == "OOMKilled"
+            for c in pod.containers
+        )
+    )
 
 
 def _newest_pod(job: JobSeen) -> PodSeen | None:
@@ -155,6 +171,8 @@ def _bad_exit(job: JobSeen, pod: PodSeen) -> Trouble:
     bad = next((c for c in counting if c.exit_code not in {0, None}), None)
     if bad is None:
         return Trouble(Reason.JOB_FAILED, f"Job {job.name} failed: {pod.message or job.failed_reason}")
+    if bad.name in USER_CODE and bad.exit_code == KILLED:
+        return _out_of_memory(job, bad)  # by the node's kernel, of which the kubelet was not told
     inner = parse_result(bad.termination_message)
     if inner is not None and inner.fault is not None and bad.name not in USER_CODE:
         return Trouble(inner.fault.code, inner.fault.message, field=inner.fault.field)
