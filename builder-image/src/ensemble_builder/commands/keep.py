@@ -2,7 +2,7 @@
 
 A pod that is deleted, evicted or preempted gets SIGTERM in all its containers at once. compile then ends its
 build and leaves the timing cache; upload never starts. This container waits for compile's end and saves the
-cache, so that the next attempt does not begin at nothing. A build that ends by itself is upload's.
+cache, so that the next attempt does not begin at nothing.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from pathlib import Path
 from ensemble_builder.commands import timing_caches
 from ensemble_builder.commands.fetch import OUTPUTS
 from ensemble_builder.commands.locks import find_order, load_lock
-from ensemble_builder.commands.log import say
-from ensemble_builder.commands.upload import RESULT
 from ensemble_builder.compilers.running import LOCK
 from ensemble_builder.storage.store import Store
 from ensembles_api.contract import Result
@@ -36,7 +34,7 @@ def run(
     wait: Callable[[], object],
     grace: float,
 ) -> Result:
-    """Wait to be stopped, then for compile's end, and save the timing cache of a build that has no result.
+    """Wait to be stopped, then for compile's end, and save the timing cache.
 
     Args:
         store: storage.
@@ -53,11 +51,8 @@ def run(
     deadline = time.monotonic() + max(grace - MARGIN, 0)
     while _is_compiling(work) and time.monotonic() < deadline:
         time.sleep(PAUSE)
-    out = work / OUTPUTS
-    if (out / RESULT).exists():
-        say("the build has ended: nothing to keep")
-    else:
-        timing_caches.keep(store, folder, out=out)
+    # Where upload has run, it is there already; where compile ran out of memory at the end, upload has not.
+    timing_caches.keep(store, folder, out=work / OUTPUTS)
     return Result(lock=lock_digest)
 
 

@@ -77,7 +77,8 @@ def keep(store: Store, folder: str, *, out: Path, merged: Collection[str] = ()) 
     with _harmless("the timing cache could not be kept"):
         data = read_output(out, TIMING_CACHE, limit=SIZE_LIMIT)
         digest = sha256(data)
-        store.root.put_if_absent(store.key(f"{folder}{digest}"), data)
+        if not store.root.put_if_absent(store.key(f"{folder}{digest}"), data) and not merged:
+            return
         say(f"kept the timing cache, {len(data) / 1e6:.1f} MB")
         known = _newest(store, folder)
         for place, info in enumerate(known):
