@@ -108,6 +108,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         process.send_signal(signal.SIGINT)
         status = process.wait(30)
     assert status == Exit.INTERRUPTED
+    assert f"ready: HTTP on {port}, gRPC on {port + 1}; ask it: " in (folder / "log").read_text()
     assert main(["infer", "--url", f"localhost:{port}", "--model", "double", "--random"]) == Exit.NO
 
 

@@ -43,8 +43,8 @@ def find_versitygw() -> Path:
     if found := shutil.which("versitygw"):
         return Path(found)
     cache = Path(os.environ.get("ENSEMBLES_CACHE", Path.home() / ".cache/ensembles-cluster"))
-    if built := sorted(cache.glob("**/versitygw")):
-        return next(path for path in built if os.access(path, os.X_OK) and path.is_file())
+    if os.access(built := cache / "bin" / "versitygw", os.X_OK):
+        return built
     pytest.fail(
         "these tests need the real S3 server versitygw: run `python3 tests/cluster/cluster.py build`, put it "
         "on PATH, or name it in ENSEMBLES_VERSITYGW"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
+import threading
+import time
 from pathlib import Path
 
 import click
@@ -9,6 +12,8 @@ import click
 from ensemble_cli.exits import CommandError, Exit
 from ensemble_cli.laptop.attending import attended
 from ensemble_cli.laptop.serving import read_manifest, server_command
+
+SECONDS = 0.5
 
 
 @click.command("serve", context_settings={"ignore_unknown_options": True})
@@ -26,11 +31,26 @@ def command(folder: Path, extra: tuple[str, ...], program: str, server_image: st
     """
     manifest = read_manifest(folder)
     line = server_command(folder, manifest, program=program, image=server_image, first_port=port, extra=extra)
-    click.echo(
-        f"model {manifest.server.entrypoint}: http://localhost:{port}, gRPC on {port + 1}; ctrl-C ends it",
-        err=True,
-    )
+    click.echo("starting; ctrl-C ends it", err=True)
+    threading.Thread(target=_say_when_ready, args=(port, manifest.server.entrypoint), daemon=True).start()
     status = attended(line)
     if status:
         raise CommandError(f"tritonserver ended with status {status}", cure="its last lines say why")
     return Exit.DONE
+
+
+def _say_when_ready(port: int, model: str) -> None:
+    """Waits as long as the server loads; the thread ends with the process."""
+    while True:
+        time.sleep(SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+        try:
+            connection.request("GET", "/v2/health/ready")
+            if connection.getresponse().status == http.HTTPStatus.OK:
+                break
+        except (OSError, http.client.HTTPException):
+            continue
+        finally:
+            connection.close()
+    asked = f"kubectl ensemble infer --url localhost:{port} --model {model} --random"
+    click.echo(f"ready: HTTP on {port}, gRPC on {port + 1}; ask it: {asked}", err=True)
