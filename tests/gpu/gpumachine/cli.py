@@ -19,9 +19,10 @@ from typing import Any
 from localcluster.errors import ClusterError
 
 from gpumachine import node, pieces, scenario
-from gpumachine.report import markdown
+from gpumachine.report import comparison, markdown
 from gpumachine.shell import Machine, RunError
 
+_BUILD_JOB = "build-job.json"
 _QUESTION = "name,driver_version,memory.total,clocks.sm,clocks.mem,power.draw"
 
 
@@ -96,8 +97,18 @@ def _measure(here: Machine, figures: dict[str, Any], lap: Callable[[str], None],
     lap("Ready and answered, cached")
     scenario.delete(here, "again")
     if jobs:
-        figures["comparison"] = scenario.compared(here, jobs[0])
-        lap("built in turns with TensorRT alone")
+        (here.settings.state / _BUILD_JOB).write_text(json.dumps(jobs[0]))
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    """After a run: its engine again and again, by the product and by TensorRT alone."""
+    here = node.machine(arguments.root)
+    job = json.loads((here.settings.state / _BUILD_JOB).read_text())
+    builds = scenario.compared(here, job, turns=arguments.turns)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "comparison.json").write_text(json.dumps(builds, indent=1) + "\n")
+    (arguments.out / "comparison.md").write_text(comparison(builds) + "\n")
+    print((arguments.out / "comparison.md").read_text())
 
 
 def _machine() -> dict[str, Any]:
@@ -130,9 +141,15 @@ def _parser() -> argparse.ArgumentParser:
     unpack.set_defaults(run=_unpack)
     run = commands.add_parser("run", help="bring everything up, measure, report")
     run.set_defaults(run=_run)
-    run.add_argument("--out", type=Path, required=True, help="folder for figures and logs")
     run.add_argument("--rehearse", action="store_true", help="without a GPU: one is claimed, none is used")
-    for command in (take, unpack, run):
+    compare = commands.add_parser(
+        "compare", help="after a run: build its engine in turns with TensorRT alone"
+    )
+    compare.set_defaults(run=_compare)
+    compare.add_argument("--turns", type=int, default=3)
+    for command in (run, compare):
+        command.add_argument("--out", type=Path, required=True, help="folder for figures and logs")
+    for command in (take, unpack, run, compare):
         command.add_argument(
             "--root", type=Path, default=Path("/var/lib/ensembles-gpu"), help="where the bundle lies"
         )

@@ -19,8 +19,6 @@ def markdown(figures: Figures) -> str:
     for name, title in (("cold", "Cold"), ("waiting", "Waiting"), ("cached", "Cached")):
         if name in figures:
             parts.append(f"## {title}\n\n{_ensemble(figures[name])}")
-    if "comparison" in figures:
-        parts.append(f"## Build against TensorRT alone\n\n{_comparison(figures['comparison'])}")
     if figures["failures"]:
         parts.append("## Failures\n\n" + "\n".join(f"- {failure}" for failure in figures["failures"]))
     return "\n\n".join(parts) + "\n"
@@ -44,7 +42,8 @@ def _ensemble(seen: Figures) -> str:
     return "\n\n".join([" ".join(lines), table, "```\n" + "\n".join(seen["conditions"]) + "\n```"])
 
 
-def _comparison(builds: Sequence[Figures]) -> str:
+def comparison(builds: Sequence[Figures]) -> str:
+    """Builds of one engine by the product and by TensorRT alone, as Markdown."""
     rows = [(build["by"], f"{_build_seconds(build):.1f}", f"{build['total']:.1f}") for build in builds]
     product, direct = (
         statistics.median(_build_seconds(build) for build in builds if build["by"] == by)

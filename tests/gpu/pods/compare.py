@@ -1,6 +1,6 @@
 """Runs in the builder's image on a GPU: builds one engine with the product and by TensorRT alone, in turns.
 
-/work is as the build Job's fetch left it. Prints one line of JSON for each build.
+`compare.py TURNS`; /work is as the build Job's fetch left it. Prints one line of JSON for each build.
 """
 
 import json
@@ -12,7 +12,6 @@ from pathlib import Path
 
 WORK = Path("/work")
 HERE = Path(__file__).parent
-TURNS = 3
 
 
 def product() -> dict[str, object]:
@@ -37,6 +36,6 @@ def direct() -> dict[str, object]:
 
 for cache in WORK.rglob("*timing*"):
     shutil.rmtree(cache) if cache.is_dir() else cache.unlink()
-for _ in range(TURNS):
+for _ in range(int(sys.argv[1])):
     for build in (product, direct):
         print("figure", json.dumps(build()), flush=True)
