@@ -112,9 +112,12 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _machine() -> dict[str, Any]:
-    command = ["nvidia-smi", f"--query-gpu={_QUESTION}", "--format=csv,noheader"]
+    path = f"{os.environ['PATH']}{os.pathsep}/usr/local/nvidia/bin"
+    program = shutil.which("nvidia-smi", path=path)
+    command = [program or "false", f"--query-gpu={_QUESTION}", "--format=csv,noheader"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
-    return {"gpu": done.stdout.strip(), "cores": os.cpu_count(), "kernel": platform.release()}
+    gpu = done.stdout.strip() or "no GPU"
+    return {"gpu": gpu, "cores": os.cpu_count(), "kernel": platform.release()}
 
 
 def _save(here: Machine, out: Path) -> None:
