@@ -19,6 +19,7 @@ from typing import Any
 from localcluster.errors import ClusterError
 
 from gpumachine import node, pieces, scenario
+from gpumachine.ensembles import Kind
 from gpumachine.report import comparison, markdown
 from gpumachine.shell import Machine, RunError
 
@@ -74,7 +75,7 @@ def _run(arguments: argparse.Namespace) -> int:
         figures["gpu"] = node.product(here)
         scenario.prepare(here)
         lap("sources uploaded")
-        _measure(here, figures, lap, rehearsal=arguments.rehearse)
+        _measure(here, figures, lap, Kind(arguments.rehearse, arguments.relative_l2))
     except Exception as error:  # noqa: BLE001 - what was measured until then shall be read
         figures["failures"].append(f"{type(error).__name__}: {error}")
         traceback.print_exc()
@@ -86,14 +87,14 @@ def _run(arguments: argparse.Namespace) -> int:
     return 1 if figures["failures"] else 0
 
 
-def _measure(here: Machine, figures: dict[str, Any], lap: Callable[[str], None], *, rehearsal: bool) -> None:
-    figures["cold"], jobs = scenario.cold(here, rehearsal=rehearsal)
+def _measure(here: Machine, figures: dict[str, Any], lap: Callable[[str], None], kind: Kind) -> None:
+    figures["cold"], jobs = scenario.cold(here, kind)
     lap("Ready and answered, cold")
-    figures["waiting"] = scenario.waiting(here, rehearsal=rehearsal)
+    figures["waiting"] = scenario.waiting(here, kind)
     lap("a second engine waits for the GPU")
     scenario.delete(here, "efficientnet")
     lap("the GPU is free again")
-    figures["cached"] = scenario.cached(here, rehearsal=rehearsal)
+    figures["cached"] = scenario.cached(here, kind)
     lap("Ready and answered, cached")
     scenario.delete(here, "again")
     if jobs:
@@ -145,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="bring everything up, measure, report")
     run.set_defaults(run=_run)
     run.add_argument("--rehearse", action="store_true", help="without a GPU: one is claimed, none is used")
+    run.add_argument("--relative-l2", type=float, help="tolerance of the engine's verification")
     compare = commands.add_parser(
         "compare", help="after a run: build its engine in turns with TensorRT alone"
     )

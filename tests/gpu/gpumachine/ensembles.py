@@ -21,12 +21,21 @@ _TACTICS = ["EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"]
 _LOOK_SECONDS = 0.2
 
 
-def document(name: str, *, precision: str = "fp16", rehearsal: bool = False) -> dict[str, Any]:
-    """EfficientNet behind JPEG and PNG decoding on the GPU, batches of 1 to 64.
+@dataclass(frozen=True)
+class Kind:
+    """How the ensembles of a run are made.
 
-    In a rehearsal there is no GPU: ONNX Runtime takes TensorRT's place, on a node that claims to have one.
+    rehearsal: there is no GPU; ONNX Runtime takes TensorRT's place, on a node that claims to have one.
+    relative_l2: tolerance of the engine's verification; None takes the product's.
     """
-    serving = {"serving": {"targets": [{"name": "claimed", "gpu": {}}]}} if rehearsal else {}
+
+    rehearsal: bool = False
+    relative_l2: float | None = None
+
+
+def document(name: str, kind: Kind, *, precision: str = "fp16") -> dict[str, Any]:
+    """EfficientNet behind JPEG and PNG decoding on the GPU, batches of 1 to 64."""
+    serving = {"serving": {"targets": [{"name": "claimed", "gpu": {}}]}} if kind.rehearsal else {}
     return {
         "apiVersion": "ensembles.dev/v1alpha1",
         "kind": "InferenceEnsemble",
@@ -49,7 +58,7 @@ def document(name: str, *, precision: str = "fp16", rehearsal: bool = False) -> 
                 {
                     "name": "classifier",
                     "maxBatchSize": 64,
-                    **_engine(precision, rehearsal=rehearsal),
+                    **_engine(precision, kind),
                     "labels": [{"output": "probabilities", "source": {"uri": f"{SOURCES}/labels.txt"}}],
                     "config": {
                         "dynamic_batching": {"max_queue_delay_microseconds": 500},
@@ -64,12 +73,20 @@ def document(name: str, *, precision: str = "fp16", rehearsal: bool = False) -> 
     }
 
 
-def _engine(precision: str, *, rehearsal: bool) -> dict[str, Any]:
+def _engine(precision: str, kind: Kind) -> dict[str, Any]:
     source = {"source": {"uri": f"{SOURCES}/model.onnx"}}
-    if rehearsal:
+    if kind.rehearsal:
         return {"onnxruntime": source}
-    builder = {"tacticSources": _TACTICS}
-    return {"tensorrt": {**source, "precision": precision, "optBatchSize": 16, "builder": builder}}
+    verification = {"verification": {"relativeL2": kind.relative_l2}} if kind.relative_l2 else {}
+    return {
+        "tensorrt": {
+            **source,
+            "precision": precision,
+            "optBatchSize": 16,
+            "builder": {"tacticSources": _TACTICS},
+            **verification,
+        }
+    }
 
 
 @dataclass

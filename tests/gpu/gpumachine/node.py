@@ -108,13 +108,15 @@ def _plugin_log(here: Machine) -> str:
 
 
 def _load_images(here: Machine) -> None:
-    layout = here.root / IMAGES
+    layout = (here.root / IMAGES).resolve()
     note = here.settings.state / "loaded-layout.json"
     index = (layout / "index.json").read_text()
     if not note.is_file() or note.read_text() != index:
         archive = here.settings.state / "images.tar"
         with tarfile.open(archive, "w") as target:
-            target.add(layout, arcname=".")
+            for path in sorted(layout.rglob("*")):
+                if path.is_file():
+                    target.add(path, arcname=str(path.relative_to(layout)))
         images.load(here.settings, archive)
         archive.unlink()
         note.write_text(index)

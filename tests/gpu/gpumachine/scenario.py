@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gpumachine import ensembles, node
-from gpumachine.ensembles import ENTRYPOINT, NAMESPACE, Watch, document
+from gpumachine.ensembles import ENTRYPOINT, NAMESPACE, Kind, Watch, document
 from gpumachine.places import EXAMPLE
 from gpumachine.shell import Machine, RunError, eventually
 
@@ -45,27 +45,27 @@ def prepare(here: Machine) -> None:
         _client(here, "put.py", *place, stdin=file.read_bytes())
 
 
-def cold(here: Machine, *, rehearsal: bool) -> tuple[Figures, list[Json]]:
+def cold(here: Machine, kind: Kind) -> tuple[Figures, list[Json]]:
     """From nothing to an answer; also the Jobs that asked for the GPU."""
-    with Watch(here, document("efficientnet", rehearsal=rehearsal)) as watch:
+    with Watch(here, document("efficientnet", kind)) as watch:
         seconds = watch.ready(seconds=_COLD_SECONDS)
         answer = infer(here, "efficientnet")
     jobs = [job for job in watch.seen.jobs.values() if _asks_for_gpu(job)]
     return {"ready_seconds": seconds, "answer": answer, **_seen(watch)}, jobs
 
 
-def waiting(here: Machine, *, rehearsal: bool) -> Figures:
+def waiting(here: Machine, kind: Kind) -> Figures:
     """Another engine is wanted while the first one's server holds the only GPU."""
-    with Watch(here, document("waiting", precision="tf32", rehearsal=rehearsal)) as watch:
+    with Watch(here, document("waiting", kind, precision="tf32")) as watch:
         message = watch.reason("WaitingForGPU", seconds=90)
         result = {"message": message, **_seen(watch)}
     delete(here, "waiting")
     return result
 
 
-def cached(here: Machine, *, rehearsal: bool) -> Figures:
+def cached(here: Machine, kind: Kind) -> Figures:
     """The same models under another name, the GPU being free: nothing is built."""
-    with Watch(here, document("again", rehearsal=rehearsal)) as watch:
+    with Watch(here, document("again", kind)) as watch:
         seconds = watch.ready(seconds=_CACHED_SECONDS)
         answer = infer(here, "again")
     built = [name for name, job in watch.seen.jobs.items() if _asks_for_gpu(job)]
@@ -148,7 +148,8 @@ def _seen(watch: Watch) -> Figures:
 def _comparison(job: Json, turns: int) -> Json:
     """The build Job with our program in the place of its compiler, and without its upload."""
     template = job["spec"]["template"]["spec"]
-    fetch, compiler = template["initContainers"][:2]
+    containers = {container["name"]: container for container in template["initContainers"]}
+    fetch, compiler = containers["fetch"], containers["compile"]
     compiler = {
         **compiler,
         "command": ["python", "/programs/compare.py", str(turns)],
