@@ -75,7 +75,7 @@ def _run(arguments: argparse.Namespace) -> int:
         figures["gpu"] = node.product(here)
         scenario.prepare(here)
         lap("sources uploaded")
-        _measure(here, figures, lap, Kind(arguments.rehearse, arguments.relative_l2))
+        _measure(here, figures, lap, Kind(arguments.rehearse, arguments.relative_l2), out)
     except Exception as error:  # noqa: BLE001 - what was measured until then shall be read
         figures["failures"].append(f"{type(error).__name__}: {error}")
         traceback.print_exc()
@@ -87,9 +87,12 @@ def _run(arguments: argparse.Namespace) -> int:
     return 1 if figures["failures"] else 0
 
 
-def _measure(here: Machine, figures: dict[str, Any], lap: Callable[[str], None], kind: Kind) -> None:
+def _measure(
+    here: Machine, figures: dict[str, Any], lap: Callable[[str], None], kind: Kind, out: Path
+) -> None:
     figures["cold"], jobs = scenario.cold(here, kind)
     lap("Ready and answered, cold")
+    scenario.save_logs(here, out / "logs" / "cold")
     figures["waiting"] = scenario.waiting(here, kind)
     lap("a second engine waits for the GPU")
     scenario.delete(here, "efficientnet")
@@ -103,13 +106,27 @@ def _measure(here: Machine, figures: dict[str, Any], lap: Callable[[str], None],
 
 def _compare(arguments: argparse.Namespace) -> None:
     """After a run: its engine again and again, by the product and by TensorRT alone."""
-    here = node.machine(arguments.root)
-    job = json.loads((here.settings.state / _BUILD_JOB).read_text())
-    builds = scenario.compared(here, job, turns=arguments.turns)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "comparison.json").write_text(json.dumps(builds, indent=1) + "\n")
+    builds = _in_builder(arguments, "compare.py", str(arguments.turns))
     (arguments.out / "comparison.md").write_text(comparison(builds) + "\n")
-    print((arguments.out / "comparison.md").read_text())
+    print(comparison(builds))
+
+
+def _options(arguments: argparse.Namespace) -> int:
+    """After a run: what a spec can ask of TensorRT, tried on small graphs."""
+    checks = _in_builder(arguments, "options.py")
+    for check in checks:
+        print(json.dumps(check)[:300])
+    return 0
+
+
+def _in_builder(arguments: argparse.Namespace, *command: str) -> list[dict[str, Any]]:
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    here = node.machine(arguments.root)
+    scenario.give_programs(here)
+    job = json.loads((here.settings.state / _BUILD_JOB).read_text())
+    figures = scenario.in_builder(here, job, arguments.out, *command)
+    (arguments.out / f"{command[0]}.json").write_text(json.dumps(figures, indent=1) + "\n")
+    return figures
 
 
 def _machine() -> dict[str, Any]:
@@ -124,7 +141,7 @@ def _machine() -> dict[str, Any]:
 def _save(here: Machine, out: Path) -> None:
     logs = out / "logs"
     try:
-        scenario.save_logs(here, logs)
+        scenario.save_logs(here, logs / "end")
         shutil.copytree(here.settings.logs, logs / "node", dirs_exist_ok=True)
     except (OSError, RunError, ValueError) as error:
         print(f"logs are incomplete: {error}", file=sys.stderr)
@@ -152,9 +169,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.set_defaults(run=_compare)
     compare.add_argument("--turns", type=int, default=3)
-    for command in (run, compare):
+    options = commands.add_parser("options", help="after a run: try what a spec can ask of TensorRT")
+    options.set_defaults(run=_options)
+    for command in (run, compare, options):
         command.add_argument("--out", type=Path, required=True, help="folder for figures and logs")
-    for command in (take, unpack, run, compare):
+    for command in (take, unpack, run, compare, options):
         command.add_argument(
             "--root", type=Path, default=Path("/var/lib/ensembles-gpu"), help="where the bundle lies"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from gpumachine.shell import Machine, RunError, eventually
 
 Figures = dict[str, Any]
 Json = dict[str, Any]
+_S3 = "http://s3.s3.svc:7070"
 _PHOTOGRAPH = "coffee.png"
 _ANSWER = "espresso"
 _KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "testtest"}
 _COLD_SECONDS, _CACHED_SECONDS, _GONE_SECONDS = 300.0, 120.0, 90.0
-_COMPARED_SECONDS = 570.0
+_PROGRAM_SECONDS = 570.0
 
 
 def prepare(here: Machine) -> None:
@@ -33,16 +35,21 @@ def prepare(here: Machine) -> None:
             "stringData": _KEYS,
         }
     )
-    programs = sorted((here.repository / "tests/gpu/pods").glob("*.py"))
-    data = {program.name: program.read_text() for program in programs}
-    metadata = {"name": "programs", "namespace": NAMESPACE}
-    here.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+    give_programs(here)
     here.kubectl("apply", "-n", NAMESPACE, "-f", here.repository / "tests/gpu/pods/client.yaml")
     here.kubectl("-n", NAMESPACE, "wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
     bucket, _, prefix = ensembles.SOURCES.removeprefix("s3://").partition("/")
     for file in sorted((here.root / EXAMPLE).iterdir()):
-        place = ("http://s3.s3.svc:7070", bucket, f"{prefix}/{file.name}")
+        place = (_S3, bucket, f"{prefix}/{file.name}")
         _client(here, "put.py", *place, stdin=file.read_bytes())
+
+
+def give_programs(here: Machine) -> None:
+    """Put the programs of pods/ where pods find them."""
+    programs = sorted((here.repository / "tests/gpu/pods").glob("*.py"))
+    data = {program.name: program.read_text() for program in programs}
+    metadata = {"name": "programs", "namespace": NAMESPACE}
+    here.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
 
 
 def cold(here: Machine, kind: Kind) -> tuple[Figures, list[Json]]:
@@ -74,26 +81,34 @@ def cached(here: Machine, kind: Kind) -> Figures:
     return {"ready_seconds": seconds, "answer": answer, **_seen(watch)}
 
 
-def compared(here: Machine, job: Json, *, turns: int) -> list[Figures]:
-    """Builds of the same engine by the product and by TensorRT directly, in turns, on the GPU.
+def in_builder(here: Machine, job: Json, out: Path, *command: str) -> list[Figures]:
+    """What a program of pods/ finds in the builder's image on the GPU: the figures it prints.
 
     Args:
         here: the machine.
         job: the product's own build Job: its fetch brings the inputs.
-        turns: builds of each.
+        out: folder for the pod's log.
+        command: the program's file name and arguments.
+
+    Raises:
+        RunError: it does not end in time, or without a figure.
     """
-    here.kubectl("-n", NAMESPACE, "delete", "job", "comparison", "--ignore-not-found")
-    here.apply(_comparison(job, turns))
+    name = command[0].partition(".")[0]
+    here.kubectl("-n", NAMESPACE, "delete", "job", name, "--ignore-not-found")
+    here.apply(_in_place_of_compile(job, name, command))
 
     def ended() -> bool:
-        status = here.get("job", "comparison", "-n", NAMESPACE).get("status", {})
+        status = here.get("job", name, "-n", NAMESPACE).get("status", {})
         return bool(status.get("succeeded") or status.get("failed"))
 
-    eventually(ended, seconds=_COMPARED_SECONDS, what="the comparison's Job ends", every=1)
-    log = here.kubectl("-n", NAMESPACE, "logs", "job/comparison", "-c", "compile", check=False)
+    try:
+        eventually(ended, seconds=_PROGRAM_SECONDS, what=f"{name} ends", every=1)
+    finally:
+        log = here.kubectl("-n", NAMESPACE, "logs", f"job/{name}", "-c", "compile", check=False)
+        (out / f"{name}.log").write_text(log)
     lines = [line.removeprefix("figure ") for line in log.splitlines() if line.startswith("figure ")]
     if not lines:
-        raise RunError(f"the comparison printed no figure: {log[-1500:]}")
+        raise RunError(f"{name} printed no figure: {log[-1500:]}")
     return [json.loads(line) for line in lines]
 
 
@@ -145,15 +160,15 @@ def _seen(watch: Watch) -> Figures:
     }
 
 
-def _comparison(job: Json, turns: int) -> Json:
+def _in_place_of_compile(job: Json, name: str, command: Sequence[str]) -> Json:
     """The build Job with our program in the place of its compiler, and without its upload."""
     template = job["spec"]["template"]["spec"]
     containers = {container["name"]: container for container in template["initContainers"]}
     fetch, compiler = containers["fetch"], containers["compile"]
     compiler = {
         **compiler,
-        "command": ["python", "/programs/compare.py", str(turns)],
-        "args": [],
+        "command": ["python", f"/programs/{command[0]}"],
+        "args": list(command[1:]),
         "volumeMounts": [*compiler["volumeMounts"], {"name": "programs", "mountPath": "/programs"}],
     }
     volumes = [*template["volumes"], {"name": "programs", "configMap": {"name": "programs"}}]
@@ -162,7 +177,7 @@ def _comparison(job: Json, turns: int) -> Json:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": "comparison", "namespace": NAMESPACE},
+        "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {"backoffLimit": 0, "template": {"spec": pod}},
     }
 
@@ -188,6 +203,8 @@ def save_logs(here: Machine, out: Path) -> None:
     )
     for name, command in everything:
         (out / name).write_text(here.kubectl(*command, check=False))
+    documents = _client(here, "read.py", _S3, "models", "store/", stdin=b"")
+    (out / "storage.json").write_text(documents)
     for pod in here.get("pods", "-n", NAMESPACE)["items"]:
         name = pod["metadata"]["name"]
         text = here.kubectl("-n", NAMESPACE, "logs", name, "--all-containers", "--prefix", check=False)

@@ -1,7 +1,7 @@
 """Runs in the builder's image on a GPU: builds one engine with the product and by TensorRT alone, in turns.
 
 `compare.py TURNS`; /work is as the build Job's fetch left it. In each turn the product builds without any
-timing cache, TensorRT does, and the product again with what it measured before. A line of JSON for each build.
+timing cache, TensorRT does, and the product again with what it measured before. Prints JSON for each build.
 """
 
 import hashlib

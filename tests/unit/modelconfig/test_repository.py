@@ -195,7 +195,7 @@ class TestServer:
     def test_of_complete_configs(self) -> None:
         server = built(classifier()).server
         assert server.args == ("--disable-auto-complete-config",)
-        assert (server.shared_memory_mib, server.gpu, server.sticky_sessions) == (64, False, False)
+        assert (server.shared_memory_mib, server.gpu, server.sticky_sessions) == (1024, False, False)
 
     def test_response_cache(self) -> None:
         cached = classifier(config={"response_cache": {"enable": True}})
@@ -219,7 +219,7 @@ class TestServer:
         entry = python(
             "p", [tensor("a", "FP32", 1)], [tensor("b", "FP32", 1)], config={"instance_group": groups}
         )
-        assert built(entry).server.shared_memory_mib == 64 + 16 * instances
+        assert built(entry).server.shared_memory_mib == 1024 + 16 * instances
 
     def test_gpu(self) -> None:
         assert built(classifier(config={"instance_group": [{"kind": "KIND_GPU"}]})).server.gpu

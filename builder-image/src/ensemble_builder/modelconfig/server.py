@@ -9,8 +9,9 @@ from tritonclient.grpc import model_config_pb2 as pb
 from ensembles_api.contract import ServerRequirements
 
 CACHE_BYTES = 64 * 1024 * 1024
-SHARED_MEMORY_MIB = 64
-"""What containers get by default."""
+SHARED_MEMORY_MIB = 1024
+"""A limit, which costs nothing until it is used. The 64 MiB that containers get by default are two batches of
+photographs; NVIDIA's documentation starts its containers with 1 GiB."""
 PYTHON_INSTANCE_MIB = 16
 """Per instance of the Python backend, which takes 1 MiB to begin with and grows with the tensors."""
 
