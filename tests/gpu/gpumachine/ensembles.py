@@ -137,7 +137,7 @@ class Watch:
                 raise RunError(f"{self.name} is stalled: {self.story()}")
             return time.monotonic() - self._began if _is_true(conditions, "Ready") else None
 
-        return eventually(look, seconds=seconds, what=f"{self.name} is Ready: {self.story()}")
+        return eventually(look, seconds=seconds, what=lambda: f"{self.name} is Ready: {self.story()}")
 
     def reason(self, wanted: str, *, seconds: float) -> str:
         """The message of the first condition with this reason."""
@@ -146,7 +146,7 @@ class Watch:
             found = [c for c in self._conditions().values() if c["reason"] == wanted]
             return str(found[0]["message"]) if found else None
 
-        return eventually(look, seconds=seconds, what=f"{self.name} says {wanted}: {self.story()}")
+        return eventually(look, seconds=seconds, what=lambda: f"{self.name} says {wanted}: {self.story()}")
 
     def story(self) -> str:
         return "; ".join(f"{when:.1f} s {what}" for when, what in self.seen.conditions[-6:])

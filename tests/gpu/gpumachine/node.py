@@ -45,7 +45,9 @@ def up(here: Machine, lap: Lap, *, rehearsal: bool) -> None:
     else:
         _start_plugin(here)
         _label(here)
-    eventually(lambda: _gpus(here), seconds=60, what=f"the node offers {RESOURCE}; {_plugin_log(here)}")
+    eventually(
+        lambda: _gpus(here), seconds=60, what=lambda: f"the node offers {RESOURCE}; {_plugin_log(here)}"
+    )
     lap(f"the node offers {_gpus(here)} {RESOURCE}")
     _load_images(here)
     lap("images loaded")

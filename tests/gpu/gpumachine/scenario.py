@@ -102,7 +102,7 @@ def in_builder(here: Machine, job: Json, out: Path, *command: str) -> list[Figur
         return bool(status.get("succeeded") or status.get("failed"))
 
     try:
-        eventually(ended, seconds=_PROGRAM_SECONDS, what=f"{name} ends", every=1)
+        eventually(ended, seconds=_PROGRAM_SECONDS, what=lambda: f"{name} ends", every=1)
     finally:
         log = here.kubectl("-n", NAMESPACE, "logs", f"job/{name}", "-c", "compile", check=False)
         (out / f"{name}.log").write_text(log)
@@ -142,7 +142,7 @@ def delete(here: Machine, name: str) -> None:
         pods = here.get("pods", "-n", NAMESPACE)["items"]
         return not any(_requests_gpu(pod["spec"]) for pod in pods)
 
-    eventually(gone, seconds=_GONE_SECONDS, what=f"the pods of {name} are gone")
+    eventually(gone, seconds=_GONE_SECONDS, what=lambda: f"the pods of {name} are gone")
 
 
 def _client(here: Machine, program: str, *arguments: str, stdin: bytes) -> str:

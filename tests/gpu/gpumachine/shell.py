@@ -60,7 +60,9 @@ class Machine:
         self.kubectl("apply", "-f", "-", stdin=json.dumps(document).encode())
 
 
-def eventually(look: Callable[[], T | None], *, seconds: float, what: str, every: float = 0.2) -> T:
+def eventually(
+    look: Callable[[], T | None], *, seconds: float, what: Callable[[], str], every: float = 0.2
+) -> T:
     """What `look` returns once it is neither None nor False.
 
     Raises:
@@ -72,5 +74,5 @@ def eventually(look: Callable[[], T | None], *, seconds: float, what: str, every
         if found:
             return found
         if time.monotonic() > end:
-            raise RunError(f"not within {seconds:.0f} s: {what}")
+            raise RunError(f"not within {seconds:.0f} s: {what()}")
         time.sleep(every)
