@@ -96,10 +96,12 @@ def _measure(
     figures["waiting"] = scenario.waiting(here, kind)
     lap("a second engine waits for the GPU")
     scenario.delete(here, "efficientnet")
+    scenario.free(here)
     lap("the GPU is free again")
     figures["cached"] = scenario.cached(here, kind)
     lap("Ready and answered, cached")
     scenario.delete(here, "again")
+    scenario.free(here)
     if jobs:
         (here.settings.state / _BUILD_JOB).write_text(json.dumps(jobs[0]))
 

@@ -135,14 +135,21 @@ def infer(here: Machine, name: str, *, times: int = 20) -> Figures:
 
 
 def delete(here: Machine, name: str) -> None:
-    """Delete an ensemble and wait until none of its pods holds the GPU."""
     here.kubectl("-n", NAMESPACE, "delete", "inferenceensemble", name, "--wait=true", "--timeout=60s")
+
+
+def free(here: Machine) -> None:
+    """Wait until no pod holds the GPU, or waits for it.
+
+    Raises:
+        RunError: one still does.
+    """
 
     def gone() -> bool:
         pods = here.get("pods", "-n", NAMESPACE)["items"]
         return not any(_requests_gpu(pod["spec"]) for pod in pods)
 
-    eventually(gone, seconds=_GONE_SECONDS, what=lambda: f"the pods of {name} are gone")
+    eventually(gone, seconds=_GONE_SECONDS, what=lambda: "no pod holds the GPU")
 
 
 def _client(here: Machine, program: str, *arguments: str, stdin: bytes) -> str:
