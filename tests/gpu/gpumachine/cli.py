@@ -75,7 +75,13 @@ def _run(arguments: argparse.Namespace) -> int:
         figures["gpu"] = node.product(here)
         scenario.prepare(here)
         lap("sources uploaded")
-        _measure(here, figures, lap, Kind(arguments.rehearse, arguments.relative_l2), out)
+        _measure(
+            here,
+            figures,
+            lap,
+            Kind(arguments.rehearse, arguments.relative_l2, not arguments.through_cpu),
+            out,
+        )
     except Exception as error:  # noqa: BLE001 - what was measured until then shall be read
         figures["failures"].append(f"{type(error).__name__}: {error}")
         traceback.print_exc()
@@ -165,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="bring everything up, measure, report")
     run.set_defaults(run=_run)
     run.add_argument("--rehearse", action="store_true", help="without a GPU: one is claimed, none is used")
+    run.add_argument("--through-cpu", action="store_true", help="tensors go from member to member by the CPU")
     run.add_argument("--relative-l2", type=float, help="tolerance of the engine's verification")
     compare = commands.add_parser(
         "compare", help="after a run: build its engine in turns with TensorRT alone"

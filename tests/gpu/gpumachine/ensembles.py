@@ -31,6 +31,8 @@ class Kind:
 
     rehearsal: bool = False
     relative_l2: float | None = None
+    on_gpu: bool = True
+    """Tensors stay on the GPU between the stand-in backends."""
 
 
 def document(name: str, kind: Kind, *, precision: str = "fp16") -> dict[str, Any]:
@@ -54,6 +56,7 @@ def document(name: str, kind: Kind, *, precision: str = "fp16") -> dict[str, Any
                         "source": {"uri": f"{SOURCES}/pipeline.py"},
                         "args": {"device": "mixed", "crop": 224, "shorter_side": 256},
                     },
+                    "config": _parameters(kind),
                 },
                 {
                     "name": "classifier",
@@ -62,8 +65,7 @@ def document(name: str, kind: Kind, *, precision: str = "fp16") -> dict[str, Any
                     "labels": [{"output": "probabilities", "source": {"uri": f"{SOURCES}/labels.txt"}}],
                     "config": {
                         "dynamic_batching": {"max_queue_delay_microseconds": 500},
-                        # Tensors stay on the GPU between the stand-in backends.
-                        "parameters": {"FORCE_CPU_ONLY_INPUT_TENSORS": {"string_value": "no"}},
+                        **_parameters(kind),
                     },
                 },
                 {"name": ENTRYPOINT, "ensemble": {"chain": ["preprocess", "classifier"]}},
@@ -71,6 +73,11 @@ def document(name: str, kind: Kind, *, precision: str = "fp16") -> dict[str, Any
             **serving,
         },
     }
+
+
+def _parameters(kind: Kind) -> dict[str, Any]:
+    stays = "no" if kind.on_gpu else "yes"
+    return {"parameters": {"FORCE_CPU_ONLY_INPUT_TENSORS": {"string_value": stays}}}
 
 
 def _engine(precision: str, kind: Kind) -> dict[str, Any]:

@@ -132,8 +132,10 @@ class Pipeline:
         max_batch_size: int | None,
         threads: int | None,
         device: Device | None = None,
+        keep_on_gpu: bool = True,
     ) -> None:
         self._device = device
+        self._outputs_to = device if keep_on_gpu else None
         present = _HAS_EXECUTOR | _HAS_PREFETCH
         present |= _HAS_DEVICE if device else 0
         present |= _HAS_BATCH_SIZE if max_batch_size else 0
@@ -184,7 +186,7 @@ class Pipeline:
         outputs = ctypes.c_void_p()
         _call("daliPipelinePopOutputs", self._handle, ctypes.byref(outputs))
         try:
-            batches = [_copy_out(outputs, index, self._device) for index in range(len(self.outputs))]
+            batches = [_copy_out(outputs, index, self._outputs_to) for index in range(len(self.outputs))]
             traces = {
                 (tensor.name, trace): value
                 for tensor in self.inputs

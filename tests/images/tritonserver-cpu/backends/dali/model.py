@@ -1,7 +1,8 @@
 """Stand-in for Triton's DALI backend where NVIDIA's image is not to be had; for tests only.
 
-It runs the real DALI: an instance of kind GPU as the file says, and what is on the GPU then stays there; one
-of kind CPU with every ``mixed`` and ``gpu`` operator replaced by its CPU counterpart. It follows
+It runs the real DALI: an instance of kind GPU as the file says, one of kind CPU with every ``mixed`` and ``gpu``
+operator replaced by its CPU counterpart. What is on the GPU stays there where the configuration has the parameter
+FORCE_CPU_ONLY_INPUT_TENSORS=no. It follows
 triton-inference-server/dali_backend in what a model repository can notice:
 
 - model.dali (or default_model_filename), else a dali.py that is serialised at load;
@@ -33,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from backends.dali import cpu_twin, ioconfig
 from backends.dali.capi import Batch, DaliError, Pipeline, load_plugin
 from backends.device import dlpack
-from backends.device.cuda import CudaError, Device, DeviceArray
+from backends.device.cuda import CudaError, Device, DeviceArray, keeps_on_gpu
 
 HERE = Path(__file__).resolve().parent
 _FALLBACK = "dali.py"
@@ -82,7 +83,11 @@ class TritonPythonModel:
         serialized = load(folder / args["model_version"], self._config)
         threads = int(_parameter(self._config, "num_threads") or 0) or None
         self._rebuild: Callable[[], Pipeline] = lambda: Pipeline(
-            serialized, max_batch_size=stated or None, threads=threads, device=self._device
+            serialized,
+            max_batch_size=stated or None,
+            threads=threads,
+            device=self._device,
+            keep_on_gpu=keeps_on_gpu(self._config),
         )
         self._pipeline = self._rebuild()
         ioconfig.validate(self._config, self._pipeline, batched=self._batched)

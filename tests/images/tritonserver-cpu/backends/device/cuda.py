@@ -6,7 +6,7 @@ waits for the whole GPU.
 """
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,6 +74,14 @@ class Device:
         where = (ctypes.c_uint64(target), ctypes.c_void_p(source.ctypes.data))
         self._call("cuMemcpyHtoDAsync_v2", *where, size, self._stream)
 
+    def download(self, array: "DeviceArray") -> np.ndarray[Any, Any]:
+        """Return a copy on the CPU."""
+        values = np.empty(array.shape, array.dtype)
+        where = (ctypes.c_void_p(values.ctypes.data), ctypes.c_uint64(array.pointer))
+        self._call("cuMemcpyDtoHAsync_v2", *where, ctypes.c_size_t(values.nbytes), self._stream)
+        self.wait()
+        return values
+
     def copy(self, target: int, source: int, size: int) -> None:
         """Copy within the GPU's memory."""
         where = (ctypes.c_uint64(target), ctypes.c_uint64(source))
@@ -85,6 +93,12 @@ class Device:
             text = ctypes.c_char_p()
             self._driver.cuGetErrorString(code, ctypes.byref(text))
             raise CudaError(f"{function}: {(text.value or b'unknown error').decode()} ({code})")
+
+
+def keeps_on_gpu(config: Mapping[str, Any]) -> bool:
+    """Whether tensors stay on the GPU: a parameter of the Python backend, which itself heeds it for inputs."""
+    parameter = config.get("parameters", {}).get("FORCE_CPU_ONLY_INPUT_TENSORS", {})
+    return bool(parameter.get("string_value", "").lower() == "no")
 
 
 @dataclass(frozen=True)

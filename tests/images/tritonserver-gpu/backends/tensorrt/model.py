@@ -6,7 +6,7 @@ the engine, requests of one batch joined along the first axis, the profiles that
 knows no CUDA graphs, ragged batches, reshape, shape tensors or formats but the linear one, and an instance
 works off its batches one after the other, without overlapping copies and kernels.
 
-Outputs stay on the GPU (DLPack). So do inputs where the configuration has the Python backend's parameter
+Tensors stay on the GPU (DLPack), inputs and outputs, where the configuration has the parameter
 FORCE_CPU_ONLY_INPUT_TENSORS=no.
 """
 
@@ -24,7 +24,7 @@ import triton_python_backend_utils as pb_utils
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from backends.device import dlpack
-from backends.device.cuda import CudaError, Device, DeviceArray
+from backends.device.cuda import CudaError, Device, DeviceArray, keeps_on_gpu
 
 # TensorRT's names -> Triton's, and numpy's
 _TYPES: Mapping[str, tuple[str, np.dtype[Any]]] = {
@@ -64,6 +64,7 @@ class TritonPythonModel:
         self._device = Device(int(args["model_instance_device_id"]))
         self._engine = _load(Path(args["model_repository"]) / args["model_version"], config)
         self._batched = config.get("max_batch_size", 0) > 0
+        self._keeps_on_gpu = keeps_on_gpu(config)
         self._inputs, self._outputs = _tensors(self._engine)
         _validate("input", config["input"], self._inputs, batched=self._batched, whole=True)
         _validate("output", config["output"], self._outputs, batched=self._batched, whole=False)
@@ -172,12 +173,15 @@ class TritonPythonModel:
                 for name, array in outputs.items()
                 if name in request.requested_output_names()
             }
-            tensors = [
-                pb_utils.Tensor.from_dlpack(name, dlpack.capsule(part)) for name, part in parts.items()
-            ]
+            tensors = [self._tensor(name, part) for name, part in parts.items()]
             responses.append(pb_utils.InferenceResponse(output_tensors=tensors))
             start += count
         return responses
+
+    def _tensor(self, name: str, part: DeviceArray) -> Any:
+        if self._keeps_on_gpu:
+            return pb_utils.Tensor.from_dlpack(name, dlpack.capsule(part))
+        return pb_utils.Tensor(name, self._device.download(part))
 
 
 def _load(version_folder: Path, config: Mapping[str, Any]) -> Any:
