@@ -96,7 +96,7 @@ class Device:
 
 
 def keeps_on_gpu(config: Mapping[str, Any]) -> bool:
-    """Whether tensors stay on the GPU: a parameter of the Python backend, which itself heeds it for inputs."""
+    """Whether tensors stay on the GPU: a parameter of the Python backend, which heeds it for inputs."""
     parameter = config.get("parameters", {}).get("FORCE_CPU_ONLY_INPUT_TENSORS", {})
     return bool(parameter.get("string_value", "").lower() == "no")
 
