@@ -1,8 +1,8 @@
 """Stand-in for Triton's DALI backend where NVIDIA's image is not to be had; for tests only.
 
 It runs the real DALI: an instance of kind GPU as the file says, one of kind CPU with every ``mixed`` and
-``gpu`` operator replaced by its CPU counterpart. What is on the GPU stays there where the configuration has the
-parameter FORCE_CPU_ONLY_INPUT_TENSORS=no. It follows
+``gpu`` operator replaced by its CPU counterpart. What is on the GPU stays there where the configuration has
+the parameter FORCE_CPU_ONLY_INPUT_TENSORS=no. It follows
 triton-inference-server/dali_backend in what a model repository can notice:
 
 - model.dali (or default_model_filename), else a dali.py that is serialised at load;
