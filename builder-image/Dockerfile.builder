@@ -18,7 +18,7 @@ COPY cli/pyproject.toml cli/
 # The locked versions with their hashes, before the sources: a change of code re-uses this layer.
 RUN ${PYTHON} -m venv --without-pip /opt/ensembles \
  && ${PYTHON} -m uv export --quiet --frozen --no-dev --no-emit-workspace --package ensemble-builder \
-      --extra engines -o /tmp/locked.txt \
+      --extra engines --extra environments -o /tmp/locked.txt \
  && ${PYTHON} -m pip --python /opt/ensembles/bin/python install --quiet --no-compile --require-hashes -r /tmp/locked.txt
 COPY crds crds
 COPY builder-image builder-image

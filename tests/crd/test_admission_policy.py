@@ -60,7 +60,9 @@ SECRETS: dict[str, dict[str, Any]] = {
     | {"serving": {"imagePullSecrets": [{"name": "mine"}, {"name": FOREIGN}]}},
     **{f"models[].{kind}.source.secretName": with_model(**{kind: {"source": foreign()}}) for kind in KINDS},
     "models[].files.secretName": with_model(files=foreign(uri="s3://m/folder/")),
-    "models[].python.environment.secretName": with_model(python={"source": SOURCE, "environment": foreign()}),
+    "models[].python.environment.source.secretName": with_model(
+        python={"source": SOURCE, "environment": {"source": foreign()}}
+    ),
     "models[].dali.samples[].inputs[].source.secretName": with_model(dali=in_dali_sample()),
     **{
         f"models[].{kind}.export.inputs[].source.secretName": with_model(**{kind: in_export()})
@@ -88,8 +90,8 @@ SECRETS: dict[str, dict[str, Any]] = {
         )
         for kind in KINDS
     },
-    "models[].versions[].python.environment.secretName": with_model(
-        versions=[{"version": 1, "python": {"source": SOURCE, "environment": foreign()}}]
+    "models[].versions[].python.environment.source.secretName": with_model(
+        versions=[{"version": 1, "python": {"source": SOURCE, "environment": {"source": foreign()}}}]
     ),
     "models[].versions[].dali.samples[].inputs[].source.secretName": with_model(
         versions=[{"version": 1, "dali": in_dali_sample()}]

@@ -174,7 +174,10 @@ def test_a_python_folder_with_environment_labels_and_extra_files(bench: Workbenc
     extra = bench.put("extra/deep/b.txt", b"b").removesuffix("deep/b.txt")
     model = {
         "name": "post",
-        "python": {"source": {"uri": folder}, "environment": {"uri": bench.put("env.tgz", b"packed")}},
+        "python": {
+            "source": {"uri": folder},
+            "environment": {"source": {"uri": bench.put("env.tgz", b"packed")}},
+        },
         "config": IO,
         "labels": [{"output": "y", "source": {"inline": "cat\ndog\n"}}],
         "extraFiles": [

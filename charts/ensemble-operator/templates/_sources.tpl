@@ -3,7 +3,7 @@
 {{- define "ensemble-operator.sourceSecrets" -}}
 ((
   [?{{ . }}.?dali.?source, ?{{ . }}.?tensorrt.?source, ?{{ . }}.?onnxruntime.?source, ?{{ . }}.?python.?source,
-   ?{{ . }}.?python.?environment, ?{{ . }}.?files]
+   ?{{ . }}.?python.?environment.?source, ?{{ . }}.?files]
   + {{ . }}.?labels.orValue([]).map(l, l.source)
   + {{ . }}.?extraFiles.orValue([]).map(f, f.source)
   + {{ . }}.?dali.?plugins.orValue([]) + {{ . }}.?tensorrt.?plugins.orValue([])

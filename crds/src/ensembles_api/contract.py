@@ -118,7 +118,7 @@ class LockedSource(Document):
     files: tuple[LockedFile, ...]
 
 
-BuildKind = Literal["dali", "tensorrt", "export"]
+BuildKind = Literal["dali", "tensorrt", "export", "environment"]
 
 
 class OrderedProof(Document):

@@ -21,7 +21,7 @@ from ensembles_api.contract import (
 )
 from ensembles_api.spec import Gpu, Model
 
-REVISIONS = {"dali": 1, "tensorrt": 1, "export": 1}
+REVISIONS = {"dali": 1, "tensorrt": 1, "export": 1, "environment": 1}
 SAMPLES = [{"inputs": [{"name": "X", "source": {"inline": "jpeg"}}]}]
 DALI: dict[str, Any] = {"source": {"uri": "s3://b/p.py"}, "threads": 4, "samples": SAMPLES}
 TENSORRT: dict[str, Any] = {"source": {"uri": "s3://b/n.onnx"}}
@@ -317,3 +317,15 @@ def test_a_plugins_name_must_fit_a_list_of_paths() -> None:
     of = request("dali", DALI | {"plugins": [{"uri": "s3://b/a;b.so"}]})
     with pytest.raises(FaultError, match=r"spec\.models\[0\]\.dali\.plugins\[0\]"):
         ordered(of)
+
+
+def test_requirements_and_the_builder_image_make_an_environment() -> None:
+    def needing(*requirements: str, **fields: Any) -> Request:
+        environment = {"requirements": list(requirements)}
+        return request("python", {"source": {"uri": "s3://b/m.py"}, "environment": environment}, **fields)
+
+    (order,) = ordered(needing("six==1.17.0"))
+    assert (order.kind, order.field) == ("environment", "spec.models[0].python.environment")
+    others = [needing("six==1.16.0"), needing("six==1.17.0", builder_image="another")]
+    assert len({order.key, *map(key, others)}) == 3
+    assert key(needing("six==1.17.0", name="other", model={"name": "renamed"})) == order.key

@@ -77,7 +77,7 @@ CASES: dict[str, tuple[Entry, ...]] = {
             [tensor("INPUT_1", F, 1000)],
             [tensor("OUTPUT_1", S, 1)],
             maxBatchSize=256,
-            part={"environment": SOURCE},
+            part={"environment": {"source": SOURCE}},
             config={"instance_group": [{"count": 2, "kind": "KIND_CPU"}]},
         ),
         chain("ensemble_python_resnet50", "preprocess", "resnet50_trt", "postprocess"),

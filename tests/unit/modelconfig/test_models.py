@@ -225,7 +225,9 @@ class TestPython:
         )
 
     def test_finds_its_environment(self) -> None:
-        entry = python("p", [tensor("I", "FP32", 1)], [tensor("O", "FP32", 1)], part={"environment": SOURCE})
+        entry = python(
+            "p", [tensor("I", "FP32", 1)], [tensor("O", "FP32", 1)], part={"environment": {"source": SOURCE}}
+        )
         parameter = config_of(entry).parameters["EXECUTION_ENV_PATH"]
         assert parameter.string_value == "$$TRITON_MODEL_DIRECTORY/environment.tar.gz"
 

@@ -54,9 +54,9 @@ def placed_models(lock: Lock, known: Knowledge, *, target: str) -> tuple[Placed,
     found = []
     for index, model in enumerate(lock.request.models):
         built = {
-            version.field: record.files
-            for version in model_versions(index, model)
-            if (record := _record(lock, known, version, target))
+            order.field: known.records[order.key].files
+            for order in lock.builds
+            if order.target in {None, target} and order.key in known.records
         }
         folder = place(index, model, locked, external_data=external, built=built, texts=known.texts)
         member = Member(

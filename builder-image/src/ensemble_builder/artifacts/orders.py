@@ -14,7 +14,7 @@ from ensemble_builder.artifacts.plugins import plugins
 from ensemble_builder.artifacts.proofs import engine_proof
 from ensemble_builder.artifacts.sources import Locked, Version, versions
 from ensembles_api.contract import BuildKind, BuildOrder, LockedFile, Request
-from ensembles_api.spec import Dali, TensorRT
+from ensembles_api.spec import Dali, Python, PythonEnvironment, TensorRT
 
 ExternalData = Mapping[str, Sequence[str]]
 Revisions = Mapping[BuildKind, int]
@@ -55,6 +55,9 @@ def orders(
                         request, version, tensorrt, (main, *external, *libraries), revisions["tensorrt"]
                     )
                 )
+            case Python(environment=PythonEnvironment(requirements=list(requirements)) as environment):
+                parameters = {"requirements": requirements, "index_url": environment.index_url}
+                found.append(_environment_order(request, version, parameters, revisions["environment"]))
             case _:
                 continue
     return tuple(found)
@@ -134,6 +137,22 @@ def _tensorrt_orders(
             inputs=inputs,
             parameters=parameters,
         )
+
+
+def _environment_order(
+    request: Request, version: Version, parameters: dict[str, Any], revision: int
+) -> BuildOrder:
+    """For the server's Python, which the builder image has."""
+    parameters = {**parameters, "revision": revision}
+    return BuildOrder(
+        kind="environment",
+        key=artifact_key("environment", inputs=(), parameters=parameters, toolchain=request.builder_image),
+        model=version.model.name,
+        version=version.number,
+        field=f"{version.field}.environment",
+        inputs=(),
+        parameters=parameters,
+    )
 
 
 def _loaded(libraries: Sequence[LockedFile]) -> dict[str, Any]:

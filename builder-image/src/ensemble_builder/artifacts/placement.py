@@ -141,8 +141,11 @@ def place(
             continue
         for path, file in _version_files(version, locked, external_data, built).items():
             files[f"{version.number}/{path}"] = file
-        if isinstance(version.definition, Python) and version.definition.environment:
-            files[ENVIRONMENT] = locked[f"{version.field}.environment"].files[0]
+        if isinstance(version.definition, Python):
+            environment = locked.get(f"{version.field}.environment.source")
+            packed = environment.files if environment else built.get(f"{version.field}.environment", ())
+            if packed:
+                files[ENVIRONMENT] = packed[0]
     labels = _labels(index, model, locked)
     for path, file in (*_label_files(index, model, locked, labels), *_extra_files(index, model, locked)):
         if path in files and files[path].sha256 != file.sha256:

@@ -16,7 +16,12 @@ from ensemble_builder.commands.log import say
 from ensemble_builder.commands.pinning import pin
 from ensemble_builder.commands.publish import plan_revision, publish
 from ensemble_builder.commands.records import artifact_records, missing, proof_records
-from ensemble_builder.compilers.parameters import DALI_REVISION, EXPORT_REVISION, TENSORRT_REVISION
+from ensemble_builder.compilers.parameters import (
+    DALI_REVISION,
+    ENVIRONMENT_REVISION,
+    EXPORT_REVISION,
+    TENSORRT_REVISION,
+)
 from ensemble_builder.faults import FaultError
 from ensemble_builder.modelconfig import generate
 from ensemble_builder.storage.store import Store
@@ -27,6 +32,7 @@ REVISIONS: Revisions = {
     "dali": DALI_REVISION,
     "tensorrt": TENSORRT_REVISION,
     "export": EXPORT_REVISION,
+    "environment": ENVIRONMENT_REVISION,
 }
 
 

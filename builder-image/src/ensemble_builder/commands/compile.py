@@ -9,6 +9,7 @@ from pathlib import Path
 from ensemble_builder.commands.log import say, step
 from ensemble_builder.compilers.child import StoppedError
 from ensemble_builder.compilers.dali.compiler import compile_pipeline
+from ensemble_builder.compilers.environment import pack_environment
 from ensemble_builder.compilers.running import compiling
 from ensemble_builder.compilers.tensorrt.proving import compile_proven
 from ensemble_builder.faults import FaultError
@@ -55,4 +56,6 @@ def _run(order: BuildOrder, work: Path) -> CompileResult:
 def _compile(order: BuildOrder, work: Path) -> CompileResult:
     if order.kind == "dali":
         return compile_pipeline(order, work=work)
+    if order.kind == "environment":
+        return pack_environment(order, work=work)
     return compile_proven(order, work=work)

@@ -28,7 +28,11 @@ from ensembles_api.contract import (
 from ensembles_api.reasons import Reason
 
 RESULT = "result.json"
-ALLOWED = {"dali": frozenset({"model.dali", "dali.py"}), "tensorrt": frozenset({"model.plan"})}
+ALLOWED = {
+    "dali": frozenset({"model.dali", "dali.py"}),
+    "tensorrt": frozenset({"model.plan"}),
+    "environment": frozenset({"environment.tar.gz"}),
+}
 """Names of artifact files by kind: user code cannot smuggle further files into a model's folder."""
 
 

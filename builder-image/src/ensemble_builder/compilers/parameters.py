@@ -52,8 +52,20 @@ class DaliParameters(Document):
 
 TENSORRT_REVISION = 1
 """As DALI_REVISION, for engines."""
+ENVIRONMENT_REVISION = 1
+"""As DALI_REVISION, for Python environments."""
 EXPORT_REVISION = 1
 """As DALI_REVISION, for exports: raised when their containers are run in another way."""
+
+
+class EnvironmentParameters(Document):
+    """Which packages to pack. index_url: None takes pip's own setting."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    requirements: tuple[str, ...]
+    index_url: str | None = None
+    revision: int = ENVIRONMENT_REVISION
 
 
 class TensorRTParameters(Document):

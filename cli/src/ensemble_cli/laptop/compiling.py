@@ -14,7 +14,11 @@ from ensemble_cli.laptop.engines import ENGINES, container, container_engine
 from ensemble_cli.laptop.exporting import export
 from ensembles_api.contract import NextBuild
 
-MODULES = {"dali": ("nvidia.dali",), "tensorrt": ("tensorrt", "tensorrt_bindings")}
+MODULES = {
+    "dali": ("nvidia.dali",),
+    "tensorrt": ("tensorrt", "tensorrt_bindings"),
+    "environment": ("pip",),
+}
 """By kind of build: Python modules of which one must be there to compile without a container."""
 NO_CREDENTIALS = ("AWS_", "KUBECONFIG")
 """Beginnings of variables that user code has no business with."""
@@ -48,7 +52,8 @@ class Compiler:
         if not self.image:
             cure = "give --builder-image: the image that spec.runtime.builderImage would name"
             raise CommandError(f"building {build.model!r} needs {needed}, which is not installed", cure=cure)
-        return [*container(engine, gpu=build.gpu), "--network=none", f"--volume={work}:/work", self.image,
+        network = [] if build.kind == "environment" else ["--network=none"]
+        return [*container(engine, gpu=build.gpu), *network, f"--volume={work}:/work", self.image,
                 "compile", "--work", "/work"]  # fmt: skip
 
 

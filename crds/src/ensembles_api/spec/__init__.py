@@ -20,6 +20,7 @@ from ensembles_api.spec.members import (
     OnnxRuntime,
     OutputTo,
     Python,
+    PythonEnvironment,
     Sample,
     Step,
 )
@@ -202,6 +203,7 @@ __all__ = [
     "Precision",
     "Profile",
     "Python",
+    "PythonEnvironment",
     "Quantities",
     "Quantity",
     "Reference",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from ensembles_api.schema import ATOMIC, ApiModel, exactly_one, rules
+from ensembles_api.schema import ATOMIC, ApiModel, Rule, exactly_one, rules
 from ensembles_api.spec.exports import Export
 from ensembles_api.spec.values import (
     ModelName,
@@ -72,12 +73,48 @@ class OnnxRuntime(ApiModel):
     )
 
 
+Requirement = Annotated[
+    str,
+    Field(
+        max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]*(\[[A-Za-z0-9,._\-]+\])?==[A-Za-z0-9.+!_\-]+$"
+    ),
+]
+
+
+class PythonEnvironment(ApiModel):
+    """The packages of a Python model, for the Python of the release's server."""
+
+    source: Source | None = Field(None, description="A packed environment (conda-pack, tar.gz).")
+    requirements: list[Requirement] | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="Packages to pack in a build Job, each pinned (pillow==12.0.0); numpy is always needed.",
+    )
+    index_url: str | None = Field(
+        None,
+        max_length=512,
+        pattern=r"^https?://[^\s@]+$",
+        description="The package index; default that of the builder image, else the Python Package Index.",
+    )
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            exactly_one("source", "requirements", what="environment"),
+            Rule(
+                "!has(self.indexUrl) || has(self.requirements)",
+                "indexUrl goes with requirements: remove it, or list requirements",
+            ),
+            **ATOMIC,
+        )
+    )
+
+
 class Python(ApiModel):
     """A model of Triton's Python backend."""
 
     source: Source = Field(description="model.py, or a folder that becomes the version folder.")
-    environment: Source | None = Field(
-        None, description="A packed environment (conda-pack, tar.gz), given to EXECUTION_ENV_PATH."
+    environment: PythonEnvironment | None = Field(
+        None, description="Packages of the model's own, given to the server as EXECUTION_ENV_PATH."
     )
     model_config = ConfigDict(json_schema_extra=ATOMIC)
 
