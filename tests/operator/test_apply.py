@@ -386,7 +386,7 @@ def test_status_is_exactly_what_was_written(
         "conditions": [condition("Ready", "False"), condition("Stalled")],
         "stage": "Stalled",
         "attempt": 3,
-        "models": [{"name": "net", "kind": "onnxruntime", "state": "Built", "key": "abc"}],
+        "models": [{"name": "net", "kind": "onnxruntime", "state": "Built"}],
         "history": [],
         "targets": [],
         "warnings": ["careful"],

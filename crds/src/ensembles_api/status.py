@@ -22,8 +22,6 @@ class ModelStatus(ApiModel):
     name: str = Field(max_length=128)
     kind: str = Field(max_length=16)
     state: Literal["Pending", "Building", "Built", "Failed"]
-    key: str | None = Field(None, max_length=64)
-    seconds: int | None = None
 
 
 class TargetStatus(ApiModel):

@@ -78,8 +78,7 @@ def _step(found: Found, kind: Condition, signs: Signs) -> str:
 
 def _model(model: dict[str, object], signs: Signs) -> str:
     state = {"Built": "ok", "Building": "on", "Failed": "bad"}.get(str(model.get("state")), "idle")
-    seconds = f"  {model['seconds']} s" if model.get("seconds") is not None else ""
-    words = f"{escape(str(model['name']))}  {model['kind']}  {model['state']}{seconds}"
+    words = f"{escape(str(model['name']))}  {model['kind']}  {model['state']}"
     return f"{_mark(state, signs)} {words}"
 
 
