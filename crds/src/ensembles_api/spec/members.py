@@ -56,7 +56,9 @@ class Dali(ApiModel):
     samples: list[Sample] = Field(
         default_factory=list,
         max_length=16,
-        description="Inputs to prove the pipeline with, before it serves.",
+        description="Requests to try the pipeline with. The build runs them on the CPU, GPU operators as "
+        "their CPU twins: what has none is not tried there. New servers answer those of up to 1 MiB before "
+        "they get traffic.",
     )
     model_config = ConfigDict(json_schema_extra=rules(one_file("source"), **ATOMIC))
 
