@@ -37,7 +37,17 @@ class Export(ApiModel):
     )
     args: list[Word] = Field(default_factory=list, max_length=256, description="As in a container.")
     env: list[EnvironmentVariable] = Field(
-        default_factory=list, max_length=64, description="EXPORT_OUTPUT holds the path to write to."
+        default_factory=list,
+        max_length=64,
+        description="Each name once. EXPORT_OUTPUT, the path to write to, and HOME are there already.",
+        json_schema_extra=rules(
+            Rule(
+                "self.all(a, !(a.name in ['EXPORT_OUTPUT', 'HOME']))",
+                "export.env: EXPORT_OUTPUT and HOME are set for the container; leave them out",
+            ),
+            # Not a rule: comparing 64 names pairwise would cost the API server more than a CRD may.
+            **{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
     )
     inputs: list[ExportInput] = Field(
         default_factory=list,

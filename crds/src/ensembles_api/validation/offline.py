@@ -9,6 +9,7 @@ from ensembles_api import names
 from ensembles_api.generate.crd import served_schema
 from ensembles_api.structural import Schema
 from ensembles_api.validation.defaults import defaulted
+from ensembles_api.validation.lists import repeated_items
 from ensembles_api.validation.parse import SpecError, parse_spec
 from ensembles_api.validation.problems import Problem
 
@@ -33,7 +34,7 @@ def validate(document: dict[str, Any]) -> list[Problem]:
         return list(error.problems)
     from ensembles_api.validation.cel import broken_rules  # noqa: PLC0415 - cel-python is a development dependency
 
-    return list(broken_rules(stored, _schema()))
+    return [*repeated_items(stored, _schema()), *broken_rules(stored, _schema())]
 
 
 def _envelope(document: dict[str, Any]) -> list[Problem]:
