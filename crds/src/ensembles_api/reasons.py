@@ -129,7 +129,7 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.RELEASE_MISMATCH, _U, "The builder image does not fit the server image.", "Use two images of one release."),
         ReasonInfo(Reason.OBJECT_NOT_OWNED, _U, "An object with a name the operator needs belongs to somebody else.", "Rename or remove that object."),
         ReasonInfo(Reason.INVALID_POD_SETTINGS, _U, "The API server refuses the pods that spec.serving or spec.build describe.", "Change the field the message names."),
-        ReasonInfo(Reason.OUT_OF_MEMORY, _U, "A build needed more memory than its limit, twice.", "Raise spec.build.resources.limits.memory."),
+        ReasonInfo(Reason.OUT_OF_MEMORY, _U, "A build needed more memory than its limit, twice.", "Raise spec.build.resources.limits.memory; for an export, export.resources.limits.memory of its model."),
         ReasonInfo(Reason.COMPILE_FAILED, _U, "The compiler ended without a result.", "Read the build Job's log."),
         ReasonInfo(Reason.EXPORT_FAILED, _U, "The container of an export failed, or left no usable ONNX file.", "Mend its image, command or inputs; the message quotes the end of its log."),
         ReasonInfo(Reason.ACCURACY_OUT_OF_TOLERANCE, _U, "An engine's answers differ too much from its reference's; it was not stored.", "Choose a higher precision, keepFp32, typical verification.samples, or a larger tolerance."),
