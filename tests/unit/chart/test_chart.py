@@ -13,7 +13,9 @@ from ensemble_operator.cluster.kinds import CHILDREN, ENSEMBLE, EVENT, LEASE
 from ensemble_operator.config import load_config
 from ensemble_operator.leader import LEASE_NAME
 from ensemble_operator.main import DEFAULT_CONFIG, _parser
+from ensemble_operator.names import COUNTING_CONTAINER
 from ensembles_api.generate import crd
+from ensembles_api.names import GRPC_PORT, HTTP_PORT, LABEL_MANAGED_BY, LABEL_ROLE, MANAGED_BY
 
 pytestmark = pytest.mark.helm
 
@@ -157,6 +159,23 @@ def test_the_crd_is_ours_and_stays(chart: Any) -> None:
     assert "CustomResourceDefinition" not in kinds
 
 
+def test_a_network_policy_takes_in_every_job(chart: Any) -> None:
+    assert "NetworkPolicy" not in {item["kind"] for item in chart.objects()}
+    enabled = {"enabled": True, "egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.9/32"}}]}]}
+    values = {"watchNamespaces": ["a", "b"], "networkPolicy": enabled}
+    policies = [item for item in chart.objects(values) if item["kind"] == "NetworkPolicy"]
+    assert [policy["metadata"]["namespace"] for policy in policies] == ["a", "b"]
+    spec = policies[0]["spec"]
+    (roles,) = spec["podSelector"]["matchExpressions"]
+    assert (roles["key"], set(roles["values"])) == (LABEL_ROLE, set(COUNTING_CONTAINER))
+    assert spec["podSelector"]["matchLabels"] == {LABEL_MANAGED_BY: MANAGED_BY}
+    assert "ingress" not in spec
+    assert spec["egress"][-1:] == enabled["egress"]
+    servers = spec["egress"][1]
+    assert servers["to"][0]["podSelector"]["matchLabels"][LABEL_ROLE] == "server"
+    assert {port["port"] for port in servers["ports"]} == {HTTP_PORT, GRPC_PORT}
+
+
 def test_a_budget_only_for_several(chart: Any) -> None:
     assert "PodDisruptionBudget" not in {item["kind"] for item in chart.objects()}
     assert chart.only("PodDisruptionBudget", {"replicas": 2})["spec"]["maxUnavailable"] == 1
@@ -173,6 +192,9 @@ def test_a_budget_only_for_several(chart: Any) -> None:
         ({"image": {"digest": "latest"}}, "digest"),
         ({"defaultRelease": "27.01"}, 'defaultRelease: "27.01" is not a row of releases'),
         ({"releases": {"26.05": None}}, 'defaultRelease: "26.05" is not a row of releases'),
+        ({"networkPolicy": {"enabled": True, "egress": [{}]}}, "networkPolicy.namespaces: list"),
+        ({"networkPolicy": {"enabled": True}, "watchNamespaces": ["a"]}, "networkPolicy.egress: say where"),
+        ({"networkPolicy": {"enabled": True, "egress": [{"from": []}]}}, "from"),
         (
             {"metrics": {"service": {"enabled": False}, "serviceMonitor": {"enabled": True}}},
             "needs metrics.service.enabled",

@@ -49,6 +49,13 @@ CASES: dict[str, dict[str, Any]] = {
             "serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}},
         },
         "admissionPolicy": {"enabled": True},
+        "networkPolicy": {
+            "enabled": True,
+            "namespaces": ["team-a"],
+            "egress": [
+                {"to": [{"ipBlock": {"cidr": "10.0.12.0/24"}}], "ports": [{"protocol": "TCP", "port": 443}]}
+            ],
+        },
         "podLabels": {"team": "platform"},
         "podAnnotations": {"note": "c"},
         "nodeSelector": {"pool": "system"},
