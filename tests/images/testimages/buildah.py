@@ -86,7 +86,7 @@ def _command(cache: Path, verb: str, *arguments: str) -> list[str]:
 
 
 def _mounts(cache: Path) -> Sequence[str]:
-    """Lend the build pip's cache and this machine's way to PyPI; nothing of it ends up in the image."""
+    """Lend the build pip's cache, pip's settings and the certificate authorities; the image keeps none."""
     pip_cache = cache / "pip"
     pip_cache.mkdir(parents=True, exist_ok=True)
     lent = [f"{pip_cache}:/root/.cache/pip"]

@@ -7,7 +7,6 @@ ROOT = Path(__file__).resolve().parents[3]
 
 # The Debian the base image is made of, and what it holds beyond the minimum.
 SUITE = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
 BASE_PACKAGES = ("ca-certificates", "libpython3.11", "python3", "python3-venv")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from localcluster.errors import ClusterError
 
-from testimages.catalog import BASE_PACKAGES, MIRROR, ROOT, SUITE, Image
+from testimages.catalog import BASE_PACKAGES, ROOT, SUITE, Image
 
 
 def files(image: Image) -> list[Path]:
@@ -33,7 +33,7 @@ def digest(image: Image, *, base_digest: str) -> str:
     """Digest over everything that decides an image's content."""
     total = hashlib.sha256(f"{image.dockerfile}\0{base_digest}\0".encode())
     if image.name == "base":
-        total.update(" ".join((SUITE, MIRROR, *BASE_PACKAGES)).encode())
+        total.update(" ".join((SUITE, *BASE_PACKAGES)).encode())
     for name in files(image):
         path = ROOT / name
         executable = bool(path.stat().st_mode & 0o100)

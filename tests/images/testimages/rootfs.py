@@ -1,4 +1,4 @@
-"""A Debian root file system from the mirror, slimmed to what a container needs."""
+"""A Debian root file system from debootstrap's own mirror, slimmed to what a container needs."""
 
 import hashlib
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 from localcluster import toolchain
 from localcluster.errors import ClusterError
 
-from testimages.catalog import BASE_PACKAGES, MIRROR, SUITE
+from testimages.catalog import BASE_PACKAGES, SUITE
 
 _DROPPED = (
     "dev/",
@@ -31,7 +31,7 @@ def ensure(cache: Path) -> Path:
         ClusterError: debootstrap fails.
 
     """
-    digest = hashlib.sha256(" ".join((SUITE, MIRROR, *BASE_PACKAGES)).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(" ".join((SUITE, *BASE_PACKAGES)).encode()).hexdigest()[:12]
     archive = cache / f"rootfs-{SUITE}-{digest}.tar"
     if archive.is_file():
         return archive
@@ -42,7 +42,7 @@ def ensure(cache: Path) -> Path:
         root = Path(scratch) / "root"
         command = [
             *(toolchain.find("debootstrap") or "debootstrap", "--variant=minbase"),
-            *(f"--include={','.join(BASE_PACKAGES)}", SUITE, str(root), MIRROR),
+            *(f"--include={','.join(BASE_PACKAGES)}", SUITE, str(root)),
         ]
         result = subprocess.run(command, check=False, capture_output=True, text=True)
         if result.returncode:
