@@ -78,3 +78,13 @@ def test_bfloat16_is_rounded_to_the_nearest() -> None:
 
     assert again.tolist() == [1.0, 1.0, 1.015625, pytest.approx(-3.0e38, rel=4e-3), np.inf]
     assert again.dtype == np.float32
+
+
+@pytest.mark.parametrize("type_name", ["FLOAT", "INT64", "BF16"])
+def test_a_scalar_stays_one(type_name: str) -> None:
+    stored = to_stored(np.array(3), type_name)
+    again = from_stored(stored, type_name)
+
+    assert isinstance(stored, np.ndarray)
+    assert isinstance(again, np.ndarray)
+    assert (stored.shape, again.shape, float(again)) == ((), (), 3.0)

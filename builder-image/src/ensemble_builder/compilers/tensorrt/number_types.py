@@ -27,18 +27,19 @@ def meaning(type_name: str) -> np.dtype[np.generic]:
 
 
 def to_stored(values: Array, type_name: str) -> Array:
-    """Numbers as the engine takes them, contiguous; BF16 rounded to the nearest, ties to even."""
+    """Numbers as the engine takes them, shaped alike and contiguous; BF16 to the nearest, ties to even."""
     if type_name != "BF16":
-        return np.ascontiguousarray(values, STORED[type_name])
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+        return np.asarray(values, STORED[type_name], order="C")
+    bits = np.asarray(values, np.float32, order="C").view(np.uint32)
+    return np.asarray((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16, np.uint16)
 
 
 def from_stored(values: Array, type_name: str) -> Array:
     """The reverse of `to_stored`."""
     if type_name != "BF16":
         return values
-    return (values.astype(np.uint32) << 16).view(np.float32)
+    # An operation on an array without axes gives a number of NumPy's, no array.
+    return np.asarray(values.astype(np.uint32) << 16).view(np.float32)
 
 
 def rounded(values: Array, type_name: str) -> Array:
