@@ -99,8 +99,17 @@ def test_a_sample_that_no_profile_takes_is_named() -> None:
 def read(tmp_path: Path, name: str, entry: EngineInput, *, answer: str = "") -> GivenSample:
     outputs = (InputFile(name="logits", file=answer),) if answer else ()
     sample = SampleFiles(inputs=(InputFile(name="image", file=name),), outputs=outputs)
-    (found,) = read_samples([sample], [entry], {"logits": FLOAT}, folder=tmp_path, field=FIELD, batching=True)
+    (found,) = read_all(tmp_path, [entry], sample)
     return found
+
+
+def read_all(
+    tmp_path: Path, entries: list[EngineInput], *samples: SampleFiles, answers: bool = True
+) -> tuple[GivenSample, ...]:
+    outputs = {"logits": FLOAT, "boxes": FLOAT}
+    return read_samples(
+        samples, entries, outputs, folder=tmp_path, field=FIELD, batching=True, answers=answers
+    )
 
 
 def test_sample_files_are_npy_or_raw_numbers(tmp_path: Path) -> None:
@@ -140,3 +149,37 @@ def test_sample_files_that_do_not_fit(
         read(tmp_path, "x", image(dtype=dtype))
     assert caught.value.fault.field == f"{FIELD}[0].inputs[0].{place}"
     assert words in caught.value.fault.message
+
+
+def test_samples_have_the_same_outputs_where_they_are_compared_with(tmp_path: Path) -> None:
+    pair = EngineInput("image", FLOAT, (Range((1, 2), (4, 2), (4, 2)),))
+    np.save(tmp_path / "pair.npy", np.zeros(2))
+    inputs = (InputFile(name="image", file="pair.npy"),)
+    logits, boxes = (InputFile(name=name, file="pair.npy") for name in ("logits", "boxes"))
+    both, one = (
+        SampleFiles(inputs=inputs, outputs=(logits, boxes)),
+        SampleFiles(inputs=inputs, outputs=(logits,)),
+    )
+
+    with pytest.raises(FaultError, match="has boxes, logits: give every sample the same") as caught:
+        read_all(tmp_path, [pair], both, one)
+
+    assert caught.value.fault.field == f"{FIELD}[1].outputs"
+    unread = read_all(tmp_path, [pair], both, one, answers=False)
+    assert [sample.outputs for sample in unread] == [{}, {}]
+
+
+@pytest.mark.parametrize(
+    ("size", "message"), [(3, "'mask' has 3 items, 'image' has 2"), (0, "holds no item")]
+)
+def test_inputs_of_a_sample_have_as_many_items(tmp_path: Path, size: int, message: str) -> None:
+    entries = [EngineInput(name, FLOAT, (Range((1, 2), (4, 2), (4, 2)),)) for name in ("image", "mask")]
+    np.save(tmp_path / "image.npy", np.zeros((2, 2)))
+    np.save(tmp_path / "mask.npy", np.zeros((size, 2)))
+    names = ("image", "mask")
+    sample = SampleFiles(inputs=tuple(InputFile(name=name, file=f"{name}.npy") for name in names))
+
+    with pytest.raises(FaultError, match=message) as caught:
+        read_all(tmp_path, entries, sample)
+
+    assert caught.value.fault.field == f"{FIELD}[0].inputs[1].source"

@@ -219,6 +219,7 @@ class Trying:
             folder=Path(job.samples),
             field=f"{job.field}.verification.samples",
             batching=batching,
+            answers=job.settings.reference is Reference.SAMPLES,
         )
         try:
             return iter(list(given(inputs, samples, batching=batching)))

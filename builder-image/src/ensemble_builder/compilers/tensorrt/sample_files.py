@@ -27,6 +27,7 @@ def read_samples(
     folder: Path,
     field: str,
     batching: bool,
+    answers: bool,
 ) -> tuple[GivenSample, ...]:
     """The samples, every input with a batch axis where the engine has one.
 
@@ -37,6 +38,7 @@ def read_samples(
         folder: in/.
         field: path of the samples in the resource, for faults.
         batching: whether the engine has a batch axis.
+        answers: whether the engine is compared with the samples' outputs, which are not read otherwise.
 
     Raises:
         FaultError: InvalidSpec naming the sample's entry that does not fit.
@@ -58,13 +60,39 @@ def read_samples(
             fixed = _fixed(entry, batching=batching)
             values = _read(folder / item.file, entry.dtype, fixed, where)
             given[item.name] = _with_batch(values, len(entry.ranges[0].min), where, batching=batching)
-        count = len(next(iter(given.values()))) if batching else None
-        answers = {
+        count = _count(sample.inputs, given, at) if batching else None
+        expected = {
             item.name: _answer(item, outputs, folder, f"{at}.outputs[{place}]", count)
-            for place, item in enumerate(sample.outputs)
+            for place, item in enumerate(sample.outputs if answers else ())
         }
-        found.append(GivenSample(at, given, answers))
+        found.append(GivenSample(at, given, expected))
+        _check_alike(found[0], found[-1])
     return tuple(found)
+
+
+def _count(inputs: Sequence[InputFile], given: Mapping[str, Array], at: str) -> int:
+    """Items of a sample of a batching engine: as many in every input."""
+    first = inputs[0].name
+    count = len(given[first])
+    for place, item in enumerate(inputs):
+        size = len(given[item.name])
+        if not size:
+            raise _fault(f"{at}.inputs[{place}].source", "it holds no item: give at least one")
+        if size != count:
+            raise _fault(
+                f"{at}.inputs[{place}].source",
+                f"{item.name!r} has {size} items, {first!r} has {count}: give every input as many",
+            )
+    return count
+
+
+def _check_alike(first: GivenSample, sample: GivenSample) -> None:
+    """Samples of equal shapes are asked in one batch, and are compared in the same outputs."""
+    if sample.outputs.keys() != first.outputs.keys():
+        has, wanted = (", ".join(sorted(each.outputs)) or "none" for each in (sample, first))
+        raise _fault(
+            f"{sample.at}.outputs", f"it has {has}, {first.at} has {wanted}: give every sample the same"
+        )
 
 
 def _fault(field: str, message: str) -> FaultError:
