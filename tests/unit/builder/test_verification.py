@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.utils import triton_to_np_dtype
 
 from ensemble_builder.artifacts.verification import verification
+from ensemble_builder.commands.verify.answers import complaints
+from ensemble_builder.commands.verify.inference import grpc_input, widened
+from ensemble_builder.commands.verify.requests import requests
 from ensembles_api.contract import (
     ArtifactRecord,
     BuildOrder,
@@ -143,3 +151,28 @@ def test_an_input_without_sample_makes_a_guess() -> None:
     found, _ = cases(PRE, NET, both)
     assert found["all"].guessed
     assert [tensor.name for tensor in found["all"].inputs] == ["IN"]
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+def test_a_model_of_bfloat16_is_asked_in_bfloat16(tmp_path: Path, *, sampled: bool) -> None:
+    tensors = 'input [{ name: "x" data_type: TYPE_BF16 dims: [3] }] max_batch_size: 4'
+    raw = np.array([1.0, -2.5, 4.0], np.float32).view(np.uint16)[1::2].tobytes()  # the upper halves
+    (tmp_path / "x.bin").write_bytes(raw)
+    sample = SampleTensor(name="x", data_type="TYPE_BF16", shape=(1, 3), file="x.bin")
+    case = VerificationCase(model="net", inputs=(sample,) if sampled else ())
+
+    one, four = requests(case, config("net", "tensorrt", tensors), tmp_path, sequence=False)
+
+    expected = raw if sampled else bytes(6)
+    assert grpc_input(one[0].inputs[0])._get_content() == expected
+    assert grpc_input(four[0].inputs[0])._get_content() == expected * 4
+
+
+def test_an_answer_of_bfloat16_is_searched_for_what_is_not_finite() -> None:
+    tensors = 'output [{ name: "y" data_type: TYPE_BF16 dims: [2] }]'
+    value = np.array([1.0, np.nan], triton_to_np_dtype("BF16"))
+    answer = {"y": ("BF16", widened("BF16", value))}
+
+    (found,) = complaints(config("net", "tensorrt", tensors), answer, batch=None, streamed=False)
+
+    assert "1 of 2 values are not finite" in found

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
-from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.grpc import InferenceServerClient, InferRequestedOutput
 from tritonclient.utils import (
     InferenceServerException,
     deserialize_bytes_tensor,
@@ -19,13 +19,16 @@ from tritonclient.utils import (
     triton_to_np_dtype,
 )
 
+from ensemble_builder.commands.verify.inference import answer_of, grpc_input, widened
 from ensemble_builder.commands.verify.inference import infer as infer_streaming
 from ensemble_builder.commands.verify.requests import Input, Request
 from ensemble_cli.asking.tensors import ModelView
 from ensemble_cli.exits import CommandError, Exit
 
 Answer = Mapping[str, tuple[str, NDArray[np.generic]]]
-"""Output name -> (type on the wire, value). Of outputs asked for classes: BYTES of score:index[:label]."""
+"""Output name -> (type on the wire, value); the value of BF16 is float32. Of outputs asked for
+classes: BYTES of score:index[:label].
+"""
 TIMEOUT = 60.0
 
 
@@ -58,7 +61,7 @@ class HttpServer:
             raise CommandError(
                 f"model {model.name!r} answers in streams, which HTTP has not", cure="use --grpc"
             )
-        bodies = [_bytes(item) for item in inputs]
+        bodies = [binary_value(item) for item in inputs]
         header = json.dumps(_header(model, inputs, bodies, classes)).encode()
         headers = {
             "Content-Type": "application/octet-stream",
@@ -66,7 +69,7 @@ class HttpServer:
         }
         path = f"/v2/models/{quote(model.name)}/infer"
         length, body = self._ask("POST", path, header + b"".join(bodies), headers)
-        return [_answer(json.loads(body[:length]), body[length:])]
+        return [binary_answer(json.loads(body[:length]), body[length:])]
 
     def close(self) -> None:
         self._connection.close()
@@ -105,7 +108,8 @@ def _no(message: str) -> CommandError:
     return CommandError(f"the server says: {text}", cure="look into its log: kubectl ensemble logs NAME")
 
 
-def _bytes(item: Input) -> bytes:
+def binary_value(item: Input) -> bytes:
+    """An input as it lies in the body of a request."""
     if item.data_type == "BYTES":
         return bytes(serialize_byte_tensor(item.value).item())
     return np.ascontiguousarray(item.value).tobytes()
@@ -137,7 +141,8 @@ def _header(
     }
 
 
-def _answer(header: Mapping[str, Any], body: bytes) -> Answer:
+def binary_answer(header: Mapping[str, Any], body: bytes) -> Answer:
+    """From the JSON of a response, and the tensors behind it."""
     answer: dict[str, tuple[str, NDArray[np.generic]]] = {}
     at = 0
     for output in header["outputs"]:
@@ -152,9 +157,7 @@ def _value(data_type: str, raw: bytes) -> NDArray[np.generic]:
     if data_type == "BYTES":
         value: NDArray[np.generic] = deserialize_bytes_tensor(raw)
         return value
-    if data_type == "BF16":
-        return (np.frombuffer(raw, np.uint16).astype(np.uint32) << 16).view(np.float32)
-    return np.frombuffer(raw, triton_to_np_dtype(data_type))
+    return widened(data_type, np.frombuffer(raw, triton_to_np_dtype(data_type)))
 
 
 @dataclass
@@ -187,19 +190,12 @@ class GrpcServer:
                 for output in model.outputs
             ]
             result = self._client.infer(
-                model.name, [_grpc_input(item) for item in inputs], outputs=wanted, client_timeout=TIMEOUT
+                model.name, [grpc_input(item) for item in inputs], outputs=wanted, client_timeout=TIMEOUT
             )
+            answer = answer_of(result)
         except InferenceServerException as error:
             raise _no(str(error.message())) from error
-        return [
-            {each.name: (each.datatype, result.as_numpy(each.name)) for each in result.get_response().outputs}
-        ]
+        return [answer]
 
     def close(self) -> None:
         self._client.close()
-
-
-def _grpc_input(item: Input) -> InferInput:
-    entry = InferInput(item.name, list(item.value.shape), item.data_type)
-    entry.set_data_from_numpy(item.value)
-    return entry

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tritonclient.utils import triton_to_np_dtype
 
 from ensemble_builder.commands.verify.requests import Input, wire_type
 from ensemble_cli.exits import CommandError, Exit
@@ -16,11 +17,6 @@ from ensemble_cli.exits import CommandError, Exit
 Array = NDArray[np.generic]
 FREE_IMAGE, FREE_VECTOR = 224, 16
 """Sizes for axes of any size: of a tensor with several axes, and with one."""
-NUMPY = {
-    "BOOL": np.bool_, "UINT8": np.uint8, "UINT16": np.uint16, "UINT32": np.uint32, "UINT64": np.uint64,
-    "INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64,
-    "FP16": np.float16, "FP32": np.float32, "FP64": np.float64,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,13 +120,15 @@ def _from_file(model: ModelView, text: str) -> tuple[str, Input]:
         value = value[np.newaxis]
     if tensor.data_type == "BYTES":
         value = value.astype(np.object_)
-    elif value.dtype != NUMPY.get(tensor.data_type):
-        wanted = np.dtype(NUMPY[tensor.data_type]).name if tensor.data_type in NUMPY else tensor.data_type
-        cure = f"save it with .astype({wanted!r})"
+        return name, Input(name, tensor.data_type, value)
+    # A .npy file cannot say bfloat16: it holds float32, which is rounded.
+    wanted = np.dtype(np.float32 if tensor.data_type == "BF16" else triton_to_np_dtype(tensor.data_type))
+    if value.dtype != wanted:
+        cure = f"save it with .astype({wanted.name!r})"
         raise CommandError(
             f"{file} holds {value.dtype}, input {tensor} does not", cure=cure, status=Exit.USAGE
         )
-    return name, Input(name, tensor.data_type, value)
+    return name, Input(name, tensor.data_type, value.astype(triton_to_np_dtype(tensor.data_type)))
 
 
 def _encoded(model: ModelView, text: str) -> tuple[str, Input]:
@@ -177,7 +175,7 @@ def _random(tensor: Tensor, generator: np.random.Generator, *, batched: bool) ->
     if tensor.data_type == "BYTES":
         value = np.full(shape, b"random", dtype=np.object_)
     elif tensor.data_type.startswith(("FP", "BF")):
-        value = generator.random(shape, np.float32).astype(NUMPY.get(tensor.data_type, np.float32))
+        value = generator.random(shape, np.float32).astype(triton_to_np_dtype(tensor.data_type))
     else:
-        value = generator.integers(0, 2, shape).astype(NUMPY[tensor.data_type])
+        value = generator.integers(0, 2, shape).astype(triton_to_np_dtype(tensor.data_type))
     return Input(tensor.name, tensor.data_type, value)

@@ -7,14 +7,15 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from tritonclient.grpc import InferenceServerClient, InferInput, InferResult
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
 
-from ensemble_builder.commands.verify.requests import Array, Request
+from ensemble_builder.commands.verify.requests import Array, Input, Request
 
 Answer = Mapping[str, tuple[str, Array]]
-"""Output name -> (type on the wire, value)."""
+"""Output name -> (type on the wire, value); the value of BF16 is float32."""
 
 
 def infer(
@@ -32,11 +33,7 @@ def infer(
     Raises:
         InferenceServerException: the server's refusal, or no answer in time.
     """
-    inputs = []
-    for item in request.inputs:
-        entry = InferInput(item.name, list(item.value.shape), item.data_type)
-        entry.set_data_from_numpy(item.value)
-        inputs.append(entry)
+    inputs = [grpc_input(item) for item in request.inputs]
     options: dict[str, Any] = {}
     if sequence:
         # A sequence of one request: begun and ended, so that no slot stays taken.
@@ -44,7 +41,7 @@ def infer(
     if config.model_transaction_policy.decoupled:
         return _stream(client, config.name, inputs, options, timeout)
     result = client.infer(config.name, inputs, client_timeout=timeout, **options)
-    return (_answer(result),)
+    return (answer_of(result),)
 
 
 def _stream(
@@ -70,16 +67,27 @@ def _stream(
                 continue
             response = result.get_response()
             if response.outputs:
-                answers.append(_answer(result))
+                answers.append(answer_of(result))
             if response.parameters["triton_final_response"].bool_param:
                 return tuple(answers)
     finally:
         client.stop_stream(cancel_requests=True)
 
 
-def _answer(result: InferResult) -> Answer:
+def grpc_input(item: Input) -> InferInput:
+    entry = InferInput(item.name, list(item.value.shape), item.data_type)
+    entry.set_data_from_numpy(item.value)
+    return entry
+
+
+def answer_of(result: InferResult) -> Answer:
+    """The outputs of a response.
+
+    Raises:
+        InferenceServerException: one does not have the bytes of its shape.
+    """
     return {
-        output.name: (output.datatype, _value(result, output.name))
+        output.name: (output.datatype, widened(output.datatype, _value(result, output.name)))
         for output in result.get_response().outputs
     }
 
@@ -92,3 +100,8 @@ def _value(result: InferResult, name: str) -> Array:
             f"output {name!r} does not have the bytes of its shape: {error}"
         ) from error
     return value
+
+
+def widened(data_type: str, value: Array) -> Array:
+    """BF16, a type that NumPy's own checks and printing do not know, as float32; all else as it is."""
+    return value.astype(np.float32) if data_type == "BF16" else value

@@ -81,9 +81,6 @@ def _sampled(tensor: SampleTensor, folder: Path) -> Input:
     raw = (folder / tensor.file).read_bytes()
     if data_type == "BYTES":
         value = deserialize_bytes_tensor(raw)
-    elif data_type == "BF16":
-        # bfloat16 is the upper half of a float32, which is how the client takes it.
-        value = (np.frombuffer(raw, np.uint16).astype(np.uint32) << 16).view(np.float32)
     else:
         value = np.frombuffer(raw, triton_to_np_dtype(data_type))
     return Input(tensor.name, data_type, value.reshape(tensor.shape))
@@ -94,8 +91,7 @@ def _zeros(tensor: ModelInput, *, batched: bool, free_size: int) -> Input:
     shape = ([1] if batched else []) + [free_size if dim < 0 else dim for dim in tensor.dims]
     if data_type == "BYTES":
         return Input(tensor.name, data_type, np.full(shape, b"", dtype=np.object_))
-    kind = np.float32 if data_type == "BF16" else triton_to_np_dtype(data_type)
-    return Input(tensor.name, data_type, np.zeros(shape, kind))
+    return Input(tensor.name, data_type, np.zeros(shape, triton_to_np_dtype(data_type)))
 
 
 def _batched(inputs: tuple[Input, ...], largest: int, description: str) -> Request:
