@@ -41,6 +41,15 @@ def code_of(action: Callable[[], object]) -> Reason:
     return caught.value.fault.code
 
 
+def test_a_folder_of_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "my modèles 50%25"
+    store = Store(StorageLocation(uri=folder.as_uri()), environ={})
+
+    store.root.put(store.key("a"), b"first")
+
+    assert (folder / "a").read_bytes() == b"first"
+
+
 def test_objects(store: Store, tmp_path: Path) -> None:
     root, key = store.root, store.key("a/b")
     assert root.get(key) is None

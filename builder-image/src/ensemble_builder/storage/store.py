@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.bucket import Bucket
@@ -27,7 +28,8 @@ IDENTITY_FIELD = "spec.storage.identity"
 
 
 def split_uri(uri: str, *, uri_field: str) -> tuple[str, str]:
-    """Bucket and key (or prefix) of s3://bucket/key; of file:///key, which has no bucket.
+    """Bucket and key (or prefix) of s3://bucket/key; of file:///key, which has no bucket and is
+    percent-encoded.
 
     Raises:
         FaultError: InvalidSpec where it is no such URI.
@@ -35,7 +37,7 @@ def split_uri(uri: str, *, uri_field: str) -> tuple[str, str]:
     scheme, found, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
     if scheme == "file" and not bucket:
-        return "", key
+        return "", unquote(key)
     if scheme != "s3" or not found or not bucket:
         message = f"{uri!r} is no S3 location: write s3://bucket/key"
         raise FaultError(Fault(code=Reason.INVALID_SPEC, field=uri_field, message=message))
