@@ -204,6 +204,26 @@ def test_diff_says_what_applying_would_change(run: Run, tmp_path: Path, api: Any
     assert api.get("serves")["spec"]["serving"]["replicas"] == 1
 
 
+@pytest.mark.parametrize("client_side", [True, False])
+def test_diff_shows_what_a_file_no_longer_says(
+    run: Run, tmp_path: Path, api: Any, *, client_side: bool
+) -> None:
+    stated = document(f"applied-{'client' if client_side else 'server'}", serving={"replicas": 3})
+    if client_side:
+        note = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(stated)}
+        metadata = stated["metadata"] | {"annotations": note}
+        assert api.create(stated | {"metadata": metadata}).code == 201
+    else:
+        assert api.apply(stated).code == 201
+    file = tmp_path / "e.yaml"
+    file.write_text(yaml.safe_dump(document(stated["metadata"]["name"])))
+
+    status, shown, _ = run("diff", str(file))
+
+    changed = [line for line in shown.splitlines() if re.match("[+-] ", line)]
+    assert (status, changed) == (Exit.NO, ["-    replicas: 3", "+    replicas: 1"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ensemble_cli.asking.servers import GrpcServer, HttpServer
-from ensemble_cli.cluster.connection import Cluster, Json, inside
+from ensemble_cli.cluster.connection import Cluster, Json
 from ensemble_cli.cluster.forwarding import LOCAL, forwarded
 from ensemble_cli.cluster.reading import find, servers
 from ensemble_cli.exits import CommandError, Exit
@@ -52,7 +52,7 @@ def address_of(cluster: Cluster, name: str, *, grpc: bool) -> Iterator[Address]:
     found = find(cluster, name)
     port = GRPC_PORT if grpc else HTTP_PORT
     entrypoint = str(found.status.get("entrypoint", ""))
-    if inside() and found.status.get("url"):
+    if cluster.from_inside and found.status.get("url"):
         yield Address(str(urlsplit(found.status["url"]).hostname), port, entrypoint)
         return
     rollout = found.status.get("rollout")
@@ -76,9 +76,13 @@ def address_at(url: str, *, grpc: bool) -> Address:
         CommandError: it is no URL.
     """
     parts = urlsplit(url if "//" in url else f"//{url}")
-    if not parts.hostname or parts.scheme not in {"", "http", "grpc"}:
+    try:
+        port = parts.port or (GRPC_PORT if grpc else HTTP_PORT)
+    except ValueError:  # no number, or none of a port
+        port = 0
+    if not parts.hostname or parts.scheme not in {"", "http", "grpc"} or not port:
         raise CommandError(f"{url!r} is no server", cure="write --url http://HOST:PORT", status=Exit.USAGE)
-    return Address(parts.hostname, parts.port or (GRPC_PORT if grpc else HTTP_PORT), "")
+    return Address(parts.hostname, port, "")
 
 
 @contextmanager

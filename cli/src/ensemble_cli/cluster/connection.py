@@ -33,6 +33,8 @@ class Cluster:
 
     api: ApiClient
     namespace: str
+    from_inside: bool = False
+    """Reached as a pod reaches its own cluster, whose Services answer it."""
 
     @property
     def host(self) -> str:
@@ -53,9 +55,9 @@ class Cluster:
         answer: Json = json.loads(self._send("PATCH", path, query, body=change, content_type=MERGE).read())
         return answer
 
-    def dry_apply(self, path: str, document: Mapping[str, Any]) -> Json:
+    def dry_apply(self, path: str, document: Mapping[str, Any], *, manager: str) -> Json:
         """What server-side apply of a document would make of an object; nothing is written."""
-        query = {"dryRun": "All", "fieldManager": "kubectl-ensemble", "force": "true"}
+        query = {"dryRun": "All", "fieldManager": manager, "force": "true"}
         content_type = "application/apply-patch+yaml"
         body = dict(document)
         answer: Json = json.loads(
@@ -113,9 +115,10 @@ def connect(*, kubeconfig: str | None = None, context: str | None = None, namesp
     settings = Configuration()
     settings.retries = False  # a person waits
     try:
-        if kubeconfig is None and context is None and inside():
+        if kubeconfig is None and context is None and _in_pod():
             config.load_incluster_config(client_configuration=settings)
-            return Cluster(ApiClient(settings), namespace or ACCOUNT_NAMESPACE.read_text().strip())
+            found = namespace or ACCOUNT_NAMESPACE.read_text().strip()
+            return Cluster(ApiClient(settings), found, from_inside=True)
         api = config.new_client_from_config(
             config_file=kubeconfig, context=context, client_configuration=settings
         )
@@ -135,7 +138,7 @@ def connect(*, kubeconfig: str | None = None, context: str | None = None, namesp
     return Cluster(api, found)
 
 
-def inside() -> bool:
+def _in_pod() -> bool:
     """Whether this is a pod that was given no kubeconfig."""
     default = Path(config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION.split(":")[0]).expanduser()
     return ACCOUNT_NAMESPACE.exists() and not default.exists()

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ensemble_cli.checking import read_texts
+from ensemble_cli.cluster.applying import LAST_APPLIED, planned
 from ensemble_cli.cluster.connection import Cluster
 from ensemble_cli.cluster.options import cluster_options
 from ensemble_cli.cluster.reading import ensemble_path, find
@@ -23,6 +24,7 @@ from ensemble_cli.exits import CommandError, Exit
 def command(files: tuple[str, ...], name: str, cluster: Cluster) -> int:
     """Show what applying a file would change, defaults filled in by the API server. Writes nothing.
 
+    What the file leaves out is removed as whoever applied it last would remove it: kubectl, or a GitOps tool.
     Ends with 1 where something would change.
     """
     ensemble = one_ensemble(read_texts(files), name=name)
@@ -33,9 +35,9 @@ def command(files: tuple[str, ...], name: str, cluster: Cluster) -> int:
         )
     live = find(cluster, ensemble.name).document
     document = {key: value for key, value in ensemble.document.items() if key != "status"}
-    planned = cluster.dry_apply(ensemble_path(cluster, ensemble.name), document)
+    after = planned(cluster, ensemble_path(cluster, ensemble.name), live, document)
     lines = list(
-        difflib.unified_diff(_text(live), _text(planned), "in the cluster", files[0], lineterm="", n=3)
+        difflib.unified_diff(_text(live), _text(after), "in the cluster", files[0], lineterm="", n=3)
     )
     for line in lines:
         click.echo(click.style(line, fg={"+": "green", "-": "red"}.get(line[:1])))
@@ -44,10 +46,15 @@ def command(files: tuple[str, ...], name: str, cluster: Cluster) -> int:
 
 def _text(document: dict[str, Any]) -> list[str]:
     """The part that people write, as lines."""
-    metadata = document["metadata"]
+    metadata = document["metadata"] | {"annotations": _annotations(document)}
     kept = {key: metadata[key] for key in ("name", "labels", "annotations") if metadata.get(key)}
     written = _sorted({"metadata": kept, "spec": document["spec"]})
     return write_yaml(written).splitlines()
+
+
+def _annotations(document: dict[str, Any]) -> dict[str, str]:
+    written = document["metadata"].get("annotations", {})
+    return {name: value for name, value in written.items() if name != LAST_APPLIED}
 
 
 def _sorted(value: Any) -> Any:
