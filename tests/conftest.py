@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from tests.gitops import judges
 
 CACHE = Path(os.environ.get("ENSEMBLES_CACHE") or Path.home() / ".cache" / "ensembles-cluster")
+# A shell's background job starts with ctrl-C ignored, and so would every command that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
