@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ensemble_operator.plan.jobs import Failed, judge
+from ensemble_operator.plan.jobs import Failed, Running, judge
 from ensemble_operator.plan.observation import ContainerSeen, JobSeen, PodSeen
 from ensembles_api.names import LABEL_ROLE
 from ensembles_api.reasons import Reason
@@ -33,3 +33,25 @@ def test_a_sidecar_that_ended_badly_is_not_to_blame() -> None:
     assert isinstance(verdict, Failed)
     assert verdict.trouble.reason is Reason.COMPILE_FAILED
     assert "segfault" in verdict.trouble.message
+
+
+KILLED = ContainerSeen(name="keep", init=True, exit_code=137, terminated_reason="OOMKilled")
+
+
+def test_a_sidecar_that_is_started_again_leaves_the_compile_running() -> None:
+    compiler = ContainerSeen(name="compile", init=True, running=True)
+    pod = PodSeen(name="p", uid="p", labels={}, phase="Pending", containers=(KILLED, compiler))
+
+    verdict = judge(replace(JOB, state="active", finished_at=None, pods=(pod,)), now=T0)
+
+    assert isinstance(verdict, Running)
+
+
+def test_a_sidecar_that_was_once_short_of_memory_does_not_hide_the_compilers_fault() -> None:
+    compiler = ContainerSeen(name="compile", init=True, exit_code=1, termination_message="segfault")
+    pod = PodSeen(name="p", uid="p", labels={}, phase="Failed", containers=(KILLED, compiler))
+
+    verdict = judge(replace(JOB, pods=(pod,)), now=T0)
+
+    assert isinstance(verdict, Failed)
+    assert verdict.trouble.reason is Reason.COMPILE_FAILED

@@ -23,9 +23,9 @@ from ensembles_api.names import LABEL_ROLE
 from ensembles_api.reasons import Reason
 
 USER_CODE = frozenset({"compile", "export"})
+"""Containers whose last words are text to show, and no Result to believe."""
 KILLED = 137
 """Exit code after SIGKILL. Deadlines and evictions, which end pods so, are told apart before."""
-"""Containers whose last words are text to show, and no Result to believe."""
 LOG_LINES = 10
 
 
@@ -99,9 +99,14 @@ def _is_killed_unnoticed(pod: PodSeen | None) -> bool:
         and pod.phase == "Pending"
         and any(
             c.init and not c.running and c.exit_code is not None and c.terminated_reason == "OOMKilled"
-            for c in pod.containers
+            for c in _working(pod)
         )
     )
+
+
+def _working(pod: PodSeen) -> list[ContainerSeen]:
+    """Its containers without the sidecar, which starts again by itself and fails no build."""
+    return [container for container in pod.containers if container.name != KEEP_CONTAINER]
 
 
 def _newest_pod(job: JobSeen) -> PodSeen | None:
@@ -134,7 +139,7 @@ def _failure(job: JobSeen, pod: PodSeen | None, result: Result | None) -> Troubl
         return Trouble(
             Reason.POD_LOST, f"the pod of Job {job.name} is gone ({job.failed_reason or 'no reason'})"
         )
-    killed = next((c for c in pod.containers if c.terminated_reason == "OOMKilled"), None)
+    killed = next((c for c in _working(pod) if c.terminated_reason == "OOMKilled"), None)
     if killed:
         return _out_of_memory(job, killed)
     if pod.disrupted or pod.reason in {"Evicted", "NodeLost", "NodeShutdown", "Terminated"}:
@@ -167,8 +172,7 @@ def _out_of_memory(job: JobSeen, killed: ContainerSeen) -> Trouble:
 
 
 def _bad_exit(job: JobSeen, pod: PodSeen) -> Trouble:
-    counting = [c for c in pod.containers if c.name != KEEP_CONTAINER]
-    bad = next((c for c in counting if c.exit_code not in {0, None}), None)
+    bad = next((c for c in _working(pod) if c.exit_code not in {0, None}), None)
     if bad is None:
         return Trouble(Reason.JOB_FAILED, f"Job {job.name} failed: {pod.message or job.failed_reason}")
     if bad.name in USER_CODE and bad.exit_code == KILLED:
