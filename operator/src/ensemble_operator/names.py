@@ -20,10 +20,10 @@ def assemble_job(name: str, inputs: str, *, number: int, attempt: int) -> str:
     return f"{name}-asm-{inputs[:8]}-{number}-{attempt}"
 
 
-def build_job(kind: str, key: str, proof: str, *, attempt: int) -> str:
-    """Without the ensemble's name: one Job builds for all ensembles of the namespace."""
+def build_job(kind: str, key: str, proof: str, *, storage: str, attempt: int) -> str:
+    """Without the ensemble's name: one Job builds for all ensembles of the namespace with this storage."""
     proven = f"-{proof[:6]}" if proof else ""
-    return f"build-{kind}-{key[:20]}{proven}-{attempt}"
+    return f"build-{kind}-{key[:20]}-{storage[:6]}{proven}-{attempt}"
 
 
 def verify_job(name: str, rollout: str, *, attempt: int) -> str:
@@ -47,6 +47,8 @@ def deployment(name: str, rollout_hash: str, target: str) -> str:
 
 LABEL_INPUTS = "ensembles.dev/inputs"
 """First 16 characters of the inputs digest; the annotation of the same name holds it whole."""
+LABEL_STORAGE = "ensembles.dev/storage"
+"""On a build Job: `JobContext.storage_digest` of where it uploads to. Another storage is another Job."""
 ANNOTATION_INPUTS = "ensembles.dev/inputs"
 ANNOTATION_ROUND = "ensembles.dev/round"
 ANNOTATION_ATTEMPT = "ensembles.dev/attempt"

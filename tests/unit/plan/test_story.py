@@ -168,6 +168,26 @@ def test_a_shared_build_job_is_joined_not_repeated() -> None:
     assert any(type(action).__name__ == "AddOwner" for action in story.last.actions)
 
 
+def test_a_build_into_another_storage_is_not_waited_for() -> None:
+    def building(**storage: str) -> Story:
+        story = Story()
+        story.change(storage={**SPEC["storage"], **storage})
+        story.step()
+        story.end("assemble", result=missing_dali())
+        story.step()
+        return story
+
+    theirs = building(uri="s3://models/other").jobs("build")[0]
+    ours = building()
+    assert ours.jobs("build")[0].name != theirs.name
+    rest = tuple(ours.jobs("assemble"))
+    ours.seen = replace(ours.seen, jobs=(*rest, replace(theirs, owners=("somebody-else",))))
+    ours.step()
+    assert len(created(ours.last, "Job")) == 1
+    assert not any(type(action).__name__ == "AddOwner" for action in ours.last.actions)
+    assert building(secretName="others").jobs("build")[0].name == ours.jobs("build")[-1].name
+
+
 def test_an_old_build_job_is_no_proof_that_the_artifact_is_there() -> None:
     story = Story()
     story.step()

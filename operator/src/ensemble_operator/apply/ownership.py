@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ensemble_operator.apply.failures import LeavingObjectError, ObjectNotOwnedError
+from ensemble_operator.names import LABEL_STORAGE
 from ensemble_operator.resources.owner import owner_uids
 from ensembles_api.names import KIND, LABEL_ENSEMBLE, LABEL_KEY, LABEL_MANAGED_BY, LABEL_ROLE, MANAGED_BY
 
 Object = Mapping[str, Any]
 
-_IDENTITY = (LABEL_MANAGED_BY, LABEL_ROLE, LABEL_ENSEMBLE, LABEL_KEY)
+_IDENTITY = (LABEL_MANAGED_BY, LABEL_ROLE, LABEL_ENSEMBLE, LABEL_KEY, LABEL_STORAGE)
 """Labels that identify an object without our owner reference: a shared build Job, a last prune Job."""
 
 

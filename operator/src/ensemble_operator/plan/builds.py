@@ -6,11 +6,11 @@ import re
 from dataclasses import replace
 from datetime import datetime
 
-from ensemble_operator.names import ANNOTATION_KEY, ANNOTATION_LOCK, ANNOTATION_PROOF
+from ensemble_operator.names import ANNOTATION_KEY, ANNOTATION_LOCK, ANNOTATION_PROOF, LABEL_STORAGE
 from ensemble_operator.plan.actions import Action, AddOwner, Create
 from ensemble_operator.plan.chain import BuildOutcome, Chain, assemble_jobs, built_keys, round_of, stand
 from ensemble_operator.plan.jobs import Running, Succeeded, attempt_of, is_outdated, judge, tried_settings
-from ensemble_operator.plan.observation import JobSeen, Observation
+from ensemble_operator.plan.observation import JobSeen
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.jobs import JobContext, assemble_job, build_job
 from ensembles_api.contract import NextBuild, Result
@@ -30,10 +30,10 @@ def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutco
     troubles: list[Trouble] = []
     done = active = 0
     for order in result.next:
-        job = _build_job_of(chain.observation, order, after=assemble.created)
+        job = _build_job_of(chain, order, after=assemble.created)
         if job is None:
             if active < chain.config.parallel_builds:
-                last = max(_jobs_of_key(chain.observation, order), key=attempt_of, default=None)
+                last = max(_jobs_of_key(chain, order), key=attempt_of, default=None)
                 actions.append(Create(_new_build(chain, order, result.lock, after=last)))
                 active += 1
             building.add(order.model)
@@ -121,23 +121,25 @@ def pin_again(chain: Chain, assemble: JobSeen, trouble: Trouble) -> BuildOutcome
     return stand(chain, Reason.ASSEMBLING, message, trouble=trouble, actions=(Create(job),))
 
 
-def _jobs_of_key(observation: Observation, order: NextBuild) -> list[JobSeen]:
+def _jobs_of_key(chain: Chain, order: NextBuild) -> list[JobSeen]:
+    """Of our storage alone: what another ensemble builds into another one does not arrive in ours."""
     return [
         job
-        for job in observation.jobs
+        for job in chain.observation.jobs
         if job.labels.get(LABEL_ROLE) == "build"
+        and job.labels.get(LABEL_STORAGE) == chain.context.storage_digest
         and job.annotations.get(ANNOTATION_KEY) == order.key
         and job.annotations.get(ANNOTATION_PROOF, "") == order.proof
     ]
 
 
-def _build_job_of(observation: Observation, order: NextBuild, *, after: datetime) -> JobSeen | None:
+def _build_job_of(chain: Chain, order: NextBuild, *, after: datetime) -> JobSeen | None:
     """The newest build Job of a key. One that ended before the assembler looked is no news: the artifact was
     missing all the same.
     """
     fresh = [
         job
-        for job in _jobs_of_key(observation, order)
+        for job in _jobs_of_key(chain, order)
         if not job.deleting and not (job.finished_at is not None and job.finished_at < after)
     ]
     return max(fresh, key=attempt_of, default=None)

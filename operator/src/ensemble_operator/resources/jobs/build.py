@@ -44,7 +44,8 @@ def build_job(
     first_failure: datetime | None,
     export: Export | None = None,
 ) -> dict[str, Any]:
-    """The Job of `order.key`, shared by all ensembles of the namespace: named and labelled by the key alone.
+    """The Job of `order.key`, shared by the ensembles of the namespace that have the same storage: key and
+    storage alone name it.
 
     `target` is the one whose GPU the build needs. An `export` runs in the compiler's place.
     """
@@ -84,9 +85,13 @@ def build_job(
     )
     engine = order.kind == "tensorrt"
     return job(
-        names.build_job(order.kind, order.key, order.proof, attempt=attempt),
+        names.build_job(order.kind, order.key, order.proof, storage=context.storage_digest, attempt=attempt),
         namespace=context.owner.namespace,
-        labels=product_labels("build", **{LABEL_KEY: order.key[:20]}, **_queue(context)),
+        labels=product_labels(
+            "build",
+            **{LABEL_KEY: order.key[:20], names.LABEL_STORAGE: context.storage_digest},
+            **_queue(context),
+        ),
         annotations={
             names.ANNOTATION_KEY: order.key,
             **({names.ANNOTATION_PROOF: order.proof} if order.proof else {}),

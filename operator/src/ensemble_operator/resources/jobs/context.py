@@ -29,6 +29,11 @@ class JobContext:
     """Of the servers: where GPUs need a RuntimeClass to serve, they need it to build."""
 
     @property
+    def storage_digest(self) -> str:
+        """16 characters for the place in storage; keys and how it is addressed may differ."""
+        return digest([self.storage.uri.rstrip("/"), self.storage.endpoint, self.storage.region])[:16]
+
+    @property
     def settings(self) -> str:
         """Digest of what user or chart can change, at the same inputs, to make a Job run that did not."""
         return digest(
