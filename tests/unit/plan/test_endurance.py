@@ -9,6 +9,7 @@ from ensemble_operator.plan.actions import Apply
 from ensemble_operator.plan.observation import ContainerSeen, PodSeen
 from ensemble_operator.plan.planner import plan
 from ensembles_api.contract import Result
+from ensembles_api.names import FINALIZER
 from ensembles_api.reasons import Reason
 from tests.unit.plan.world import (
     CONFIG,
@@ -68,6 +69,21 @@ def test_revisions_are_pruned_when_config_maps_and_release_went_with_the_resourc
     story.step()
     story.step()
     assert [m["metadata"]["labels"]["ensembles.dev/role"] for m in created(story.last, "Job")] == ["prune"]
+    assert story.seen.finalizers
+
+
+def test_what_pruned_a_deleted_resource_is_no_proof_for_its_successor() -> None:
+    def deleting(**seen: Any) -> Story:
+        story = Story(**seen)
+        story.change(deletionPolicy="Delete")
+        story.seen = replace(story.seen, deleting_since=story.seen.now, finalizers=(FINALIZER,))
+        story.step()
+        return story
+
+    former = deleting(uid="former")
+    former.end("prune", result=Result())
+    story = deleting(jobs=tuple(former.jobs("prune")))
+    assert len(created(story.last, "Job")) == 1
     assert story.seen.finalizers
 
 

@@ -19,8 +19,6 @@ from ensemble_operator.resources.rollout import ANNOTATION_OUTCOME
 from ensembles_api.names import LABEL_ROLE
 from ensembles_api.spec import InferenceEnsembleSpec
 
-ALL = "all"
-
 
 @dataclass(frozen=True)
 class PruneOutcome:
@@ -38,7 +36,9 @@ class _Task:
 
     @property
     def token(self) -> str:
-        return names.digest(sorted(self.revisions)) if self.revisions is not None else ALL
+        """Holds the uid: what removed a deleted resource's files says nothing of its successor's."""
+        what = "all" if self.revisions is None else sorted(self.revisions)
+        return names.digest([self.context.owner.uid, what])
 
     def create(self, *, attempt: int, first_failure: datetime | None = None) -> Action:
         return Create(
