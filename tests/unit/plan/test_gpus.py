@@ -104,6 +104,14 @@ def test_a_second_gpu_type_that_joins_stops_nothing() -> None:
     assert told.reason == "Assembling", "what it was built for is gone for good"
 
 
+def test_a_second_gpu_type_that_joins_stops_no_first_build() -> None:
+    told = story(offers(L4=(GPU,)))
+    told.seen = replace(told.seen, gpu_offers=offers(L4=(GPU,), A100=(GPU,)))
+    told.step()
+    assert told.reason == "Assembling"
+    assert [target["gpu"]["product"] for target in asked_for(told)] == ["L4"]
+
+
 def test_models_without_engine_run_on_any_gpu() -> None:
     model = {"name": "net", "python": {"source": {"inline": "x"}}, "config": {"instance_group": [
         {"kind": "KIND_GPU"}]}}  # fmt: skip

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
+
+from pydantic import ValidationError
+
 from ensemble_operator.plan import history
 from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.trouble import Trouble
-from ensembles_api.contract import TargetRequest
+from ensemble_operator.resources.request import REQUEST_FILE
+from ensembles_api.contract import Request, TargetRequest
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import Gpu, InferenceEnsembleSpec, Model
 
@@ -113,13 +119,26 @@ def _offered(observation: Observation, gpu: Gpu) -> list[str]:
 
 
 def _chosen_before(observation: Observation, target: TargetRequest) -> str:
-    """What the newest promoted rollout has for this target."""
+    """What the newest promoted rollout has for this target; before there is one, the chain that runs."""
     promoted = [
         r for r in observation.rollouts if history.outcome(r) in {history.PROMOTED, history.SUPERSEDED}
     ]
-    for rollout in sorted(promoted, key=lambda r: r.number, reverse=True):
-        for known in rollout.data.targets:
-            same = known.gpu and target.gpu and known.gpu.resource_name == target.gpu.resource_name
-            if known.name == target.name and same and known.gpu and known.gpu.product:
-                return str(known.gpu.product)
+    newest_first = sorted(promoted, key=lambda r: r.number, reverse=True)
+    known = [*(r.data.targets for r in newest_first), *_requested(observation)]
+    return next((product for targets in known if (product := _product_of(targets, target))), "")
+
+
+def _requested(observation: Observation) -> Iterator[tuple[TargetRequest, ...]]:
+    for seen in observation.requests:
+        if seen.deleting or not history.is_ours(seen, observation):
+            continue
+        with suppress(KeyError, ValidationError):  # another operator version's, or edited
+            yield Request.model_validate_json(seen.manifest["data"][REQUEST_FILE]).targets
+
+
+def _product_of(targets: tuple[TargetRequest, ...], target: TargetRequest) -> str:
+    for known in targets:
+        same = known.gpu and target.gpu and known.gpu.resource_name == target.gpu.resource_name
+        if known.name == target.name and same and known.gpu and known.gpu.product:
+            return str(known.gpu.product)
     return ""
