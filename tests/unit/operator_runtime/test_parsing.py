@@ -119,12 +119,7 @@ def test_deployment_with_its_pods(captured: Read) -> None:
     manifest = captured("deployment")
     strangers = captured("pods-succeeded")
     seen = parse_deployment(manifest, pods=pods_of_deployment(manifest, strangers + captured("pods-server")))
-    assert (seen.replicas, seen.ready_replicas, seen.available_replicas, seen.updated_replicas) == (
-        1,
-        1,
-        1,
-        1,
-    )
+    assert (seen.replicas, seen.ready_replicas, seen.updated_replicas) == (1, 1, 1)
     assert seen.observed
     assert [pod.ready for pod in seen.pods] == [True]
     assert seen.manifest["spec"]["template"]["spec"]["containers"][0]["name"] == "tritonserver"

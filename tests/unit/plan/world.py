@@ -169,7 +169,6 @@ def deployment_seen(
         manifest=manifest,
         replicas=replicas,
         ready_replicas=ready,
-        available_replicas=ready,
         updated_replicas=replicas,
         created=T0,
         owners=tuple(reference["uid"] for reference in manifest["metadata"]["ownerReferences"]),
@@ -328,7 +327,7 @@ class Story:
             self.seen,
             endpoints_ready=True,
             deployments=tuple(
-                replace(d, ready_replicas=d.replicas, available_replicas=d.replicas)
+                replace(d, ready_replicas=d.replicas)
                 if rollout is None or d.labels["ensembles.dev/rollout"] == rollout
                 else d
                 for d in self.seen.deployments

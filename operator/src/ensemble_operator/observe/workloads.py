@@ -73,7 +73,6 @@ def parse_deployment(manifest: Object, *, pods: Iterable[Object]) -> DeploymentS
         manifest=manifest,
         replicas=manifest["spec"].get("replicas", 1),
         ready_replicas=status.get("readyReplicas", 0),
-        available_replicas=status.get("availableReplicas", 0),
         updated_replicas=status.get("updatedReplicas", 0),
         observed=status.get("observedGeneration", 0) >= metadata.get("generation", 0),
         created=_created(manifest),

@@ -22,7 +22,7 @@ from ensemble_operator.resources.rollout import (
     ANNOTATION_MESSAGE,
     ANNOTATION_PROMOTED_AT,
 )
-from ensembles_api.names import HTTP_PORT
+from ensembles_api.names import HTTP_PORT, LABEL_TARGET
 from ensembles_api.reasons import Condition, Nature, Reason
 from ensembles_api.spec import KINDS, Model
 from ensembles_api.status import (
@@ -218,7 +218,7 @@ def _replicas(observation: Observation, active: str | None) -> str | None:
 def _targets(observation: Observation, active: str | None) -> list[TargetStatus]:
     return [
         TargetStatus(
-            name=d.labels.get("ensembles.dev/target", ""),
+            name=d.labels.get(LABEL_TARGET, ""),
             deployment=d.name,
             ready_replicas=d.ready_replicas,
             replicas=d.replicas,

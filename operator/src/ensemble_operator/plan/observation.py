@@ -14,7 +14,6 @@ from typing import Any, Literal
 from ensemble_operator.resources.rollout import RolloutData
 from ensembles_api.spec import InferenceEnsembleSpec
 
-JobRole = Literal["assemble", "build", "verify", "prune"]
 JobState = Literal["active", "succeeded", "failed"]
 IMAGE_REASONS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
@@ -105,7 +104,6 @@ class DeploymentSeen:
     """The live object, to compare with what it should be."""
     replicas: int
     ready_replicas: int = 0
-    available_replicas: int = 0
     updated_replicas: int = 0
     observed: bool = True
     """status.observedGeneration has reached metadata.generation."""

@@ -42,7 +42,7 @@ class JobContext:
                 self.build.model_dump(mode="json", exclude_defaults=True, exclude={"when_gpu_busy"}),
                 [secret.name for secret in self.serving_pull_secrets],
                 [self.config.tools_image, self.builder_image, self.runtime_class_name],
-                self.storage.model_dump(mode="json"),
+                self.storage.model_dump(mode="json", exclude_defaults=True),
             ]
         )[:8]
 
