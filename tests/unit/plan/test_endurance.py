@@ -8,11 +8,12 @@ from typing import Any
 from ensemble_operator.plan.actions import Apply
 from ensemble_operator.plan.observation import ContainerSeen, PodSeen
 from ensemble_operator.plan.planner import plan
-from ensembles_api.contract import Result
+from ensembles_api.contract import NextBuild, Result
 from ensembles_api.names import FINALIZER
 from ensembles_api.reasons import Reason
 from tests.unit.plan.world import (
     CONFIG,
+    LOCK,
     UID,
     Story,
     condition,
@@ -222,6 +223,28 @@ def test_a_build_that_waits_takes_up_changed_settings_once() -> None:
     for _ in range(4):
         story.step()
     assert [j.annotations["ensembles.dev/attempt"] for j in story.jobs("build")] == ["2"]
+
+
+def test_builds_that_wait_for_a_node_hold_up_no_other() -> None:
+    def order(number: int) -> NextBuild:
+        return NextBuild(kind="dali", key=str(number) * 64, model="preprocess")
+
+    story = Story()
+    story.step()
+    many = Result(lock=LOCK, next=tuple(order(number) for number in range(CONFIG.parallel_builds + 1)))
+    story.end("assemble", result=many)
+    story.step()
+    story.step()
+    assert len(story.jobs("build")) == CONFIG.parallel_builds
+    no_node = PodSeen(
+        name="p", uid="p", labels={}, phase="Pending", scheduled=False, unscheduled_reason="Unschedulable"
+    )
+    first = story.jobs("build")[0]
+    story.seen = replace(story.seen, jobs=tuple(
+        replace(j, pods=(no_node,)) if j == first else j for j in story.seen.jobs
+    ))  # fmt: skip
+    story.step()
+    assert len(story.jobs("build")) == CONFIG.parallel_builds + 1
 
 
 def test_a_deployment_that_only_bears_our_labels_is_left_alone() -> None:

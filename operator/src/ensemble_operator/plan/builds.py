@@ -55,8 +55,8 @@ def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutco
             return replace(pin_again(chain, assemble, trouble), assembled=True)
         if trouble and again:
             actions.append(Create(_new_build(chain, order, result.lock, after=job, since=trouble.since)))
-        if isinstance(verdict, Running):
-            active += 1
+        if isinstance(verdict, Running) and verdict.wait is None:
+            active += 1  # what waits for a node keeps no other from one
     if done == len(result.next):
         return _next_round(chain, assemble, result)
     names = ", ".join(sorted(building))
