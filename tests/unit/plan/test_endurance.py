@@ -247,6 +247,35 @@ def test_builds_that_wait_for_a_node_hold_up_no_other() -> None:
     assert len(story.jobs("build")) == CONFIG.parallel_builds + 1
 
 
+def test_earlier_attempts_go_when_a_later_one_is_there() -> None:
+    story = Story()
+    story.step()
+    more = missing_dali().model_copy(update={"more": 1})
+    story.end("assemble", result=more)
+    story.step()
+    (job,) = story.jobs("build")
+    killed = ContainerSeen(name="compile", init=True, exit_code=0, terminated_reason="OOMKilled")
+    hung = PodSeen(name="p", uid="p", labels={}, phase="Pending", containers=(killed,))
+    story.seen = replace(story.seen, jobs=tuple(
+        replace(j, pods=(hung,)) if j == job else j for j in story.seen.jobs
+    ))  # fmt: skip
+    for _ in range(3):
+        story.step()
+    assert [j.annotations["ensembles.dev/attempt"] for j in story.jobs("build")] == ["2"]
+
+
+def test_earlier_verifications_of_a_rollout_go() -> None:
+    story = Story()
+    story.until_published()
+    story.step()
+    for _ in range(3):
+        story.end("verify", "failed", result=fault(Reason.JOB_FAILED))
+        story.step(1)
+        story.step(600)
+        story.step()
+    assert [j.annotations["ensembles.dev/attempt"] for j in story.jobs("verify")] == ["4"]
+
+
 def test_a_deployment_that_only_bears_our_labels_is_left_alone() -> None:
     story = Story()
     story.until_ready()

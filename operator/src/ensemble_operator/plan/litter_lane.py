@@ -8,6 +8,7 @@ from ensemble_operator import names
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Delete, LeaveJob
 from ensemble_operator.plan.chain import BuildOutcome
+from ensemble_operator.plan.jobs import attempt_of
 from ensemble_operator.plan.observation import JobSeen, ObjectSeen, Observation, RolloutSeen
 from ensemble_operator.plan.stage import ServeOutcome
 from ensembles_api.names import LABEL_ROLE, LABEL_ROLLOUT
@@ -56,14 +57,34 @@ def _jobs(observation: Observation, building: BuildOutcome, serving: ServeOutcom
         if job.deleting:
             continue
         role = job.labels.get(LABEL_ROLE)
+        outdone = _is_outdone(job, observation)
         if role == "verify":
-            if job.labels.get(LABEL_ROLLOUT) not in serving.kept_rollouts:
+            if outdone or job.labels.get(LABEL_ROLLOUT) not in serving.kept_rollouts:
                 yield Delete("Job", job.name, job.uid)
         elif role == "build":
-            if observation.uid in job.owners and (finished or not _of_chain(job, building)):
+            if observation.uid in job.owners and (finished or outdone or not _of_chain(job, building)):
                 yield LeaveJob(job.name, job.uid)
         elif role == "assemble" and (finished or job.name not in building.kept_jobs):
             yield Delete("Job", job.name, job.uid)
+
+
+def _is_outdone(job: JobSeen, observation: Observation) -> bool:
+    """Whether a later attempt at the same is there. A pod that hangs would hold its GPU till its deadline."""
+    return any(
+        _work_of(other) == _work_of(job) and attempt_of(other) > attempt_of(job)
+        for other in observation.jobs
+        if not other.deleting
+    )
+
+
+def _work_of(job: JobSeen) -> tuple[str | None, ...]:
+    labels, notes = job.labels, job.annotations
+    of_build = (
+        labels.get(names.LABEL_STORAGE),
+        notes.get(names.ANNOTATION_KEY),
+        notes.get(names.ANNOTATION_PROOF),
+    )
+    return (labels.get(LABEL_ROLE), labels.get(LABEL_ROLLOUT), *of_build)
 
 
 def _of_chain(job: JobSeen, building: BuildOutcome) -> bool:
