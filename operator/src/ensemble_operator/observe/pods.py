@@ -33,6 +33,7 @@ def parse_pod(manifest: Object) -> PodSeen:
         unscheduled_reason=scheduled.get("reason", "") if unscheduled else "",
         unscheduled_message=scheduled.get("message", "") if unscheduled else "",
         devices=tuple(sorted(_devices(manifest.get("spec", {})))),
+        claim_templates=tuple(sorted(_claim_templates(manifest.get("spec", {})))),
         node_selector=manifest.get("spec", {}).get("nodeSelector") or {},
         disrupted=_condition(status, "DisruptionTarget").get("status") == "True",
         created=parse_time(metadata.get("creationTimestamp")),
@@ -46,6 +47,11 @@ def _devices(spec: Object) -> set[str]:
     limits = [(container.get("resources") or {}).get("limits") or {} for container in containers]
     claims = {CLAIMS} if spec.get("resourceClaims") else set()
     return {name for limit in limits for name in limit if "/" in name} | claims
+
+
+def _claim_templates(spec: Object) -> set[str]:
+    names = (claim.get("resourceClaimTemplateName") for claim in spec.get("resourceClaims") or ())
+    return {name for name in names if name}
 
 
 def _condition(status: Object, kind: str) -> Object:

@@ -21,20 +21,29 @@ from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE, LABEL_ROLLOUT
 
 
 def heal_deployments(
-    observation: Observation, config: OperatorConfig, owner: Owner, data: RolloutData, *, replicas: int | None
+    observation: Observation,
+    config: OperatorConfig,
+    owner: Owner,
+    data: RolloutData,
+    *,
+    replicas: int | None,
+    ended: frozenset[str] = frozenset(),
 ) -> Iterator[Action]:
-    """Create, put back and scale the Deployments of one rollout. `replicas` None leaves the number alone."""
+    """Create, put back and scale the Deployments of one rollout. `replicas` None leaves the number alone; the
+    targets `ended` have none.
+    """
     rollout = data.rollout_hash()
     seen = {deployment.name: deployment for deployment in observation.deployments}
     for target in data.targets:
         live = seen.get(names.deployment(observation.name, rollout, target.name))
+        wanted = 0 if target.name in ended else replicas
         manifest = server_deployment(
             owner=owner,
             data=data,
             rollout=rollout,
             target=target,
             tools_image=_tools_image(live) or config.tools_image,
-            replicas=data.serving.replicas if replicas is None else replicas,
+            replicas=data.serving.replicas if wanted is None else wanted,
         )
         if live is None or live.deleting:
             yield Create(manifest)
@@ -43,8 +52,8 @@ def heal_deployments(
             live.manifest, manifest, ignore=frozenset({"spec.replicas"})
         ):
             yield Apply(_without_replicas(manifest))
-        if replicas is not None and live.replicas != replicas:
-            yield Scale(live.name, replicas)
+        if wanted is not None and live.replicas != wanted:
+            yield Scale(live.name, wanted)
 
 
 def _tools_image(live: DeploymentSeen | None) -> str | None:

@@ -8,6 +8,7 @@ from ensemble_operator.names import ANNOTATION_ACTIVE, ANNOTATION_NEXT
 from ensemble_operator.plan.observation import ObjectSeen, Observation, RolloutSeen
 from ensemble_operator.resources.rollout import (
     ANNOTATION_ALSO_INPUTS,
+    ANNOTATION_GIVEN_BACK_AT,
     ANNOTATION_OUTCOME,
     ANNOTATION_PROMOTED_AT,
     ANNOTATION_RETIRED_AT,
@@ -17,6 +18,8 @@ from ensembles_api.names import LABEL_ROLLOUT
 PROMOTED = "Promoted"
 FAILED = "Failed"
 SUPERSEDED = "Superseded"
+GIVEN_BACK = timedelta(minutes=10)
+"""So long what served before keeps the GPU that the next servers had in vain; then they try again."""
 PRUNING = "Pruning"
 """Its revision is being removed from storage, or was in part."""
 
@@ -78,6 +81,12 @@ def in_progress(observation: Observation) -> set[str]:
 
 def moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
+
+
+def given_back_until(rollout: RolloutSeen | None, now: datetime) -> datetime | None:
+    """Until when a rollout leaves its GPU to what served before; None where it need not."""
+    since = moment(rollout.annotations.get(ANNOTATION_GIVEN_BACK_AT)) if rollout else None
+    return since + GIVEN_BACK if since is not None and since + GIVEN_BACK > now else None
 
 
 def retained_until(rollout: RolloutSeen, retain_seconds: int) -> datetime | None:

@@ -65,6 +65,8 @@ class PodSeen:
     unscheduled_message: str = ""
     devices: tuple[str, ...] = ()
     """Extended resources that it asks for: nvidia.com/gpu, …; and CLAIMS where it has resource claims."""
+    claim_templates: tuple[str, ...] = ()
+    """ResourceClaimTemplates that its claims are made from."""
     node_selector: Mapping[str, str] = field(default_factory=dict)
     disrupted: bool = False
     """A DisruptionTarget condition is true: evicted, preempted, node lost."""

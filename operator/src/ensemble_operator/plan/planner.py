@@ -37,8 +37,10 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
     trouble = resolved if isinstance(resolved, Trouble) else None
     building = build(observation, desired, config) if desired else None
     wanted = building.wanted if building else None
-    yielding = gives_way(observation, building)
-    serving = serve(observation, config, observation.spec, wanted, yielding=yielding)
+    serving = serve(observation, config, observation.spec, wanted)
+    yielding = gives_way(observation, building, serving)
+    if yielding is not None:
+        serving = serve(observation, config, observation.spec, wanted, yielding=yielding)
     if building is not None:
         serving = replace(serving, trouble=explained(observation, building, serving.trouble))
         building = replace(building, trouble=explained(observation, building, building.trouble))

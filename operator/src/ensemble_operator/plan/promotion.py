@@ -14,6 +14,7 @@ from ensemble_operator.plan.healing import main_service_manifest, overlap_manife
 from ensemble_operator.plan.observation import Observation, RolloutSeen
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.resources.rollout import (
+    ANNOTATION_MESSAGE,
     ANNOTATION_OUTCOME,
     ANNOTATION_PROMOTED_AT,
     ANNOTATION_RETIRED_AT,
@@ -44,12 +45,10 @@ def taking_over(observation: Observation) -> str | None:
 
 
 def mark_promoted(observation: Observation, rollout: RolloutSeen) -> Action:
-    return Annotate(
-        "ControllerRevision",
-        rollout.name,
-        rollout.uid,
-        {ANNOTATION_OUTCOME: history.PROMOTED, ANNOTATION_PROMOTED_AT: observation.now.isoformat()},
-    )
+    note = {ANNOTATION_OUTCOME: history.PROMOTED, ANNOTATION_PROMOTED_AT: observation.now.isoformat()}
+    if ANNOTATION_MESSAGE in rollout.annotations:
+        note[ANNOTATION_MESSAGE] = ""  # of a GPU that it had handed back
+    return Annotate("ControllerRevision", rollout.name, rollout.uid, note)
 
 
 def mark_verified(observation: Observation, rollout: RolloutSeen) -> Action:

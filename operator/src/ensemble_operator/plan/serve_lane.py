@@ -11,6 +11,7 @@ from ensemble_operator.config import OperatorConfig
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Annotate, Create, Delete, Scale
 from ensemble_operator.plan.chain import owner_of
+from ensemble_operator.plan.gpu_busy import Yielding
 from ensemble_operator.plan.healing import (
     heal_budgets,
     heal_deployments,
@@ -34,6 +35,7 @@ from ensemble_operator.plan.verifying import Verification, verification
 from ensemble_operator.resources.history import controller_revision
 from ensemble_operator.resources.rollout import (
     ANNOTATION_FAILED_AT,
+    ANNOTATION_GIVEN_BACK_AT,
     ANNOTATION_MESSAGE,
     ANNOTATION_OUTCOME,
     ANNOTATION_REASON,
@@ -51,10 +53,10 @@ def serve(
     spec: InferenceEnsembleSpec | None,
     wanted: RolloutData | None,
     *,
-    yielding: bool = False,
+    yielding: Yielding | None = None,
 ) -> ServeOutcome:
-    """One step of lane B. `wanted` None: only keep alive what serves; `yielding`: not even that, its GPU is
-    needed for what comes next.
+    """One step of lane B. `wanted` None: only keep alive what serves; `yielding`: without the targets
+    whose GPU is needed for what comes next.
     """
     service = history.main_service(observation)
     if service is not None and not history.is_ours(service, observation):
@@ -66,14 +68,17 @@ def serve(
     replicas = spec.serving.replicas if spec else None
     retain = spec.rollout.retain_seconds if spec else None
     kept, wake = _retained(observation, retain)
-    healing = _heal(observation, config, active, 0 if yielding else replicas)
+    healing = _heal(observation, config, active, replicas, yielding.ended if yielding else frozenset())
+    if yielding is not None and yielding.wake is not None:
+        wake = min(wake or yielding.wake, yielding.wake)
     kept |= history.selected(observation) | ({active} if active else set())
     if wanted is None or replicas is None:
         kept |= history.in_progress(observation)
         return ServeOutcome(
             active, None, Reason.PENDING, "", actions=healing, kept_rollouts=frozenset(kept), wake=wake
         )
-    stage = Stage(observation, config, replicas, active, wanted, healing, frozenset(kept), wake)
+    give_back = yielding.give_back if yielding else None
+    stage = Stage(observation, config, replicas, active, wanted, healing, frozenset(kept), wake, give_back)
     if stage.hash == active:
         return _steady(stage)
     return _bring_up(stage)
@@ -113,14 +118,18 @@ def _retained(observation: Observation, retain_seconds: int | None) -> tuple[set
 
 
 def _heal(
-    observation: Observation, config: OperatorConfig, active: str | None, replicas: int | None
+    observation: Observation,
+    config: OperatorConfig,
+    active: str | None,
+    replicas: int | None,
+    ended: frozenset[str],
 ) -> tuple[Action, ...]:
     rollout = history.find(observation, active) if active else None
     if rollout is None or active is None:
         return ()
     owner = owner_of(observation)
     return (
-        *heal_deployments(observation, config, owner, rollout.data, replicas=replicas),
+        *heal_deployments(observation, config, owner, rollout.data, replicas=replicas, ended=ended),
         *heal_budgets(observation, owner, rollout.data, replicas=replicas),
         *heal_service(observation, owner, rollout.data, active=active),
     )
@@ -188,6 +197,11 @@ def _bring_up(stage: Stage) -> ServeOutcome:
         return stage.outcome(Reason.PROMOTING, "the switch is taken back", select(stage, stage.active))
     if rollout is not None and history.outcome(rollout) == history.FAILED:
         return _failed_before(stage, rollout)
+    given_back = history.given_back_until(rollout, observation.now)
+    if rollout is not None and given_back is not None:
+        return replace(_failed_before(stage, rollout), wake=given_back)
+    if rollout is not None and stage.give_back is not None:
+        return _give_back(stage, rollout, stage.give_back)
     create: list[Action] = []
     if rollout is None:
         number = max((r.number for r in observation.rollouts), default=0) + 1
@@ -271,6 +285,28 @@ def _silence(observation: Observation, rollout: str) -> Iterable[Action]:
     for deployment in observation.deployments:
         if deployment.labels.get(LABEL_ROLLOUT) == rollout and deployment.replicas:
             yield Scale(deployment.name, 0)
+
+
+def _give_back(stage: Stage, rollout: RolloutSeen, trouble: Trouble) -> ServeOutcome:
+    """What served before serves again; noted first, so that a pass cut short does not leave both without."""
+    now = stage.observation.now
+    again = f"{now + history.GIVEN_BACK:%H:%M:%S}Z"
+    trouble = replace(
+        trouble, message=f"{trouble.message}; until {again} the former servers have the GPU again"
+    )
+    note = Annotate(
+        "ControllerRevision",
+        rollout.name,
+        rollout.uid,
+        {
+            ANNOTATION_GIVEN_BACK_AT: now.isoformat(),
+            ANNOTATION_REASON: trouble.reason.value,
+            ANNOTATION_MESSAGE: trouble.what(),
+        },
+    )
+    silence = _silence(stage.observation, stage.hash)
+    outcome = stage.outcome(Reason.ROLLING_OUT, "the GPU is handed back", *silence, trouble=trouble)
+    return replace(outcome, actions=(note, *outcome.actions), wake=now + history.GIVEN_BACK)
 
 
 def _mark_failed(stage: Stage, rollout: RolloutSeen, trouble: Trouble) -> ServeOutcome:

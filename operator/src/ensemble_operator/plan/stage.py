@@ -53,6 +53,8 @@ class Stage:
     actions: tuple[Action, ...] = ()
     kept_rollouts: frozenset[str] = field(default_factory=frozenset)
     wake: datetime | None = None
+    give_back: Trouble | None = None
+    """Why its servers must hand back the GPU that they were given."""
 
     @property
     def hash(self) -> str:
