@@ -53,6 +53,45 @@ def test_a_build_goes_on_until_it_is_known_whether_the_new_spec_needs_it() -> No
     assert story.jobs("build") == [build]
 
 
+def warned(story: Story) -> list[str]:
+    assert story.last.status is not None
+    return list(story.last.status["warnings"])
+
+
+def test_warnings_are_those_of_the_wanted_revision() -> None:
+    story = Story()
+    story.step()
+    story.end("assemble", result=published().model_copy(update={"warnings": ("of the first",)}))
+    story.step()
+    story.verify_and_promote()
+    assert (story.reason, warned(story)) == ("Ready", ["of the first"])
+    story.change(models=TWO)
+    story.step()
+    story.end("assemble", result=published(OTHER).model_copy(update={"warnings": ("of the second",)}))
+    story.step()
+    story.verify_and_promote()
+    assert (story.reason, warned(story)) == ("Ready", ["of the second"])
+    story.change()
+    story.step()
+    assert warned(story) == ["of the first"]
+
+
+def test_a_spec_that_cannot_be_resolved_takes_back_nothing_that_was_reached() -> None:
+    story = Story()
+    story.step()
+    story.end("assemble", result=published().model_copy(update={"warnings": ("w",)}))
+    story.step()
+    story.verify_and_promote()
+    verified = condition(story.last, "Verified")
+    story.change(runtime={"release": "nope"})
+    story.step()
+    assert story.reason == "UnknownRelease"
+    assert condition(story.last, "Verified") == verified
+    assert warned(story) == ["w"]
+    assert story.last.status is not None
+    assert {model["state"] for model in story.last.status["models"]} == {"Built"}
+
+
 def test_a_build_that_the_new_spec_needs_is_not_begun_again() -> None:
     story = building()
     story.end("assemble", result=missing_dali())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 from ensemble_operator.config import OperatorConfig
@@ -19,13 +20,26 @@ from ensemble_operator.plan.chain import (
     stand,
 )
 from ensemble_operator.plan.desired import Desired
-from ensemble_operator.plan.jobs import Failed, Running, attempt_of, is_outdated, judge, tried_settings
+from ensemble_operator.plan.jobs import (
+    Failed,
+    Running,
+    Succeeded,
+    attempt_of,
+    is_outdated,
+    judge,
+    tried_settings,
+)
 from ensemble_operator.plan.observation import JobSeen, Observation, RolloutSeen
 from ensemble_operator.plan.pruning import removal
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.jobs import assemble_job
 from ensemble_operator.resources.request import request_config_map
-from ensemble_operator.resources.rollout import ANNOTATION_ALSO_INPUTS, ANNOTATION_OUTCOME, RolloutData
+from ensemble_operator.resources.rollout import (
+    ANNOTATION_ALSO_INPUTS,
+    ANNOTATION_OUTCOME,
+    ANNOTATION_WARNINGS,
+    RolloutData,
+)
 from ensembles_api.contract import Result, TargetRequest
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import Gpu
@@ -39,17 +53,35 @@ def build(observation: Observation, desired: Desired, config: OperatorConfig) ->
     known = _known_revision(observation, desired)
     if known is not None:
         data = _rollout_data(observation, desired, config, known.data)
+        warnings = _warnings(observation, desired, known)
+        noted = history.warnings_of(known) == warnings
         return BuildOutcome(
             Reason.PUBLISHED,
             f"revision {known.data.revision[:12]} is published",
             wanted=data,
+            actions=() if noted else (_note_warnings(known, warnings),),
             assembled=True,
             built=True,
+            warnings=warnings,
             kept_jobs=frozenset(job.name for job in assemble_jobs(observation, desired)),
         )
     chain = Chain(observation, desired, config, job_context(observation, desired, config))
     outcome = _round(chain)
     return replace(outcome, actions=(*_missing_request(chain), *outcome.actions))
+
+
+def _warnings(observation: Observation, desired: Desired, known: RolloutSeen) -> tuple[str, ...]:
+    """What the assembler said of the revision, from its Job; once that is gone, from the record."""
+    for job in sorted(assemble_jobs(observation, desired), key=lambda j: (round_of(j), attempt_of(j)))[-1:]:
+        verdict = judge(job, now=observation.now)
+        if isinstance(verdict, Succeeded) and verdict.result.revision == known.data.revision:
+            return verdict.result.warnings
+    return history.warnings_of(known)
+
+
+def _note_warnings(rollout: RolloutSeen, warnings: tuple[str, ...]) -> Action:
+    note = {ANNOTATION_WARNINGS: json.dumps(warnings)}
+    return Annotate("ControllerRevision", rollout.name, rollout.uid, note)
 
 
 def _missing_request(chain: Chain) -> tuple[Action, ...]:

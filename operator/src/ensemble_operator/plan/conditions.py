@@ -50,6 +50,7 @@ class Summary:
     """Keeps older revisions in storage; nothing else suffers from it."""
 
 
+STAGES = (Condition.ASSEMBLED, Condition.BUILT, Condition.PUBLISHED, Condition.VERIFIED)
 PRUNE_WARNING = "older revisions are not removed from storage yet: "
 
 
@@ -90,7 +91,6 @@ def status(
     serving, building, trouble = summary.serving, summary.building, summary.trouble
     active = serving.active if serving else None
     rollout = history.find(observation, active) if active else None
-    spec = observation.spec
     document = InferenceEnsembleStatus(
         observed_generation=observation.generation,
         conditions=_conditions(observation, summary, stalled=stalled),
@@ -103,7 +103,7 @@ def status(
         attempt=trouble.attempt if trouble and trouble.attempt else None,
         retry_at=_text(trouble.retry_at) if trouble else None,
         failing_since=_text(since),
-        models=[_model_status(model, building) for model in spec.models] if spec else [],
+        models=_models(observation, building),
         targets=_targets(observation, active),
         warnings=_warnings(observation, summary),
         history=_history(observation)[:100],
@@ -118,11 +118,9 @@ def _warnings(observation: Observation, summary: Summary) -> list[str]:
 
 
 def _build_warnings(observation: Observation, building: BuildOutcome | None) -> list[str]:
-    """Warnings come with the assembler's result; once its Job is gone the status is where they live."""
-    if building is not None and building.warnings:
+    """Where it is not known what is wanted, those of before: nothing was learned."""
+    if building is not None:
         return list(building.warnings)
-    if building is None or building.wanted is None:
-        return []
     return [text for text in observation.status.get("warnings", []) if not text.startswith(PRUNE_WARNING)]
 
 
@@ -140,14 +138,15 @@ def _conditions(observation: Observation, summary: Summary, *, stalled: bool) ->
         if available
         else (Condition.AVAILABLE, "False", Reason.UNAVAILABLE, "the Service has no ready server")
     )
-    values += _stages(summary)
-    return [_stamped(observation, *value) for value in values]
+    stamped = [_stamped(observation, *value) for value in values]
+    if summary.building is None:  # how far the last readable spec got, as its observedGeneration says
+        before = [_condition(observation.status, kind) for kind in STAGES]
+        return stamped + [StatusCondition.model_validate(known) for known in before if known is not None]
+    stages = _stages(summary.building, summary.serving)
+    return stamped + [_stamped(observation, *value) for value in stages]
 
 
-def _stages(summary: Summary) -> list[tuple[Condition, str, Reason, str]]:
-    building, serving = summary.building, summary.serving
-    if building is None:
-        return []
+def _stages(building: BuildOutcome, serving: ServeOutcome | None) -> list[tuple[Condition, str, Reason, str]]:
     published = building.wanted is not None
     verified = published and bool(serving and serving.verified)
     rows = [
@@ -227,16 +226,32 @@ def _targets(observation: Observation, active: str | None) -> list[TargetStatus]
     ]
 
 
-def _model_status(model: Model, building: BuildOutcome | None) -> ModelStatus:
-    kind = next((k for k in KINDS if getattr(model, k) is not None), "versions")
-    if building is not None and building.wanted is not None:
+def _models(observation: Observation, building: BuildOutcome | None) -> list[ModelStatus]:
+    before = [ModelStatus.model_validate(known) for known in observation.status.get("models", [])]
+    if observation.spec is None:
+        return before
+    if building is None:
+        states = {known.name: known.state for known in before}
+        return [
+            ModelStatus(name=m.name, kind=_kind(m), state=states.get(m.name, "Pending"))
+            for m in observation.spec.models
+        ]
+    return [_model_status(model, building) for model in observation.spec.models]
+
+
+def _kind(model: Model) -> str:
+    return next((k for k in KINDS if getattr(model, k) is not None), "versions")
+
+
+def _model_status(model: Model, building: BuildOutcome) -> ModelStatus:
+    if building.wanted is not None:
         state = "Built"
-    elif building is not None and model.name in building.building:
+    elif model.name in building.building:
         failed = building.trouble is not None and building.trouble.nature is Nature.USER
         state = "Failed" if failed else "Building"
     else:
         state = "Pending"
-    return ModelStatus.model_validate({"name": model.name, "kind": kind, "state": state})
+    return ModelStatus.model_validate({"name": model.name, "kind": _kind(model), "state": state})
 
 
 def _history(observation: Observation) -> list[RolloutRecord]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
+
+from pydantic import TypeAdapter, ValidationError
 
 from ensemble_operator.names import ANNOTATION_ACTIVE, ANNOTATION_NEXT
 from ensemble_operator.plan.observation import ObjectSeen, Observation, RolloutSeen
@@ -12,9 +15,11 @@ from ensemble_operator.resources.rollout import (
     ANNOTATION_OUTCOME,
     ANNOTATION_PROMOTED_AT,
     ANNOTATION_RETIRED_AT,
+    ANNOTATION_WARNINGS,
 )
 from ensembles_api.names import LABEL_ROLLOUT
 
+WARNINGS = TypeAdapter(tuple[str, ...])
 PROMOTED = "Promoted"
 FAILED = "Failed"
 SUPERSEDED = "Superseded"
@@ -36,6 +41,13 @@ def outcome(rollout: RolloutSeen) -> str:
 def inputs_of(rollout: RolloutSeen) -> tuple[str, ...]:
     """Every inputs digest that is known to lead to the rollout's revision; its own is first."""
     return (rollout.data.inputs, *rollout.annotations.get(ANNOTATION_ALSO_INPUTS, "").split())
+
+
+def warnings_of(rollout: RolloutSeen) -> tuple[str, ...]:
+    """What the assembler warned of at this revision; nothing where the note cannot be read."""
+    with suppress(ValidationError):
+        return WARNINGS.validate_json(rollout.annotations.get(ANNOTATION_WARNINGS, "[]"))
+    return ()
 
 
 def find(observation: Observation, rollout: str) -> RolloutSeen | None:

@@ -26,6 +26,8 @@ ANNOTATION_RETIRED_AT = "ensembles.dev/retiredAt"
 
 ANNOTATION_ALSO_INPUTS = "ensembles.dev/alsoInputs"
 """Further inputs digests, separated by spaces, that were assembled and turned out to give this revision."""
+ANNOTATION_WARNINGS = "ensembles.dev/warnings"
+"""What the assembler warned of, as a JSON list: status shows it while this revision is the wanted one."""
 
 
 class RolloutData(Document):
