@@ -154,7 +154,12 @@ CASES: dict[str, Case] = {
         "8",
     ),
     "missing-secret": Case(
-        [_net()], "SecretMissing", "", "no-such-secret", storage={"secretName": "no-such-secret"}, grace=True
+        [_net()],
+        "SecretMissing",
+        "spec.storage.secretName",
+        "no-such-secret",
+        storage={"secretName": "no-such-secret"},
+        grace=True,
     ),
     "wrong-key": Case([_net()], "AccessDenied", "", "", storage={"secretName": "wrong-keys"}, grace=True),
     "missing-bucket": Case(

@@ -83,6 +83,35 @@ def test_a_job_is_done_when_its_counting_container_is() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ('secret "model-storage" not found', "spec.storage.secretName"),
+        (
+            "couldn't find key AWS_ACCESS_KEY_ID in Secret demo/of-source",
+            "spec.models[0].dali.source.secretName",
+        ),
+        ('secret "of-nobody" not found', ""),
+    ],
+)
+def test_a_missing_secret_names_the_field_that_names_it(said: str, field: str) -> None:
+    story = Story()
+    source = {"uri": "s3://models/pipe.py", "secretName": "of-source"}
+    models = [{"name": "preprocess", "dali": {"source": source}}]
+    story.change(models=models, storage={"uri": "s3://models/x", "secretName": "model-storage"})
+    story.step()
+    (job,) = story.jobs("assemble")
+    container = ContainerSeen(
+        name="assemble", waiting_reason="CreateContainerConfigError", waiting_message=said
+    )
+    waiting = replace(job.pods[0], phase="Pending", containers=(container,))
+    story.seen = replace(story.seen, jobs=(replace(job, pods=(waiting,)),))
+    story.step()
+    assert story.reason == "SecretMissing"
+    message = condition(story.last, "Reconciling")["message"]  # type: ignore[index]
+    assert message == (f"{field}: " if field else "") + f"{said}; create it"
+
+
+@pytest.mark.parametrize(
     ("refusal", "field"),
     [
         (

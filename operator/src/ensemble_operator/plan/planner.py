@@ -16,6 +16,7 @@ from ensemble_operator.plan.gpu_busy import explained, gives_way
 from ensemble_operator.plan.litter_lane import beyond_history, litter
 from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.pruning import PruneOutcome, prune_history
+from ensemble_operator.plan.secrets import located
 from ensemble_operator.plan.serve_lane import serve
 from ensemble_operator.plan.stage import ServeOutcome
 from ensemble_operator.plan.trouble import GRACE, STALLED_RETRY, Trouble
@@ -41,9 +42,11 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
     yielding = gives_way(observation, building, serving)
     if yielding is not None:
         serving = serve(observation, config, observation.spec, wanted, yielding=yielding)
+    serving = replace(serving, trouble=located(observation.spec, serving.trouble))
     if building is not None:
         serving = replace(serving, trouble=explained(observation, building, serving.trouble))
-        building = replace(building, trouble=explained(observation, building, building.trouble))
+        building_trouble = located(observation.spec, building.trouble)
+        building = replace(building, trouble=explained(observation, building, building_trouble))
     suspended = observation.spec is not None and observation.spec.suspend
     if suspended:
         return _report(observation, building, serving, trouble, actions=(), suspended=True)
