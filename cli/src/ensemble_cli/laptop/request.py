@@ -13,7 +13,8 @@ from ensemble_cli.exits import CommandError, Exit
 from ensembles_api.contract import Request, StorageLocation, TargetRequest, credentials_prefix
 from ensembles_api.names import SECRET_ACCESS_KEY_ID, SECRET_SECRET_ACCESS_KEY, SECRET_SESSION_TOKEN
 from ensembles_api.sources import iter_sources
-from ensembles_api.spec import Gpu, InferenceEnsembleSpec, Model
+from ensembles_api.spec import InferenceEnsembleSpec
+from ensembles_api.targets import stated_targets
 
 KEYS = (SECRET_ACCESS_KEY_ID, SECRET_SECRET_ACCESS_KEY, SECRET_SESSION_TOKEN)
 
@@ -44,19 +45,11 @@ def make_request(ensemble: Ensemble, *, target: str, server_image: str, builder_
 
 
 def _target(spec: InferenceEnsembleSpec, name: str) -> TargetRequest:
-    targets = {
-        target.name: TargetRequest(name=target.name, gpu=target.gpu) for target in spec.serving.targets
-    }
+    targets = {target.name: target for target in stated_targets(spec)}
     if name and name not in targets:
-        known = ", ".join(targets) or "none"
-        raise CommandError(f"no target {name!r}", cure=f"spec.serving.targets has {known}", status=Exit.USAGE)
-    if targets:
-        return targets[name] if name else next(iter(targets.values()))
-    return TargetRequest(name="default", gpu=Gpu() if any(map(_has_engine, spec.models)) else None)
-
-
-def _has_engine(model: Model) -> bool:
-    return bool(model.tensorrt or any(version.tensorrt for version in model.versions or []))
+        known = ", ".join(targets)
+        raise CommandError(f"no target {name!r}", cure=f"the spec has {known}", status=Exit.USAGE)
+    return targets[name] if name else next(iter(targets.values()))
 
 
 def parse_source(text: str) -> tuple[str, Mount]:

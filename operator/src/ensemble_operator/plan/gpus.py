@@ -13,9 +13,8 @@ from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.request import REQUEST_FILE
 from ensembles_api.contract import Request, TargetRequest
 from ensembles_api.reasons import Reason
-from ensembles_api.spec import Gpu, InferenceEnsembleSpec, Model
-
-DEFAULT_TARGET = "default"
+from ensembles_api.spec import Gpu, InferenceEnsembleSpec
+from ensembles_api.targets import has_engine, stated_targets
 
 
 def leaves_product_open(spec: InferenceEnsembleSpec) -> bool:
@@ -44,31 +43,6 @@ def named_targets(
             return product
         found.append(_with_product(target, product))
     return tuple(found)
-
-
-def stated_targets(spec: InferenceEnsembleSpec) -> tuple[TargetRequest, ...]:
-    """As the spec has them; without any, one with a GPU if a model needs one."""
-    if spec.serving.targets:
-        return tuple(TargetRequest(name=target.name, gpu=target.gpu) for target in spec.serving.targets)
-    gpu = Gpu() if any(_needs_gpu(model) for model in spec.models) else None
-    return (TargetRequest(name=DEFAULT_TARGET, gpu=gpu),)
-
-
-def has_engine(spec: InferenceEnsembleSpec) -> bool:
-    return any(_has_engine(model) for model in spec.models)
-
-
-def _has_engine(model: Model) -> bool:
-    return bool(model.tensorrt or any(version.tensorrt for version in model.versions or []))
-
-
-def _needs_gpu(model: Model) -> bool:
-    if _has_engine(model):
-        return True
-    groups = (model.config or {}).get("instance_group", [])
-    return isinstance(groups, list) and any(
-        isinstance(group, dict) and group.get("kind") == "KIND_GPU" for group in groups
-    )
 
 
 def _is_open(target: TargetRequest) -> bool:
