@@ -10,10 +10,14 @@ import pytest
 import yaml
 
 from ensemble_cli.documents import write_yaml
+from ensemble_cli.ensembles import Ensemble
 from ensemble_cli.exits import CommandError, Exit
+from ensemble_cli.laptop.engines import kill_command
+from ensemble_cli.laptop.request import make_request
 from ensemble_cli.laptop.serving import read_manifest, server_command
 from ensemble_cli.main import main
 from ensembles_api.contract import Manifest
+from ensembles_api.spec import InferenceEnsembleSpec
 from tests.storage.support.workbench import onnx_model
 
 PIPELINE = """
@@ -124,7 +128,7 @@ def test_what_was_built_stays_where_a_change_is_wrong(
     [
         (("--source", "src=src"), "'src=src' is no source; write --source s3://bucket/prefix=FOLDER"),
         (("--source", "s3://models=nowhere"), "nowhere does not exist"),
-        (("--target", "l4"), "no target 'l4'; spec.serving.targets has none"),
+        (("--target", "l4"), "no target 'l4'; the spec has default"),
         (("--name", "large"), "no ensemble 'large' there; there is: small"),
     ],
 )
@@ -164,6 +168,7 @@ def test_how_a_folder_is_served(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     put_program(programs, "docker")
     line = served(folder)
     assert line[:3] == [str(programs / "docker"), "run", "--rm"]
+    assert kill_command(line)[:2] == [str(programs / "docker"), "kill"]
     assert {"--gpus=all", "--publish=127.0.0.1:9001:8001", f"--volume={folder}/models:/models:ro"} <= set(
         line
     )
@@ -178,6 +183,19 @@ def test_how_a_folder_is_served(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert {f"--model-repository={folder}/models", "--grpc-port=9001", "--log-verbose=1"} <= set(line)
     assert f"--backend-config=dali,plugin_libs={folder}/plugins/a.so" in line
     assert served(folder, image="other:2")[0] == str(programs / "docker")
+
+
+@pytest.mark.parametrize(("kind", "needs_gpu"), [("KIND_GPU", True), ("KIND_CPU", False)])
+def test_a_model_on_the_gpu_makes_the_only_target_one(kind: str, *, needs_gpu: bool) -> None:
+    model = {**NET, "config": {"instance_group": [{"kind": kind}]}}
+    storage = {"uri": "s3://models/store", "secretName": "keys"}
+    document = {"metadata": {"name": "e"}, "spec": {"storage": storage, "models": [model]}}
+    spec = InferenceEnsembleSpec.model_validate(document["spec"])
+
+    ensemble = Ensemble("e", "default", document, spec, {})
+    request = make_request(ensemble, target="", server_image="s:1", builder_image="b:1")
+
+    assert [(target.name, target.gpu is not None) for target in request.targets] == [("default", needs_gpu)]
 
 
 def test_the_objects_that_would_serve_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

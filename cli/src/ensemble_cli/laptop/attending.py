@@ -1,4 +1,4 @@
-"""Runs a program that does not outlive us, whatever ends us."""
+"""Runs a program, or a container, that does not outlive us, unless nobody can tell us: SIGKILL."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from ensemble_cli.laptop.engines import kill_command
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def attended(command: Sequence[str], *, env: Mapping[str, str] = os.environ) -> int:
     """Run a program until it ends, or until we are told to; it is told once to finish, then killed.
+    A container is killed by its name: it is no child of the program that started it.
 
     Returns:
         its exit status.
@@ -27,14 +30,14 @@ def attended(command: Sequence[str], *, env: Mapping[str, str] = os.environ) -> 
         nonlocal told
         told += 1
         if process is not None:
-            _tell(process, told)
+            _tell(process, command, told)
 
     before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
         # A session of its own: the terminal's ctrl-C reaches it through us alone, once.
         process = subprocess.Popen(command, start_new_session=True, env=dict(env))
         if told:
-            _tell(process, told)
+            _tell(process, command, told)
         status = process.wait()
     finally:
         for number, handler in before.items():
@@ -44,8 +47,11 @@ def attended(command: Sequence[str], *, env: Mapping[str, str] = os.environ) -> 
     return status
 
 
-def _tell(process: subprocess.Popen[bytes], times: int) -> None:
+def _tell(process: subprocess.Popen[bytes], command: Sequence[str], times: int) -> None:
     if times == 1:
         process.send_signal(signal.SIGINT)
-    elif process.poll() is None:
+        return
+    if killing := kill_command(command):
+        subprocess.run(killing, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)

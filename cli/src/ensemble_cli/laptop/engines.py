@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
 from collections.abc import Sequence
 
 ENGINES = ("docker", "podman")
@@ -21,4 +22,11 @@ def container(engine: str, *, gpu: bool) -> list[str]:
         devices = ["--device=nvidia.com/gpu=all"] if engine.endswith("podman") else ["--gpus=all"]
     # What the container writes belongs to us; podman without root shifts ids otherwise.
     shift = ["--userns=keep-id"] if engine.endswith("podman") and os.getuid() else []
-    return [engine, "run", "--rm", "--init", *shift, f"--user={os.getuid()}:{os.getgid()}", *devices]
+    name = f"--name=ensemble-{uuid.uuid4().hex[:12]}"
+    return [engine, "run", "--rm", "--init", name, *shift, f"--user={os.getuid()}:{os.getgid()}", *devices]
+
+
+def kill_command(command: Sequence[str]) -> list[str]:
+    """What kills the container of a command that begins as `container` says; empty for other commands."""
+    names = [word.removeprefix("--name=") for word in command if word.startswith("--name=ensemble-")]
+    return [command[0], "kill", names[0]] if names and command[1] == "run" else []
