@@ -128,3 +128,9 @@ def test_nothing_half_written(store: Store, tmp_path: Path) -> None:
 def test_the_disk_refuses(store: Store, tmp_path: Path) -> None:
     (tmp_path / "store").write_bytes(b"a file where the folder should be")
     assert code_of(lambda: store.root.put(store.key("x"), b"")) is Reason.STORAGE_UNAVAILABLE
+
+
+def test_what_is_no_file_cannot_be_deleted_or_listed(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "store/a").mkdir(parents=True)
+    assert code_of(lambda: store.root.delete(store.key("a"))) is Reason.STORAGE_UNAVAILABLE
+    assert code_of(lambda: list(store.root.list(store.key("x" * 300 + "/")))) is Reason.STORAGE_UNAVAILABLE

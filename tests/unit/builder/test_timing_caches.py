@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from ensemble_builder.artifacts.documents import sha256
+from ensemble_builder.commands import upload
+from ensemble_builder.commands.locks import write_lock
 from ensemble_builder.commands.timing_caches import folder_of
-from ensembles_api.contract import BuildOrder, Lock, Request, TargetRequest
+from ensemble_builder.compilers.running import TIMING_CACHE
+from ensemble_builder.storage.store import Store
+from ensembles_api.contract import (
+    BuildOrder,
+    CompileResult,
+    Fault,
+    Lock,
+    Request,
+    StorageLocation,
+    TargetRequest,
+)
+from ensembles_api.reasons import Reason
 from ensembles_api.spec import Gpu
 
 
-def folder(gpu: Gpu | None, tensorrt: str = "10.16.1.11", image: str = "builder:1") -> str:
-    target = TargetRequest(name="t", gpu=gpu)
-    order = BuildOrder(
-        kind="tensorrt",
+def order_of(kind: str, tensorrt: str = "10.16.1.11") -> BuildOrder:
+    return BuildOrder(
+        kind=kind,
         key="0" * 64,
         model="net",
         version=1,
@@ -21,10 +36,23 @@ def folder(gpu: Gpu | None, tensorrt: str = "10.16.1.11", image: str = "builder:
         inputs=(),
         parameters={"tensorrt_version": tensorrt},
     )
+
+
+def lock_of(order: BuildOrder, gpu: Gpu | None = None, image: str = "builder:1") -> Lock:
     request = Request(
-        namespace="n", name="n", models=(), targets=(target,), server_image="s", builder_image=image
+        namespace="n",
+        name="n",
+        models=(),
+        targets=(TargetRequest(name="t", gpu=gpu),),
+        server_image="s",
+        builder_image=image,
     )
-    return folder_of(Lock(request=request, sources=(), builds=(order,)), order)
+    return Lock(request=request, sources=(), builds=(order,))
+
+
+def folder(gpu: Gpu | None, tensorrt: str = "10.16.1.11", image: str = "builder:1") -> str:
+    order = order_of("tensorrt", tensorrt)
+    return folder_of(lock_of(order, gpu, image), order)
 
 
 @pytest.mark.parametrize(
@@ -46,3 +74,22 @@ def test_an_unknown_tensorrt_is_told_by_its_image() -> None:
 
     assert first.startswith("timing-caches/image-")
     assert first != second
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("tensorrt", 1), ("dali", 0)])
+def test_only_tensorrt_leaves_one(tmp_path: Path, kind: str, kept: int) -> None:
+    store = Store(StorageLocation(uri=(tmp_path / "store").as_uri()), environ={})
+    order = order_of(kind)
+    lock = lock_of(order)
+    write_lock(store, lock)
+    (tmp_path / "out").mkdir()
+    fault = Fault(code=Reason.COMPILE_FAILED, field="f", message="it does not compile")
+    (tmp_path / "out/result.json").write_bytes(CompileResult(fault=fault).canonical())
+    (tmp_path / "out" / TIMING_CACHE).write_bytes(b"times")
+
+    result = upload.run(
+        store=store, lock_digest=sha256(lock.canonical()), key=order.key, proof_key="", work=tmp_path
+    )
+
+    assert result.fault == fault
+    assert len(list(store.root.list(store.key("timing-caches/")))) == kept

@@ -100,5 +100,5 @@ def _newest(store: Store, folder: str) -> list[ObjectInfo]:
 def _harmless(what: str) -> Iterator[None]:
     try:
         yield
-    except FaultError as error:
+    except (FaultError, OSError) as error:
         say(f"warning: {what}: {error}")

@@ -55,9 +55,11 @@ def run(*, store: Store, lock_digest: str, key: str, proof_key: str, work: Path)
             return Result(lock=lock_digest, fault=result.fault)
         return _store(store, order, result, out).model_copy(update={"lock": lock_digest})
     finally:
-        # Last: what was measured is worth keeping whatever became of the engine, and may wait for it.
-        folder = timing_caches.folder_of(lock, order)
-        timing_caches.keep(store, folder, out=out, merged=result.merged_caches)
+        # Last: what was measured is worth keeping whatever became of the engine, and may wait for it. Only
+        # TensorRT measures: what lies there under that name otherwise is user code's.
+        if order.kind == "tensorrt":
+            folder = timing_caches.folder_of(lock, order)
+            timing_caches.keep(store, folder, out=out, merged=result.merged_caches)
 
 
 def _store(store: Store, order: BuildOrder, result: CompileResult, out: Path) -> Result:

@@ -22,7 +22,9 @@ UNFINISHED = ".unfinished-"
 
 @dataclass(frozen=True)
 class Mount:
-    """Keys that begin with `prefix` (empty, or ending in a slash) are files below `folder`."""
+    """Keys that begin with `prefix` (empty, or ending in a slash) are files below `folder`; the one key that
+    is `prefix` is the file `folder`.
+    """
 
     prefix: str
     folder: Path
@@ -111,19 +113,23 @@ class FolderBucket:
         folder = self._path(base)
         if folder is None:
             return
-        found = []
-        for at, _, names in os.walk(folder):
-            for name in names:
-                path = Path(at, name)
-                key = f"{base}{path.relative_to(folder).as_posix()}"
-                if key.startswith(prefix) and not name.startswith(UNFINISHED) and path.is_file():
-                    found.append(_info(key, path.stat()))
+        try:
+            found = [
+                _info(key, path.stat())
+                for path in _files(folder)
+                if (key := f"{base}{path.relative_to(folder).as_posix()}").startswith(prefix)
+            ]
+        except OSError as error:
+            raise self._fault(prefix, error) from error
         yield from sorted(found, key=lambda info: info.key)
 
     def delete(self, key: str) -> None:
         path = self._path(key)
-        if path:
-            path.unlink(missing_ok=True)
+        try:
+            if path:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._fault(key, error) from error
 
     def _path(self, key: str) -> Path | None:
         """The file of a key; None where no mount holds it, or it would leave its folder."""
@@ -139,6 +145,20 @@ class FolderBucket:
         return FaultError(
             Fault(code=Reason.STORAGE_UNAVAILABLE, field=self.access.uri_field, message=message)
         )
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder; none where there is no such folder."""
+
+    def refused(error: OSError) -> None:
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            raise error
+
+    for at, _, names in os.walk(folder, onerror=refused):
+        for name in names:
+            path = Path(at, name)
+            if not name.startswith(UNFINISHED) and path.is_file():
+                yield path
 
 
 AnyBucket: TypeAlias = Bucket | FolderBucket
