@@ -40,6 +40,13 @@ def test_the_container_is_the_pods() -> None:
     ]  # fmt: skip
 
 
+def test_a_variable_may_refer_to_those_before_it() -> None:
+    command = export_command(
+        "docker", order(env=[["A", "1"], ["B", "$(A)2"], ["C", "$(B)3$(D)"], ["D", "4"]]), Path("/w")
+    )
+    assert {"--env=B=12", "--env=C=123$(D)"} < set(command)
+
+
 def test_without_a_command_the_image_has_its_own() -> None:
     command = export_command("docker", order(args=["fast"]), Path("/w"))
     assert command[-2:] == ["exporter:1", "fast"]

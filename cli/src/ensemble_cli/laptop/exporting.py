@@ -36,7 +36,8 @@ def export_command(engine: str, order: BuildOrder, work: Path) -> list[str]:
     """The container as the operator would make it."""
     asked = order.parameters
     variables = {"HOME": "/tmp", "EXPORT_OUTPUT": f"/outputs/{asked['output']}"}  # noqa: S108 - of the container
-    variables |= {name: expanded(value, variables) for name, value in asked["env"]}
+    for name, value in asked["env"]:  # one may refer to those before it
+        variables[name] = expanded(value, variables)
     command = [expanded(word, variables) for word in asked["command"]]
     arguments = [expanded(word, variables) for word in asked["args"]]
     return [
