@@ -132,3 +132,13 @@ def test_a_shape_tensor_without_room_for_the_batch_cannot_batch() -> None:
 
     assert (fault.code, fault.field) == (Reason.INVALID_MODEL, "spec.models[1].maxBatchSize")
     assert "has room for one" in fault.message
+
+
+def test_a_tensor_stands_in_a_profile_once() -> None:
+    twice = {"shapes": shapes(1, 2, 4)["shapes"] * 2}
+    fault = refused([X], twice)
+    assert (fault.field, "twice" in fault.message) == (f"{FIELD}.profiles[0].shapes[1].name", True)
+
+    values = [{"name": "size", "min": [1, 1], "opt": [1, 1], "max": [4, 4]}] * 2
+    fault = refused([X, SIZE], {**shapes(1, 2, 4), "values": values})
+    assert fault.field == f"{FIELD}.profiles[0].values[1].name"

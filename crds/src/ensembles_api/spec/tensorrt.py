@@ -191,7 +191,9 @@ class TensorRT(ApiModel):
         max_length=64,
         description="Types of inputs and outputs; default those of the ONNX.",
     )
-    opt_batch_size: int | None = Field(None, ge=1, description="Batch to optimise for; default maxBatchSize.")
+    opt_batch_size: int | None = Field(
+        None, ge=1, description="Batch to optimise for; default maxBatchSize. Not with profiles."
+    )
     profiles: list[Profile] = Field(
         default_factory=list,
         max_length=16,
@@ -211,6 +213,10 @@ class TensorRT(ApiModel):
             Rule(
                 "!has(self.keepFp32) || (has(self.precision) && !(self.precision in ['tf32', 'fp32']))",
                 "keepFp32 goes with a precision below fp32: set precision, or remove keepFp32",
+            ),
+            Rule(
+                "!has(self.optBatchSize) || !has(self.profiles) || size(self.profiles) == 0",
+                "optBatchSize goes without profiles, which state their own opt: remove one of them",
             ),
             **ATOMIC,
         )

@@ -158,6 +158,7 @@ def _checked(
                 f"{field}[{place}].name", f"the model has no input {entry.name!r}; it has {', '.join(near)}"
             )
         _check_range(entry, known[entry.name], f"{field}[{place}]", batching=batching)
+    _check_once(profile.shapes, field)
     given = {entry.name: entry for entry in profile.shapes}
     missing = [tensor for tensor in free if tensor.name not in given]
     if missing:
@@ -190,6 +191,7 @@ def _checked_values(
             raise _fault(
                 f"{field}[{place}].min", f"the first value of {entry.name!r} is the batch: set it to 1"
             )
+    _check_once(profile.values, field)
     given = {entry.name: entry for entry in profile.values}
     for tensor in deciding:
         if tensor.name not in given:
@@ -197,6 +199,13 @@ def _checked_values(
                 field, f"the value of input {tensor.name!r} decides shapes: give it in every profile"
             )
     return tuple(given[tensor.name] for tensor in deciding)
+
+
+def _check_once(entries: Sequence[ShapeRange | ValueRange], field: str) -> None:
+    names = [entry.name for entry in entries]
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise _fault(f"{field}[{place}].name", f"{name!r} stands here twice: remove one")
 
 
 def _check_range(entry: ShapeRange, tensor: NetworkTensor, field: str, *, batching: bool) -> None:
