@@ -232,6 +232,7 @@ def test_diff_shows_what_a_file_no_longer_says(
         (["logs", "serves"], Exit.ABSENT, "serves has no servers; kubectl ensemble why serves says why"),
         (["logs", "serves", "--model", "net"], Exit.ABSENT, "no build of model 'net' is kept"),
         (["infer", "serves", "--random"], Exit.ABSENT, "serves has no ready server"),
+        (["status", "serves", "--watch", "-o", "json"], Exit.USAGE, "--watch writes for people"),
         (["infer", "--random"], Exit.USAGE, "say whom to ask; give the NAME of an ensemble, or --url"),
     ],
 )

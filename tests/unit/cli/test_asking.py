@@ -21,8 +21,8 @@ VALUES = [1.0, -2.5, 3.0e38]
 
 @pytest.mark.parametrize("random", [True, False])
 def test_bfloat16_goes_over_both_protocols_and_comes_back(tmp_path: Path, *, random: bool) -> None:
-    np.save(tmp_path / "x.npy", np.array(VALUES, np.float32))
-    files = [] if random else [f"x={tmp_path / 'x.npy'}"]
+    np.save(tmp_path / "a=b.npy", np.array(VALUES, np.float32))
+    files = [] if random else [f"x={tmp_path / 'a=b.npy'}"]
     (item,) = make_inputs(MODEL, files=files, images=(), random=random)
 
     raw = binary_value(item)

@@ -104,7 +104,7 @@ def _find(model: ModelView, name: str) -> Tensor:
 
 
 def _from_file(model: ModelView, text: str) -> tuple[str, Input]:
-    name, equals, file = text.rpartition("=")
+    name, equals, file = text.partition("=")
     if not equals:
         raise CommandError(
             f"{text!r} names no tensor", cure="write --input TENSOR=FILE.npy", status=Exit.USAGE

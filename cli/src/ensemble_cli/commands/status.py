@@ -15,7 +15,7 @@ from ensemble_cli.cluster.explaining import utc_now
 from ensemble_cli.cluster.options import cluster_options
 from ensemble_cli.cluster.reading import Found, Job, find, jobs
 from ensemble_cli.cluster.tree import PLAIN, Signs, status_tree
-from ensemble_cli.exits import Exit
+from ensemble_cli.exits import CommandError, Exit
 from ensemble_cli.printing import Format, console, output_option, print_data
 
 SECONDS = 2.0
@@ -28,7 +28,11 @@ SECONDS = 2.0
 @output_option
 def command(*, name: str, watch: bool, cluster: Cluster, output: Format) -> int:
     """Show steps, models, Jobs, servers, and what it waits for. Ends with 1 where it is not ready."""
-    if watch and output == "text":
+    if watch and output != "text":
+        raise CommandError(
+            "--watch writes for people", cure="leave out --watch, or --output", status=Exit.USAGE
+        )
+    if watch:
         _watch(cluster, name)
     found = find(cluster, name)
     running = jobs(cluster, found)

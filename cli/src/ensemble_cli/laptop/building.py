@@ -19,7 +19,7 @@ from ensemble_builder.storage.store import Store
 from ensemble_cli.ensembles import Ensemble
 from ensemble_cli.exits import CommandError
 from ensemble_cli.laptop.compiling import Compiler
-from ensembles_api.contract import Fault, NextBuild, Request, Result
+from ensembles_api.contract import Fault, Manifest, NextBuild, Request, Result
 from ensembles_api.reasons import REASONS
 
 STORE = "store"
@@ -48,10 +48,9 @@ def build(ensemble: Ensemble, request: Request, store: Store, compiler: Compiler
         with tempfile.TemporaryDirectory(prefix="ensemble-") as scratch:
             result = _published(ensemble, request, store, compiler, Path(scratch))
         manifest = fetch.load_manifest(store, request.namespace, request.name, result.revision)
-        _place(store, request, result.revision, to)
+        _place(store, request, result.revision, manifest, to)
     except FaultError as error:
         raise CommandError(_explained(error.fault), cure=REASONS[error.fault.code].cure) from error
-    (to / MANIFEST).write_bytes(manifest.canonical())
     return Built(to / MODELS, result.revision, manifest.server.entrypoint, result.warnings)
 
 
@@ -92,8 +91,8 @@ def _write_config_maps(ensemble: Ensemble, folder: Path) -> Path:
     return folder
 
 
-def _place(store: Store, request: Request, revision: str, to: Path) -> None:
-    """Fetch the revision's models and plugins beside what is there, then exchange the two."""
+def _place(store: Store, request: Request, revision: str, manifest: Manifest, to: Path) -> None:
+    """Fetch the revision beside what is there, then exchange models, plugins and manifest."""
     draft, old = to / f".{MODELS}-new", to / f".{MODELS}-old"
     for leftover in (draft, old):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -106,11 +105,14 @@ def _place(store: Store, request: Request, revision: str, to: Path) -> None:
         to=draft,
         only=MODELS,
     )
+    (draft / MANIFEST).write_bytes(manifest.canonical())
+    if not any((draft / PLUGINS).iterdir()):
+        (draft / PLUGINS).rmdir()
     old.mkdir()
-    for name in (MODELS, PLUGINS):
+    for name in (MODELS, PLUGINS, MANIFEST):
         if (to / name).exists():
             (to / name).rename(old / name)
-        if name == MODELS or any((draft / name).iterdir()):
+        if (draft / name).exists():
             (draft / name).rename(to / name)
     for leftover in (draft, old):
         shutil.rmtree(leftover, ignore_errors=True)

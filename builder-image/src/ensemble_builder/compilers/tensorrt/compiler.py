@@ -68,7 +68,7 @@ class _Building:
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir(parents=True)
         job = Job(
-            model=str(self._model_file()),
+            model=str(self.work / "in" / "model.onnx"),
             field=self.order.field,
             source_field=self._source_field,
             model_field=re.sub(r"^(spec\.models\[\d+\]).*", r"\1", self.order.field),
@@ -88,14 +88,6 @@ class _Building:
             provenance=self._provenance(report),
             merged_caches=report.merged_caches,
         )
-
-    def _model_file(self) -> Path:
-        found = sorted((self.work / "in").rglob("*.onnx"))
-        if len(found) == 1:
-            return found[0]
-        names = ", ".join(path.name for path in found) or "none"
-        message = f"one .onnx file is needed, there is {names}: name one"
-        raise fault(Reason.INVALID_MODEL, self._source_field, message)
 
     @property
     def _source_field(self) -> str:

@@ -103,13 +103,16 @@ def _output_types(layers: Iterable[Any]) -> Iterator[str]:
 def set_io_types(library: Library, network: Any, types: Mapping[str, int], *, field: str) -> None:
     """Gives inputs and outputs other types, where the builder may choose types (until TensorRT 10).
 
+    `types` is in the order of the resource's `io`.
+
     Raises:
         FaultError: NotSupported.
     """
     for tensor in (*inputs_of(network), *outputs_of(network)):
         if tensor.name in types:
             name = _NAMES[types[tensor.name]]
-            library.offer.demand(name, library.offer.types, what="data type", field=f"{field}.io")
+            where = f"{field}.io[{list(types).index(tensor.name)}].dataType"
+            library.offer.demand(name, library.offer.types, what="data type", field=where)
             tensor.dtype = getattr(library.module.DataType, name)
 
 
