@@ -43,7 +43,7 @@ def command(
 
     Needs the model files, by --source or from S3: names, types and shapes come from them. The objects' names
     hold a hash of the resource's uid and of the revision: they are those of a cluster only with --uid, and
-    for a spec without runtime.release, serving.targets and engines, whose revisions have another digest there.
+    for a spec without runtime.release, serving.targets and engines, which get another digest there.
 
     \b
       kubectl ensemble render ensemble.yaml --source s3://models/src=./src
