@@ -42,7 +42,7 @@ READY = {
     "url": "http://serves.ns.svc:8000",
     "entrypoint": "net",
     "replicas": "1/1",
-    "models": [{"name": "net", "kind": "onnxruntime", "state": "Built", "seconds": 3}],
+    "models": [{"name": "net", "kind": "onnxruntime", "state": "Built"}],
     "targets": [{"name": "default", "deployment": "serves-r1-default", "readyReplicas": 1, "replicas": 1}],
     "conditions": [
         condition("Ready", "True", "Ready"),
@@ -110,7 +110,7 @@ def test_status_of_what_serves(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("NO_COLOR", "1")
     status, shown, _ = run("status", "serves")
     assert status == Exit.DONE
-    for part in ("serves  Ready  generation 1", "✔ Verified", "✔ net  onnxruntime  Built  3 s",
+    for part in ("serves  Ready  generation 1", "✔ Verified", "✔ net  onnxruntime  Built",
                  "serving revision abababababab  1/1 ready", "✔ default  1/1", "rollout 2 Promoted",
                  "Clients ask model 'net' at http://serves.ns.svc:8000."):  # fmt: skip
         assert part in shown
@@ -220,6 +220,7 @@ def test_diff_shows_what_a_file_no_longer_says(
 
     status, shown, _ = run("diff", str(file))
 
+    assert api.call("DELETE", api._path(stated["metadata"]["name"])).code == 200
     changed = [line for line in shown.splitlines() if re.match("[+-] ", line)]
     assert (status, changed) == (Exit.NO, ["-    replicas: 3", "+    replicas: 1"])
 
