@@ -239,7 +239,7 @@ def test_external_data_outside_of_the_folder_is_refused(tmp_path: Path, location
         (b"\n<html><body>404", "HTML page"),
         (b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>", "XML"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "git-lfs pointer"),
-        (gzip.compress(b"model"), "gzip"),
+        (gzip.compress(b"model", mtime=0), "gzip"),
         (b"PK\x03\x04rest", "torch.onnx.export"),
         (b"\x80\x02}q\x00.", "pickle"),
         (b"ptrt\x00\x00\x00", "TensorRT engine"),
