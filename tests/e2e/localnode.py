@@ -36,8 +36,18 @@ def claim_gpus(count: int) -> None:
 
 
 def restart(component: str) -> None:
-    """Stop a component of the cluster, start it again, and wait until it works."""
+    """Stop a component of the cluster, start it again, and wait until it works.
+
+    An API server is ready before it serves custom resources; there must be an ensemble for this to end.
+    """
     _tool("restart", component)
+    live.eventually(
+        lambda: (
+            "inferenceensemble.ensembles.dev/" in live.kubectl("get", "ie", "-A", "-o", "name", check=False)
+        ),
+        seconds=60,
+        what="the API server does not serve ensembles",
+    )
 
 
 def _tool(*arguments: str) -> None:
