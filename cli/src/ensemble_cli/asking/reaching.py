@@ -23,6 +23,18 @@ class Address:
     port: int
     entrypoint: str
 
+    def known_entrypoint(self) -> str:
+        """The model to ask where the user names none.
+
+        Raises:
+            CommandError: it is not known.
+        """
+        if not self.entrypoint:
+            raise CommandError(
+                "it is not known which model to ask", cure="name it: --model", status=Exit.USAGE
+            )
+        return self.entrypoint
+
 
 @contextmanager
 def reached(connect: Callable[[], Cluster], name: str, url: str, *, grpc: bool) -> Iterator[Address]:

@@ -10,6 +10,7 @@ import click
 from rich.table import Table
 
 from ensemble_cli.asking.load import Measured, batched, measure
+from ensemble_cli.asking.options import request_options
 from ensemble_cli.asking.reaching import opened, reached
 from ensemble_cli.asking.servers import GrpcServer, HttpServer
 from ensemble_cli.asking.tensors import make_inputs, model_view
@@ -30,12 +31,7 @@ def _numbers(_: click.Context, option: click.Parameter, text: str) -> tuple[int,
 
 @click.command("bench")
 @click.argument("name", default="")
-@click.option("--model", default="", help="Another model than the ensemble's entrypoint.")
-@click.option(
-    "--image", "images", multiple=True, metavar="[TENSOR=]FILE", help="Send a file's bytes as they are."
-)
-@click.option("--input", "files", multiple=True, metavar="TENSOR=FILE.npy", help="Send an array.")
-@click.option("--random", is_flag=True, help="Fill the inputs that are not given with noise.")
+@request_options
 @click.option("--grpc", is_flag=True, help="gRPC instead of HTTP.")
 @click.option(
     "--concurrency", default="1,4,16", show_default=True, callback=_numbers, help="Requests at a time."
@@ -57,11 +53,7 @@ def command(
     """
     with reached(connect, name, url, grpc=grpc) as address:
         with opened(address, grpc=grpc) as server:
-            wanted = model or address.entrypoint
-            if not wanted:
-                raise CommandError(
-                    "it is not known which model to ask", cure="name it: --model", status=Exit.USAGE
-                )
+            wanted = model or address.known_entrypoint()
             view = model_view(server.config(wanted))
             inputs = make_inputs(view, files=files, images=images, random=random)
             server.infer(view, inputs, {})

@@ -9,21 +9,17 @@ from typing import Any
 import click
 
 from ensemble_cli.asking.answers import answer_data, answer_lines, classes_of
+from ensemble_cli.asking.options import request_options
 from ensemble_cli.asking.reaching import opened, reached
 from ensemble_cli.asking.tensors import make_inputs, model_view
 from ensemble_cli.cluster.options import lazy_cluster_options
-from ensemble_cli.exits import CommandError, Exit
+from ensemble_cli.exits import Exit
 from ensemble_cli.printing import Format, output_option, print_data
 
 
 @click.command("infer")
 @click.argument("name", default="")
-@click.option("--model", default="", help="Another model than the ensemble's entrypoint.")
-@click.option(
-    "--image", "images", multiple=True, metavar="[TENSOR=]FILE", help="Send a file's bytes as they are."
-)
-@click.option("--input", "files", multiple=True, metavar="TENSOR=FILE.npy", help="Send an array.")
-@click.option("--random", is_flag=True, help="Fill the inputs that are not given with noise.")
+@request_options
 @click.option("--grpc", is_flag=True, help="gRPC instead of HTTP; needed by models that answer in streams.")
 @click.option(
     "--top", default=5, show_default=True, help="Classes to show of each vector of scores; 0: none."
@@ -42,11 +38,7 @@ def command(
       kubectl ensemble infer --url localhost:8000 --model classifier --random
     """
     with reached(connect, name, url, grpc=grpc) as address, opened(address, grpc=grpc) as server:
-        wanted = model or address.entrypoint
-        if not wanted:
-            raise CommandError(
-                "it is not known which model to ask", cure="name it: --model", status=Exit.USAGE
-            )
+        wanted = model or address.known_entrypoint()
         view = model_view(server.config(wanted))
         classes = classes_of(view, top)
         inputs = make_inputs(view, files=files, images=images, random=random)
