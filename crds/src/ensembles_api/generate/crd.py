@@ -103,7 +103,10 @@ class _Dumper(yaml.SafeDumper):
 
 
 def to_yaml(document: dict[str, Any]) -> str:
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True)
+    # Innermost collections on one line each: in block style more than half of the file would be indentation.
+    return yaml.dump(
+        document, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True, default_flow_style=None
+    )
 
 
 def text() -> str:

@@ -34,13 +34,21 @@ from ensembles_api.spec.models import (
     Repository,
 )
 from ensembles_api.spec.proofs import EngineSample, EngineVerification, OutputTolerance, Reference
+from ensembles_api.spec.rollout import (
+    Analysis,
+    Canary,
+    CanaryStep,
+    Gateway,
+    RollingUpdate,
+    Rollout,
+    Strategy,
+)
 from ensembles_api.spec.serving import (
     RESERVED_KEYS,
     SERVER_OPTIONS_OF_THE_OPERATOR,
     VALID_KEYS,
     Build,
     Gpu,
-    Rollout,
     Runtime,
     Serving,
     Target,
@@ -128,6 +136,9 @@ class InferenceEnsembleSpec(ApiModel):
     serving: Serving = Field(default_factory=Serving)
     build: Build = Field(default_factory=Build)
     rollout: Rollout = Field(default_factory=Rollout)
+    gateway: Gateway | None = Field(
+        None, description="Routes of the Gateway API to the servers, beside their Service."
+    )
     suspend: bool = Field(
         default=False, description="Stop working on this resource; what serves goes on serving."
     )
@@ -163,9 +174,12 @@ __all__ = [
     "SERVER_OPTIONS_OF_THE_OPERATOR",
     "VALID_KEYS",
     "AddressingStyle",
+    "Analysis",
     "Annotations",
     "AutoComplete",
     "Build",
+    "Canary",
+    "CanaryStep",
     "ConfigMapKey",
     "Dali",
     "DaliMode",
@@ -180,6 +194,7 @@ __all__ = [
     "ExportInput",
     "ExtraFile",
     "FloatType",
+    "Gateway",
     "Gpu",
     "HardwareCompatibility",
     "Identity",
@@ -209,6 +224,7 @@ __all__ = [
     "Reference",
     "Repository",
     "Resources",
+    "RollingUpdate",
     "Rollout",
     "Runtime",
     "S3Uri",
@@ -220,6 +236,7 @@ __all__ = [
     "SourceUri",
     "Step",
     "Storage",
+    "Strategy",
     "Target",
     "TensorName",
     "TensorRT",

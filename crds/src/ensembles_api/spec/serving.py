@@ -161,15 +161,3 @@ class Build(ApiModel):
         description="What to do where this ensemble's own servers hold the GPU that a build, or the servers "
         "of what was built, wait for: wait, or end the old servers until the new ones serve.",
     )
-
-
-class Rollout(ApiModel):
-    """How new servers replace the old ones."""
-
-    strategy: Literal["BlueGreen"] = "BlueGreen"
-    retain_seconds: int = Field(
-        60, ge=0, le=86400, description="How long the old servers stay after the switch."
-    )
-    verify_seconds: int = Field(
-        600, ge=10, le=86400, description="How long new servers may take to answer the first inference."
-    )
