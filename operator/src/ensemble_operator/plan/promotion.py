@@ -66,9 +66,11 @@ def select(stage: Stage, rollout: str) -> Action:
     return Apply(main_service_manifest(stage.observation, owner_of(stage.observation), data, active=rollout))
 
 
-def promote(stage: Stage, rollout: RolloutSeen, note: str = "") -> ServeOutcome:
+def promote(stage: Stage) -> ServeOutcome:
     """Move the Service, with an overlap where something served before."""
-    observation = stage.observation
+    observation, rollout = stage.observation, stage.rollout
+    assert rollout is not None  # noqa: S101 - its servers were brought up
+    note = "" if stage.replicas else "; not verified: spec.serving.replicas is 0"
     message = f"the Service moves to revision {rollout.data.revision[:12]}{note}"
     if stage.active is None:
         return _switch(stage, rollout, message)

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ensemble_operator.config import OperatorConfig
+from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action
-from ensemble_operator.plan.observation import Observation
+from ensemble_operator.plan.observation import Observation, RolloutSeen
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.rollout import RolloutData
 from ensembles_api.reasons import Reason
+from ensembles_api.spec.rollout import Rollout
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Stage:
 
     observation: Observation
     config: OperatorConfig
+    settings: Rollout
     replicas: int
     active: str | None
     wanted: RolloutData
@@ -59,6 +62,15 @@ class Stage:
     @property
     def hash(self) -> str:
         return self.wanted.rollout_hash()
+
+    @property
+    def rollout(self) -> RolloutSeen | None:
+        """The record of the wanted rollout, once there is one."""
+        return history.find(self.observation, self.hash)
+
+    @property
+    def next_number(self) -> int:
+        return max((rollout.number for rollout in self.observation.rollouts), default=0) + 1
 
     def outcome(
         self, step: Reason, message: str, *actions: Action, trouble: Trouble | None = None

@@ -1,0 +1,97 @@
+"""A rollout that failed, for good or for a while: noted on its record, and without pods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ensemble_operator.plan import history
+from ensemble_operator.plan.actions import Action, Annotate, Delete, Scale
+from ensemble_operator.plan.observation import Observation, RolloutSeen
+from ensemble_operator.plan.stage import ServeOutcome, Stage
+from ensemble_operator.plan.trouble import Trouble
+from ensemble_operator.resources.rollout import (
+    ANNOTATION_FAILED_AT,
+    ANNOTATION_GIVEN_BACK_AT,
+    ANNOTATION_MESSAGE,
+    ANNOTATION_OUTCOME,
+    ANNOTATION_REASON,
+)
+from ensembles_api.names import LABEL_ROLLOUT
+from ensembles_api.reasons import Reason
+
+
+def mark_failed(stage: Stage, rollout: RolloutSeen, trouble: Trouble) -> ServeOutcome:
+    note = Annotate(
+        "ControllerRevision",
+        rollout.name,
+        rollout.uid,
+        {
+            ANNOTATION_OUTCOME: history.FAILED,
+            ANNOTATION_REASON: trouble.reason.value,
+            ANNOTATION_MESSAGE: trouble.text(),
+            ANNOTATION_FAILED_AT: stage.observation.now.isoformat(),
+        },
+    )
+    return stage.outcome(
+        Reason.ROLLING_OUT,
+        "the rollout failed",
+        note,
+        *_silence(stage.observation, stage.hash),
+        trouble=trouble,
+    )
+
+
+def give_back(stage: Stage, rollout: RolloutSeen, trouble: Trouble) -> ServeOutcome:
+    """What served before serves again; noted first, so that a pass cut short does not leave both without."""
+    now = stage.observation.now
+    again = f"{now + history.GIVEN_BACK:%H:%M:%S}Z"
+    trouble = replace(
+        trouble, message=f"{trouble.message}; until {again} the former servers have the GPU again"
+    )
+    note = Annotate(
+        "ControllerRevision",
+        rollout.name,
+        rollout.uid,
+        {
+            ANNOTATION_GIVEN_BACK_AT: now.isoformat(),
+            ANNOTATION_REASON: trouble.reason.value,
+            ANNOTATION_MESSAGE: trouble.what(),
+        },
+    )
+    silence = _silence(stage.observation, stage.hash)
+    outcome = stage.outcome(Reason.ROLLING_OUT, "the GPU is handed back", *silence, trouble=trouble)
+    return replace(outcome, actions=(note, *outcome.actions), wake=now + history.GIVEN_BACK)
+
+
+def failed_before(stage: Stage, rollout: RolloutSeen) -> ServeOutcome:
+    requested = stage.wanted.requested_at
+    if requested and requested != rollout.data.requested_at:
+        # Asked for again: forget the failure, its servers and its Jobs; the next pass begins anew.
+        return replace(
+            stage.outcome(
+                Reason.ROLLING_OUT,
+                "the failed rollout is tried again",
+                *_forget(stage.observation, rollout),
+            ),
+            kept_rollouts=stage.kept_rollouts,
+        )
+    reason = Reason(rollout.annotations.get(ANNOTATION_REASON, Reason.LOAD_FAILED.value))
+    trouble = Trouble(reason, rollout.annotations.get(ANNOTATION_MESSAGE, "the rollout failed"))
+    return stage.outcome(
+        Reason.ROLLING_OUT, "the rollout failed", *_silence(stage.observation, stage.hash), trouble=trouble
+    )
+
+
+def _forget(observation: Observation, rollout: RolloutSeen) -> Iterator[Action]:
+    for deployment in observation.deployments:
+        if deployment.labels.get(LABEL_ROLLOUT) == history.rollout_name(rollout):
+            yield Delete("Deployment", deployment.name, deployment.uid)
+    yield Delete("ControllerRevision", rollout.name, rollout.uid)
+
+
+def _silence(observation: Observation, rollout: str) -> Iterator[Action]:
+    """A failed rollout keeps its objects for whoever looks, but no pods and no GPU."""
+    for deployment in observation.deployments:
+        if deployment.labels.get(LABEL_ROLLOUT) == rollout and deployment.replicas:
+            yield Scale(deployment.name, 0)

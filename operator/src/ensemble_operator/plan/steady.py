@@ -1,0 +1,74 @@
+"""The wanted rollout serves: finish what its promotion began, and say whether anybody is answered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ensemble_operator.plan import history
+from ensemble_operator.plan.actions import Action, Create
+from ensemble_operator.plan.observation import RolloutSeen
+from ensemble_operator.plan.promotion import (
+    first_servers_known,
+    is_verified,
+    mark_promoted,
+    mark_verified,
+    retire_others,
+    select,
+    taking_over,
+)
+from ensemble_operator.plan.serving_pods import pods_trouble
+from ensemble_operator.plan.stage import ServeOutcome, Stage
+from ensemble_operator.plan.verifying import verification
+from ensembles_api.reasons import Reason
+
+
+def steady(stage: Stage) -> ServeOutcome:
+    rollout = history.find(stage.observation, stage.hash)
+    actions: tuple[Action, ...] = tuple(retire_others(stage))
+    if rollout is not None and history.outcome(rollout) != history.PROMOTED:
+        actions = (*actions, mark_promoted(stage.observation, rollout))
+    if taking_over(stage.observation):
+        # The spec came back to what serves while another rollout was taking over.
+        actions = (*actions, select(stage, stage.hash))
+    outcome = replace(
+        stage.outcome(Reason.READY, f"revision {stage.wanted.revision[:12]} serves", *actions),
+        verified=is_verified(rollout),
+    )
+    if not stage.replicas:
+        idle = f"revision {stage.wanted.revision[:12]} is published; spec.serving.replicas is 0"
+        return replace(outcome, message=idle)
+    if rollout is not None and not outcome.verified:
+        outcome = _verify_late(stage, rollout, outcome)
+        if outcome.starved:
+            return outcome
+    settled = first_servers_known(stage)
+    if stage.observation.endpoints_ready and settled > stage.observation.now:
+        message = "every node learns of the first servers"
+        return replace(outcome, step=Reason.PROMOTING, message=message, starved=True, wake=settled)
+    if stage.observation.endpoints_ready:
+        return outcome
+    return replace(
+        outcome,
+        step=Reason.UNAVAILABLE,
+        message="no server is ready",
+        trouble=pods_trouble(stage.observation, stage.hash),
+        starved=True,
+    )
+
+
+def _verify_late(stage: Stage, rollout: RolloutSeen, outcome: ServeOutcome) -> ServeOutcome:
+    """What was promoted without servers is asked as soon as it has some."""
+    check = verification(stage.observation, stage.config, rollout.data, stage.hash, replicas=stage.replicas)
+    if check.succeeded:
+        verified = mark_verified(stage.observation, rollout)
+        return replace(outcome, actions=(*outcome.actions, verified), verified=True)
+    trouble = check.failed or check.wait or pods_trouble(stage.observation, stage.hash)
+    return replace(
+        outcome,
+        actions=(*outcome.actions, *([Create(check.create)] if check.create else [])),
+        step=Reason.VERIFYING,
+        message="the servers are asked for real inferences",
+        trouble=trouble,
+        wake=trouble.retry_at if trouble and trouble.retry_at else outcome.wake,
+        starved=True,
+    )
