@@ -20,6 +20,8 @@ MANAGED_BY = "ensemble-operator"
 
 ANNOTATION_REQUESTED_AT = f"{GROUP}/requestedAt"
 ANNOTATION_ABANDON_STORAGE = f"{GROUP}/abandon-storage"
+ANNOTATION_CHANGE_CAUSE = "kubernetes.io/change-cause"
+"""Why somebody changed the spec, in their words; kubectl's convention."""
 FINALIZER = f"{GROUP}/storage"
 
 HTTP_PORT = 8000

@@ -68,6 +68,8 @@ class Reason(str, Enum):
     GPU_OUT_OF_MEMORY = "GPUOutOfMemory"
     LOAD_FAILED = "LoadFailed"
     VERIFICATION_FAILED = "VerificationFailed"
+    REVISION_UNKNOWN = "RevisionUnknown"
+    FAILED_AFTER_PROMOTION = "FailedAfterPromotion"
     TOO_MANY_ROUNDS = "TooManyRounds"
     NOT_SUPPORTED = "NotSupported"
     # grace, then the user's
@@ -138,6 +140,8 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.GPU_OUT_OF_MEMORY, _U, "The GPU's memory did not suffice to build or run an engine.", "Lower the profile's maxima or builder.workspace, or build on a GPU that nobody else uses."),
         ReasonInfo(Reason.LOAD_FAILED, _U, "tritonserver cannot load the revision.", "Read the message and the server's log; the old revision goes on serving."),
         ReasonInfo(Reason.VERIFICATION_FAILED, _U, "The new servers answered wrongly or not at all.", "Read the message; the old revision goes on serving."),
+        ReasonInfo(Reason.REVISION_UNKNOWN, _U, "spec.rollout.pinRevision names a revision that the history does not hold, or whose files are being removed.", "Choose one of those that the message lists, or take the pin away; what serves goes on serving."),
+        ReasonInfo(Reason.FAILED_AFTER_PROMOTION, _U, "The new servers failed within spec.rollout.watchSeconds after clients were moved to them; the former ones serve again.", "Read the message and correct the spec; to try the same again, annotate ensembles.dev/requestedAt."),
         ReasonInfo(Reason.TOO_MANY_ROUNDS, _U, "Building did not come to an end.", "Report this with the assemble Jobs' logs."),
         ReasonInfo(Reason.NOT_SUPPORTED, _U, "The builder image cannot build this.", "Use a builder image that has what the message names."),
         ReasonInfo(Reason.GPU_UNKNOWN, _G, "An engine fits one GPU type only, and none is named or can be found.", "Name it in spec.serving.targets[].gpu.product; or let the operator read nodes (chart value nodeReader)."),

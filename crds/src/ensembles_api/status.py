@@ -39,7 +39,17 @@ class RolloutRecord(ApiModel):
     rollout: str = Field(max_length=16)
     outcome: str = Field(max_length=32)
     started_at: str | None = Field(None, max_length=40)
-    finished_at: str | None = Field(None, max_length=40)
+    started_by: str | None = Field(
+        None, max_length=128, description="Field manager that changed the spec last."
+    )
+    cause: str | None = Field(
+        None, max_length=512, description="Annotation kubernetes.io/change-cause of then."
+    )
+    changes: str | None = Field(None, max_length=512, description="Against the rollout that served then.")
+    verified_at: str | None = Field(None, max_length=40)
+    promoted_at: str | None = Field(None, max_length=40)
+    retired_at: str | None = Field(None, max_length=40)
+    finished_at: str | None = Field(None, max_length=40, description="When it was promoted, or failed.")
     message: str | None = Field(None, max_length=1024)
 
 

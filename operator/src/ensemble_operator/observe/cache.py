@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ensemble_operator.cluster.kinds import Kind, kind_named
+from ensemble_operator.cluster.kinds import ENSEMBLE, Kind, kind_named
+from ensemble_operator.observe.objects import is_of_spec
 
 Object = Mapping[str, Any]
 
@@ -184,6 +185,12 @@ def _version(manifest: Object) -> int:
 
 
 def _slim(manifest: Object) -> Object:
-    """Without managedFields, which are half of a pod's text and never read."""
+    """Without managedFields, which are half of a pod's text; of an ensemble's, only who changed its spec."""
     metadata = {name: value for name, value in manifest["metadata"].items() if name != "managedFields"}
+    if manifest["kind"] == ENSEMBLE.name:
+        metadata["managedFields"] = [
+            {**entry, "fieldsV1": {"f:spec": {}}}
+            for entry in manifest["metadata"].get("managedFields") or ()
+            if is_of_spec(entry)
+        ]
     return {**manifest, "metadata": metadata}

@@ -59,6 +59,18 @@ def parse_object(manifest: Object) -> ObjectSeen:
     )
 
 
+def spec_manager(metadata: Object) -> str:
+    """The field manager that changed the spec last; empty where that is not known."""
+    entries = [entry for entry in metadata.get("managedFields") or () if is_of_spec(entry)]
+    newest = max(entries, key=lambda entry: str(entry.get("time") or ""), default=None)
+    return str(newest.get("manager") or "") if newest else ""
+
+
+def is_of_spec(entry: Object) -> bool:
+    """Whether an entry of managedFields holds fields of the spec by more than scaling it."""
+    return not entry.get("subresource") and "f:spec" in (entry.get("fieldsV1") or {})
+
+
 def has_ready_endpoint(slices: Iterable[Object], *, service: str) -> bool:
     """Whether a Service has an address that takes requests.
 

@@ -27,7 +27,13 @@ from ensemble_operator.cluster.kinds import (
 from ensemble_operator.observe.cache import ObjectCache
 from ensemble_operator.observe.config_maps import UserConfigMaps
 from ensemble_operator.observe.gpus import GpuNodes
-from ensemble_operator.observe.objects import belongs_to, has_ready_endpoint, parse_object, parse_rollout
+from ensemble_operator.observe.objects import (
+    belongs_to,
+    has_ready_endpoint,
+    parse_object,
+    parse_rollout,
+    spec_manager,
+)
 from ensemble_operator.observe.pods import parse_time
 from ensemble_operator.observe.routing import Key
 from ensemble_operator.observe.workloads import (
@@ -113,6 +119,7 @@ class Observer:
             spec=spec,
             spec_error=parsed if isinstance(parsed, SpecError) else None,
             status=resource.get("status") or {},
+            spec_manager=spec_manager(metadata),
             config_maps=self._config_maps.digests(key, named_config_maps(spec) if spec else ()),
             jobs=jobs,
             deployments=tuple(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ensemble_operator import names
+from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Create
 from ensemble_operator.plan.chain import owner_of
 from ensemble_operator.plan.failing import mark_failed
 from ensemble_operator.plan.healing import heal_deployments
 from ensemble_operator.plan.observation import RolloutSeen
+from ensemble_operator.plan.provenance import provenance
 from ensemble_operator.plan.serving_pods import pods_trouble, ready_everywhere
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.plan.trouble import Trouble
@@ -25,12 +29,21 @@ def bring_up(stage: Stage, *, servers: int) -> ServeOutcome | None:
     rollout = stage.rollout
     create: list[Action] = []
     if rollout is None:
-        owner, number = owner_of(stage.observation), stage.next_number
-        create.append(Create(controller_revision(owner=owner, data=stage.wanted, number=number)))
+        create.append(Create(_record(stage)))
     create += _missing(stage, rollout.data if rollout else stage.wanted, servers=servers)
     if rollout is None or create:
         return stage.outcome(Reason.ROLLING_OUT, "new servers are started", *create)
     return _await(stage, rollout, servers=servers) if servers else None
+
+
+def _record(stage: Stage) -> dict[str, Any]:
+    before = history.find(stage.observation, stage.active) if stage.active else None
+    return controller_revision(
+        owner=owner_of(stage.observation),
+        data=stage.wanted,
+        number=stage.next_number,
+        provenance=provenance(stage.observation, stage.wanted, before),
+    )
 
 
 def _missing(stage: Stage, data: RolloutData, *, servers: int) -> list[Action]:

@@ -15,20 +15,15 @@ from ensemble_operator.plan.actions import Event
 from ensemble_operator.plan.chain import BuildOutcome
 from ensemble_operator.plan.healing import deployments_of
 from ensemble_operator.plan.observation import Observation
+from ensemble_operator.plan.records import records
 from ensemble_operator.plan.stage import ServeOutcome
 from ensemble_operator.plan.trouble import Trouble
-from ensemble_operator.resources.rollout import (
-    ANNOTATION_FAILED_AT,
-    ANNOTATION_MESSAGE,
-    ANNOTATION_PROMOTED_AT,
-)
 from ensembles_api.names import HTTP_PORT, LABEL_TARGET
 from ensembles_api.reasons import Condition, Nature, Reason
 from ensembles_api.spec import KINDS, Model
 from ensembles_api.status import (
     InferenceEnsembleStatus,
     ModelStatus,
-    RolloutRecord,
     StatusCondition,
     TargetStatus,
 )
@@ -106,7 +101,7 @@ def status(
         models=_models(observation, building),
         targets=_targets(observation, active),
         warnings=_warnings(observation, summary),
-        history=_history(observation)[:100],
+        history=records(observation)[:100],
     )
     return document.model_dump(mode="json", by_alias=True, exclude_none=True)
 
@@ -252,21 +247,6 @@ def _model_status(model: Model, building: BuildOutcome) -> ModelStatus:
     else:
         state = "Pending"
     return ModelStatus.model_validate({"name": model.name, "kind": _kind(model), "state": state})
-
-
-def _history(observation: Observation) -> list[RolloutRecord]:
-    return [
-        RolloutRecord(
-            number=r.number,
-            revision=r.data.revision,
-            rollout=history.rollout_name(r),
-            outcome=history.outcome(r) or "Pending",
-            started_at=_text(r.created),
-            finished_at=r.annotations.get(ANNOTATION_PROMOTED_AT) or r.annotations.get(ANNOTATION_FAILED_AT),
-            message=(r.annotations.get(ANNOTATION_MESSAGE) or "")[:1024] or None,
-        )
-        for r in sorted(observation.rollouts, key=lambda r: r.number, reverse=True)
-    ]
 
 
 def events(observation: Observation, summary: Summary) -> tuple[Event, ...]:

@@ -38,6 +38,11 @@ def outcome(rollout: RolloutSeen) -> str:
     return rollout.annotations.get(ANNOTATION_OUTCOME, "")
 
 
+def promoted_at(rollout: RolloutSeen) -> str:
+    """When the Service was moved to it last, as text that sorts; empty where it never was."""
+    return rollout.annotations.get(ANNOTATION_PROMOTED_AT, "")
+
+
 def inputs_of(rollout: RolloutSeen) -> tuple[str, ...]:
     """Every inputs digest that is known to lead to the rollout's revision; its own is first."""
     return (rollout.data.inputs, *rollout.annotations.get(ANNOTATION_ALSO_INPUTS, "").split())
@@ -72,7 +77,7 @@ def active_rollout(observation: Observation) -> str | None:
             if candidate and find(observation, candidate):
                 return str(candidate)
     promoted = [r for r in observation.rollouts if outcome(r) == PROMOTED]
-    newest = max(promoted, key=lambda r: r.annotations.get(ANNOTATION_PROMOTED_AT, ""), default=None)
+    newest = max(promoted, key=promoted_at, default=None)
     return rollout_name(newest) if newest else None
 
 

@@ -88,11 +88,14 @@ def _work_of(job: JobSeen) -> tuple[str | None, ...]:
 
 
 def _of_chain(job: JobSeen, building: BuildOutcome) -> bool:
-    """With a revision wanted the chain's builds are only logs; before, those it names are work.
+    """With a revision wanted the chain's builds are only logs, and one that still runs is obsolete; before,
+    those it names are work.
 
     While the assembler has not said what a changed spec needs, a build of the former one may be among it.
     """
-    return building.wanted is not None or not building.decided or job.name in building.kept_jobs
+    if building.wanted is not None:
+        return job.state != "active"
+    return not building.decided or job.name in building.kept_jobs
 
 
 def beyond_history(

@@ -164,6 +164,8 @@ class Observation:
     spec_error: SpecError | None
     status: Mapping[str, Any]
     """The status as last written, {} at first; camelCase."""
+    spec_manager: str = ""
+    """The field manager that changed the spec last."""
     config_maps: Mapping[str, Mapping[str, str] | None] = field(default_factory=dict)
     """Every ConfigMap that the spec names: key -> sha256 of its value; None where it does not exist."""
     jobs: tuple[JobSeen, ...] = ()

@@ -15,6 +15,7 @@ from ensemble_operator.plan.desired import Desired, resolve
 from ensemble_operator.plan.gpu_busy import explained, gives_way
 from ensemble_operator.plan.litter_lane import beyond_history, litter
 from ensemble_operator.plan.observation import Observation
+from ensemble_operator.plan.pinning import pin, pinned_revision, told
 from ensemble_operator.plan.pruning import PruneOutcome, prune_history
 from ensemble_operator.plan.secrets import located
 from ensemble_operator.plan.serve_lane import serve
@@ -31,18 +32,24 @@ NODES_RETRY = timedelta(seconds=30)
 def plan(observation: Observation, config: OperatorConfig) -> Plan:
     """What to do now, what to report, when to look again."""
     observation = _own(observation)
-    resolved = resolve(observation, config)
-    desired = resolved if isinstance(resolved, Desired) else None
     if observation.deleting_since is not None:
         return delete(observation, config)
+    pinned = pinned_revision(observation)
+    # What is pinned is served as it was recorded, even where the rest of the spec cannot be resolved now.
+    resolved = resolve(observation, config) if pinned is None else None
+    desired = resolved if isinstance(resolved, Desired) else None
     trouble = resolved if isinstance(resolved, Trouble) else None
     building = build(observation, desired, config) if desired else None
+    if pinned is not None:
+        building = pin(observation, pinned)
     wanted = building.wanted if building else None
     serving = serve(observation, config, observation.spec, wanted)
     yielding = gives_way(observation, building, serving)
     if yielding is not None:
         serving = serve(observation, config, observation.spec, wanted, yielding=yielding)
     serving = replace(serving, trouble=located(observation.spec, serving.trouble))
+    if pinned is not None:
+        serving = told(serving)
     if building is not None:
         serving = replace(serving, trouble=explained(observation, building, serving.trouble))
         building_trouble = located(observation.spec, building.trouble)
@@ -62,9 +69,9 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
         ),
     )
     pruning = PruneOutcome()
-    if desired is not None:
-        surplus = beyond_history(observation, desired.spec, serving)
-        pruning = prune_history(observation, desired.spec, config, surplus)
+    if observation.spec is not None and building is not None:
+        surplus = beyond_history(observation, observation.spec, serving)
+        pruning = prune_history(observation, observation.spec, config, surplus)
     actions = _once((*actions, *pruning.actions))
     return _report(observation, building, serving, trouble, actions=actions, pruning=pruning, suspended=False)
 

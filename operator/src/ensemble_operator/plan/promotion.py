@@ -12,12 +12,14 @@ from ensemble_operator.plan.actions import Action, Annotate, Apply, Delete
 from ensemble_operator.plan.chain import owner_of
 from ensemble_operator.plan.healing import main_service_manifest, overlap_manifest
 from ensemble_operator.plan.observation import Observation, RolloutSeen
+from ensemble_operator.plan.provenance import serves_again
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.resources.rollout import (
     ANNOTATION_MESSAGE,
     ANNOTATION_OUTCOME,
     ANNOTATION_PROMOTED_AT,
     ANNOTATION_RETIRED_AT,
+    ANNOTATION_RETIRED_FOR,
     ANNOTATION_VERIFIED_AT,
     RolloutData,
 )
@@ -46,7 +48,9 @@ def taking_over(observation: Observation) -> str | None:
 
 def mark_promoted(observation: Observation, rollout: RolloutSeen) -> Action:
     note = {ANNOTATION_OUTCOME: history.PROMOTED, ANNOTATION_PROMOTED_AT: observation.now.isoformat()}
-    if ANNOTATION_MESSAGE in rollout.annotations:
+    if ANNOTATION_RETIRED_AT in rollout.annotations:
+        note[ANNOTATION_MESSAGE] = serves_again(observation)
+    elif ANNOTATION_MESSAGE in rollout.annotations:
         note[ANNOTATION_MESSAGE] = ""  # of a GPU that it had handed back
     return Annotate("ControllerRevision", rollout.name, rollout.uid, note)
 
@@ -136,5 +140,6 @@ def retire_others(stage: Stage) -> Iterator[Action]:
             retired = {
                 ANNOTATION_OUTCOME: history.SUPERSEDED,
                 ANNOTATION_RETIRED_AT: stage.observation.now.isoformat(),
+                ANNOTATION_RETIRED_FOR: stage.hash,
             }
             yield Annotate("ControllerRevision", rollout.name, rollout.uid, retired)
