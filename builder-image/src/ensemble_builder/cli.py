@@ -1,7 +1,7 @@
 """`ensemble-builder <command>`: what the operator's Jobs run.
 
-assemble, fetch, upload, verify and prune end with a Result, as JSON in the termination message (or --result
-FILE); the exit status is 0, or 1 where the Result holds a fault. compile ends with out/result.json.
+assemble, fetch, upload, verify, analyse and prune end with a Result, as JSON in the termination message (or
+--result FILE); the exit status is 0, or 1 where the Result holds a fault. compile ends with out/result.json.
 """
 
 # ruff: noqa: PLC0415 - compile runs in images without boto3, the other commands in images without DALI
@@ -119,6 +119,10 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--timeout", type=float, default=600.0, help="seconds")
     verify.add_argument("--port", type=int, default=8001, help="gRPC port")
 
+    _analyse_options(
+        _command(commands, "analyse", _analyse, "compare new servers with old under traffic", storage=False)
+    )
+
     compiling = commands.add_parser("compile", help="build one artifact from <work>/order.json")
     compiling.add_argument("--work", type=Path, required=True)
     return parser
@@ -141,6 +145,18 @@ def _command(
             "--patience", type=float, default=90.0, help="seconds to wait for a silent storage"
         )
     return parser
+
+
+def _analyse_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--new", required=True, help="name that resolves to every new server's address")
+    parser.add_argument("--old", default="", help="the same of the old servers")
+    parser.add_argument("--entrypoint", required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--max-error-percent", type=int, required=True)
+    parser.add_argument("--max-latency-percent", type=int, required=True)
+    parser.add_argument("--min-requests", type=int, required=True)
+    parser.add_argument("--http-port", type=int, default=8000)
+    parser.add_argument("--metrics-port", type=int, default=8002)
 
 
 def _build_options(parser: argparse.ArgumentParser) -> None:
@@ -279,6 +295,21 @@ def _verify(options: argparse.Namespace) -> Result:
         files=options.files,
         entrypoint=options.entrypoint,
         timeout=options.timeout,
+    )
+
+
+def _analyse(options: argparse.Namespace) -> Result:
+    from ensemble_builder.commands import analyse
+    from ensemble_builder.commands.analyse.judging import Bounds
+    from ensemble_builder.commands.analyse.servers import Ports
+
+    return analyse.run(
+        new_host=options.new,
+        old_host=options.old,
+        entrypoint=options.entrypoint,
+        seconds=options.seconds,
+        bounds=Bounds(options.max_error_percent, options.max_latency_percent, options.min_requests),
+        ports=Ports(http=options.http_port, metrics=options.metrics_port),
     )
 
 

@@ -7,7 +7,8 @@
     artifact       upload -> storage         one built artifact: its blobs, tensors and provenance
     proof          upload -> storage         how the artifact stood its trial, by the settings of that
     manifest       assemble -> storage       one published revision: every file of every target
-    Result         assemble, upload, verify, prune -> operator   (termination message, at most 2000 bytes)
+    Result         assemble, upload, verify, analyse, prune -> operator
+                                             (termination message, at most 2000 bytes)
 
 All are canonical JSON (sorted keys, no spaces), so that equal content has equal bytes and one digest.
 """
@@ -337,6 +338,22 @@ class NextBuild(Document):
     gpu: bool = False
 
 
+class Traffic(Document):
+    """Requests to one side's servers while they were analysed; mean_us: microseconds of the answered ones."""
+
+    requests: int = 0
+    failures: int = 0
+    mean_us: int = 0
+
+
+class AnalysisFigures(Document):
+    """What an analysis that was passed has seen, in so many seconds."""
+
+    new: Traffic
+    old: Traffic
+    seconds: int
+
+
 class Result(Document):
     """Termination message of a Job's counting container."""
 
@@ -351,6 +368,7 @@ class Result(Document):
     """Artifacts of this lock that were there already."""
     server: ServerRequirements | None = None
     warnings: tuple[str, ...] = ()
+    analysis: AnalysisFigures | None = None
     fault: Fault | None = None
 
     def message(self) -> str:

@@ -70,6 +70,7 @@ class Reason(str, Enum):
     VERIFICATION_FAILED = "VerificationFailed"
     REVISION_UNKNOWN = "RevisionUnknown"
     FAILED_AFTER_PROMOTION = "FailedAfterPromotion"
+    ANALYSIS_FAILED = "AnalysisFailed"
     TOO_MANY_ROUNDS = "TooManyRounds"
     NOT_SUPPORTED = "NotSupported"
     # grace, then the user's
@@ -94,6 +95,7 @@ class Reason(str, Enum):
     WAITING_FOR_GPU = "WaitingForGPU"
     UNSCHEDULABLE = "Unschedulable"
     IMAGE_UNAVAILABLE = "ImageUnavailable"
+    ANALYSIS_INCONCLUSIVE = "AnalysisInconclusive"
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.VERIFICATION_FAILED, _U, "The new servers answered wrongly or not at all.", "Read the message; the old revision goes on serving."),
         ReasonInfo(Reason.REVISION_UNKNOWN, _U, "spec.rollout.pinRevision names a revision that the history does not hold, or whose files are being removed.", "Choose one of those that the message lists, or take the pin away; what serves goes on serving."),
         ReasonInfo(Reason.FAILED_AFTER_PROMOTION, _U, "The new servers failed within spec.rollout.watchSeconds after clients were moved to them; the former ones serve again.", "Read the message and correct the spec; to try the same again, annotate ensembles.dev/requestedAt."),
+        ReasonInfo(Reason.ANALYSIS_FAILED, _U, "Under real traffic the new servers failed more often, or were slower, than spec.rollout.analysis allows.", "Read the figures; the old revision has all the traffic again. Change the spec, or annotate ensembles.dev/requestedAt to try once more."),
         ReasonInfo(Reason.TOO_MANY_ROUNDS, _U, "Building did not come to an end.", "Report this with the assemble Jobs' logs."),
         ReasonInfo(Reason.NOT_SUPPORTED, _U, "The builder image cannot build this.", "Use a builder image that has what the message names."),
         ReasonInfo(Reason.GPU_UNKNOWN, _G, "An engine fits one GPU type only, and none is named or can be found.", "Name it in spec.serving.targets[].gpu.product; or let the operator read nodes (chart value nodeReader)."),
@@ -163,6 +166,7 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.WAITING_FOR_GPU, _Q, "No matching GPU is free.", "Free one, or add a node."),
         ReasonInfo(Reason.UNSCHEDULABLE, _Q, "No node fits the pod.", "Add a node, or lower requests and selectors."),
         ReasonInfo(Reason.IMAGE_UNAVAILABLE, _Q, "An image cannot be pulled.", "Check its name, the registry and imagePullSecrets."),
+        ReasonInfo(Reason.ANALYSIS_INCONCLUSIVE, _Q, "Too few requests reached the new servers for a verdict; they are measured again.", "Wait for traffic, lengthen analyseSeconds, raise the weight, or lower spec.rollout.analysis.minRequests."),
     )
 }  # fmt: skip
 """One row for each Reason (a test holds that)."""

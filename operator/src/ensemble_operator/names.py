@@ -30,6 +30,11 @@ def verify_job(name: str, rollout: str, *, attempt: int) -> str:
     return f"{name}-verify-{rollout}-{attempt}"
 
 
+def analyse_job(name: str, rollout: str, step: str, *, attempt: int) -> str:
+    """`step`: at most 2 characters."""
+    return f"{name}-anl-{rollout}-{step}-{attempt}"
+
+
 def prune_job(name: str, kept: str, *, attempt: int) -> str:
     return f"{name}-prune-{kept[:8]}-{attempt}"
 
@@ -37,6 +42,11 @@ def prune_job(name: str, kept: str, *, attempt: int) -> str:
 def rollout(name: str, rollout_hash: str) -> str:
     """The ControllerRevision, and the headless Service in front of one rollout's pods."""
     return f"{name}-{rollout_hash}"
+
+
+def rollout_host(name: str, rollout_hash: str, namespace: str, domain: str) -> str:
+    """Resolves to the address of every server of a rollout."""
+    return f"{rollout(name, rollout_hash)}.{namespace}.svc.{domain}"
 
 
 def deployment(name: str, rollout_hash: str, target: str) -> str:
@@ -58,6 +68,10 @@ ANNOTATION_PROOF = "ensembles.dev/proof"
 ANNOTATION_KEY = "ensembles.dev/key"
 ANNOTATION_SETTINGS = "ensembles.dev/settings"
 """Digests of the pod settings that this Job and its earlier attempts were made with, separated by spaces."""
+ANNOTATION_STEP = "ensembles.dev/step"
+"""On an analysis: which step of its rollout it judges."""
+ANNOTATION_MEASURED_SINCE = "ensembles.dev/measuredSince"
+"""On an analysis: when the share of traffic began that it measures."""
 ANNOTATION_FIRST_FAILURE = "ensembles.dev/firstFailure"
 
 ANNOTATION_ACTIVE = "ensembles.dev/active"
@@ -66,7 +80,13 @@ ANNOTATION_NEXT = "ensembles.dev/next"
 """On the Service while it selects two rollouts: the one that takes over."""
 ANNOTATION_OVERLAP_SINCE = "ensembles.dev/overlapSince"
 
-COUNTING_CONTAINER = {"assemble": "assemble", "build": "upload", "verify": "verify", "prune": "prune"}
+COUNTING_CONTAINER = {
+    "assemble": "assemble",
+    "build": "upload",
+    "verify": "verify",
+    "analyse": "analyse",
+    "prune": "prune",
+}
 """By Job role: the container whose termination message is the Job's result."""
 KEEP_CONTAINER = "keep"
 """A build's sidecar; how it ends says nothing about the build."""

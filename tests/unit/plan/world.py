@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ensemble_operator.config import OperatorConfig, Release
+from ensemble_operator.names import COUNTING_CONTAINER
 from ensemble_operator.plan.actions import (
     Action,
     Annotate,
@@ -116,7 +117,7 @@ def job_seen(
     """A Job as the planner made it, in a state; `result` is what its counting container says."""
     metadata = manifest["metadata"]
     role = metadata["labels"]["ensembles.dev/role"]
-    name = {"assemble": "assemble", "build": "upload", "verify": "verify", "prune": "prune"}[role]
+    name = COUNTING_CONTAINER[role]
     text = message if message is not None else (result.message() if result else "")
     ended = state != "active"
     container = ContainerSeen(

@@ -13,6 +13,8 @@ from ensemble_operator.resources.budgets import disruption_budget
 from ensemble_operator.resources.history import controller_revision
 from ensemble_operator.resources.jobs import (
     JobContext,
+    Measurement,
+    analyse_job,
     assemble_job,
     build_job,
     prune_job,
@@ -25,7 +27,7 @@ from ensemble_operator.resources.servers import server_deployment
 from ensemble_operator.resources.services import rollout_service, service
 from ensembles_api.contract import NextBuild, Request, ServerRequirements, TargetRequest
 from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE, LABEL_ROLLOUT
-from ensembles_api.spec import Build, Export, Gpu, LocalObject, Model, Serving, Storage
+from ensembles_api.spec import Analysis, Build, Export, Gpu, LocalObject, Model, Serving, Storage
 
 Manifest = dict[str, Any]
 Case = Callable[[], list[Manifest]]
@@ -251,6 +253,23 @@ def _verify(data: RolloutData) -> list[Manifest]:
     return [verify_job(owner=OWNER, data=data, config=CONFIG, attempt=1, first_failure=None)]
 
 
+def _analyse(data: RolloutData, against: str | None) -> list[Manifest]:
+    measurement = Measurement(
+        rollout=data.rollout_hash(), against=against, step="2", seconds=120, since=FAILED
+    )
+    return [
+        analyse_job(
+            owner=OWNER,
+            data=data,
+            config=CONFIG,
+            measurement=measurement,
+            bounds=Analysis(),
+            attempt=1,
+            first_failure=None,
+        )
+    ]
+
+
 def _prune(remove: tuple[str, ...] | None, *, owned: bool) -> list[Manifest]:
     token = "all" if remove is None else "5" * 64
     return [
@@ -295,6 +314,8 @@ CASES: dict[str, Case] = {
     "jobs/build-export": lambda: _export(FULL_CONTEXT),
     "jobs/verify": lambda: _verify(PLAIN),
     "jobs/verify-two-targets": lambda: _verify(FULL),
+    "jobs/analyse": lambda: _analyse(PLAIN, FULL.rollout_hash()),
+    "jobs/analyse-alone": lambda: _analyse(FULL, None),
     "jobs/prune-some": lambda: _prune((REVISION, "5" * 64), owned=True),
     "jobs/prune-all": lambda: _prune(None, owned=False),
     f"{SERVERS}/plain": lambda: _deployments(PLAIN),

@@ -15,6 +15,7 @@ COMMANDS = {
     "compile": "compile",
     "upload": "upload",
     "verify": "verify",
+    "analyse": "analyse",
     "prune": "prune",
 }
 

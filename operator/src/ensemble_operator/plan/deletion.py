@@ -115,7 +115,7 @@ def _children(observation: Observation) -> list[Action]:
         role = job.labels.get(LABEL_ROLE)
         if role == "build" and observation.uid in job.owners:
             actions.append(LeaveJob(job.name, job.uid))
-        elif role in {"assemble", "verify"} and not job.deleting:
+        elif role in {"assemble", "verify", "analyse"} and not job.deleting:
             actions.append(Delete("Job", job.name, job.uid))
     actions += [
         Delete("Service", s.name, s.uid)

@@ -58,7 +58,7 @@ def _jobs(observation: Observation, building: BuildOutcome, serving: ServeOutcom
             continue
         role = job.labels.get(LABEL_ROLE)
         outdone = _is_outdone(job, observation)
-        if role == "verify":
+        if role in {"verify", "analyse"}:
             if outdone or job.labels.get(LABEL_ROLLOUT) not in serving.kept_rollouts:
                 yield Delete("Job", job.name, job.uid)
         elif role == "build":
@@ -83,6 +83,7 @@ def _work_of(job: JobSeen) -> tuple[str | None, ...]:
         labels.get(names.LABEL_STORAGE),
         notes.get(names.ANNOTATION_KEY),
         notes.get(names.ANNOTATION_PROOF),
+        notes.get(names.ANNOTATION_STEP),
     )
     return (labels.get(LABEL_ROLE), labels.get(LABEL_ROLLOUT), *of_build)
 

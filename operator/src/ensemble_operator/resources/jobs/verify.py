@@ -47,7 +47,8 @@ def verify_job(
     # The cases are those of the models: every target has the same ones.
     fetch = fetch_revision(owner=owner, data=data, target=data.targets[0], to=FILES, only="verification")
     each = data.serving.replicas if replicas is None else replicas
-    verify = ["verify", "--host", _host(owner, rollout, config)]
+    host = names.rollout_host(owner.name, rollout, owner.namespace, config.cluster_domain)
+    verify = ["verify", "--host", host]
     verify += ["--replicas", str(max(1, each) * len(data.targets)), "--files", FILES]
     verify += ["--entrypoint", data.server.entrypoint, "--timeout", str(data.verify_seconds)]
     return job(
@@ -81,7 +82,3 @@ def verify_job(
         ),
         pod_annotations={pods.ANNOTATION_SKIP_IDENTITY: "verify"},
     )
-
-
-def _host(owner: Owner, rollout: str, config: OperatorConfig) -> str:
-    return f"{names.rollout(owner.name, rollout)}.{owner.namespace}.svc.{config.cluster_domain}"
