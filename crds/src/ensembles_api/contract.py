@@ -19,7 +19,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import AddressingStyle, Gpu, Model, Repository
@@ -201,11 +201,19 @@ class SampleRequest(Document):
     inputs: tuple[SampleTensor, ...]
 
 
+def _encodable(text: object) -> object:
+    r"""What is left of bytes that are no text (lone surrogates) as \udcxx: neither JSON nor pydantic takes it."""
+    return text.encode(errors="backslashreplace").decode() if isinstance(text, str) else text
+
+
 class Fault(Document):
-    """A failure with a cure. `field` is a path in the resource, empty where none is at fault."""
+    """A failure with a cure. `field` is a path in the resource, empty where none is at fault.
+
+    The message may quote whatever user code or a library said.
+    """
 
     code: Reason
-    message: str
+    message: Annotated[str, BeforeValidator(_encodable)]
     field: str = ""
 
 

@@ -24,6 +24,7 @@ def floats(n=1, kind=None):
         ("import no_such_module", "source", "line 3 `import no_such_module`: ModuleNotFoundError"),
         ("import sys\nsys.exit(3)", "source", "line 4 `sys.exit(3)`: SystemExit: 3"),
         ("import os\nos._exit(7)", "source", "ended with status 7"),
+        ("raise OSError('no file caf\\udce9')", "source", r"OSError: no file caf\udce9"),
         (FLOATS + FLOATS.replace("floats", "others"), "function", "floats, others: name one of them"),
         (FLOATS.replace('name="x", ', ""), "source", "the input has no name"),
         (FLOATS.replace("* n", "* m"), "source", "line 6 `return fn.external_source"),
