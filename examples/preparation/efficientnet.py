@@ -39,6 +39,20 @@ def efficientnet_onnx() -> Path:
     return cached("efficientnet-lite0-1/model.onnx", _export)
 
 
+def put_network(target: Path, *, reads: str, writes: str) -> None:
+    """The same network under other tensor names, for tutorials with weights of their own."""
+    network = onnx.load(efficientnet_onnx())
+    (image,), (probabilities,) = network.graph.input, network.graph.output
+    names = {image.name: reads, probabilities.name: writes}
+    for tensor in (image, probabilities):
+        tensor.name = names[tensor.name]
+    for node in network.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(network, target)
+
+
 def put_exporter(output: Path) -> None:
     """What an exporting container reads: export.py, network.whl and weights.pth."""
     put(SCRIPT, output / "export.py")

@@ -4,66 +4,37 @@ from __future__ import annotations
 
 import io
 import queue
-import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.http
-import yaml
 from PIL import Image, ImageDraw, ImageFont
 
 from tests.e2e import live
+from tests.e2e.examples import EXAMPLES, apply_examples
+from tests.e2e.test_tutorials import TUTORIALS
 
-EXAMPLES = live.ROOT / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
-from preparation.photographs import photograph  # noqa: E402
-from preparation.video import FRAMES  # noqa: E402
+from preparation.photographs import photograph
+from preparation.video import FRAMES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
-NAMES = sorted(manifest.parent.name for manifest in EXAMPLES.glob("*/ensemble.yaml"))
+NAMES = ("bls", "efficientnet", "hand-written-repository", "ocr", "python-pre-post", "video")
 PROTOCOLS = pytest.mark.parametrize("protocol", ["http", "grpc"])
 SEQUENCE = 8
-
-
-def _prepare(example: str, space: live.Namespace, folder: Path) -> None:
-    """Run the example's prepare.py and upload what it made."""
-    subprocess.run([sys.executable, str(EXAMPLES / example / "prepare.py"), str(folder)], check=True)
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            space.put(f"examples/{example}/{file.relative_to(folder)}", file.read_bytes())
-
-
-def _moved(node: Any, space: live.Namespace) -> Any:
-    """The manifest with every uri below the namespace's own prefix."""
-    if isinstance(node, dict):
-        return {key: _moved(value, space) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_moved(value, space) for value in node]
-    if isinstance(node, str):
-        return node.replace(f"s3://{live.BUCKET}/", f"s3://{live.BUCKET}/{space.name}/")
-    return node
 
 
 @pytest.fixture(scope="module")
 def applied(
     make_namespace: live.NamespaceFactory, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[live.Namespace]:
-    """All examples, applied at once as they are, but for namespace, uris and what they ask of the node."""
     with make_namespace("examples") as space:
-        documents = []
-        for name in NAMES:
-            _prepare(name, space, tmp_path_factory.mktemp(name))
-            document = _moved(yaml.safe_load((EXAMPLES / name / "ensemble.yaml").read_text()), space)
-            document["metadata"]["namespace"] = space.name
-            document["spec"]["serving"] = {"resources": live.SMALL}
-            documents.append(document)
-        space.kubectl("apply", "-f", "-", text=yaml.safe_dump_all(documents))
+        apply_examples(space, NAMES, tmp_path_factory)
         yield space
 
 
@@ -95,14 +66,7 @@ def _best(
 
 
 def test_no_example_is_left_out() -> None:
-    assert set(NAMES) == {
-        "bls",
-        "efficientnet",
-        "hand-written-repository",
-        "ocr",
-        "python-pre-post",
-        "video",
-    }
+    assert {*NAMES, *TUTORIALS} == {manifest.parent.name for manifest in EXAMPLES.glob("*/ensemble.yaml")}
 
 
 @PROTOCOLS

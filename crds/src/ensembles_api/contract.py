@@ -202,7 +202,7 @@ class SampleRequest(Document):
 
 
 def _encodable(text: object) -> object:
-    r"""What is left of bytes that are no text (lone surrogates) as \udcxx: neither JSON nor pydantic takes it."""
+    r"""Lone surrogates, left of bytes that are no text, as \udcxx: JSON takes them no other way."""
     return text.encode(errors="backslashreplace").decode() if isinstance(text, str) else text
 
 

@@ -12,7 +12,10 @@ from ensembles_api.spec import InferenceEnsembleSpec
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 MANIFESTS = sorted(EXAMPLES.glob("*/ensemble*.yaml"))
-NAMES = {"efficientnet", "python-pre-post", "bls", "ocr", "video", "hand-written-repository"}
+NAMES = {
+    *("efficientnet", "python-pre-post", "bls", "ocr", "video", "hand-written-repository"),
+    *("dali-resnet50", "dali-from-training", "from-config-pbtxt", "python-resnet50"),
+}
 
 
 def test_every_example_is_there() -> None:

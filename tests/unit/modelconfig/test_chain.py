@@ -41,6 +41,16 @@ def test_the_single_leftover_pair_is_joined() -> None:
     assert {step.model_version for step in config.ensemble_scheduling.step} == {-1}
 
 
+def test_inputs_that_resemble_outputs_are_no_slip_of_the_pen() -> None:
+    first = python("first", [tensor("INPUT_0", F, 1)], [tensor("OUTPUT_0", F, 2)])
+    last = python("last", [tensor("INPUT_0", F, 2)], [tensor("OUTPUT_0", "STRING", 1)])
+    found = built(first, last, chain("e", "first", "last"))
+    first_step, last_step = found.parsed["e"].ensemble_scheduling.step
+    assert dict(first_step.input_map) == {"INPUT_0": "INPUT_0"}
+    assert dict(last_step.input_map) == {"INPUT_0": "first/OUTPUT_0"}
+    assert not found.warnings
+
+
 def test_equal_names_come_first() -> None:
     left = python("left", [tensor("i", F, 1)], [tensor("a", F, 1), tensor("b", F, 2), tensor("rest", F, 3)])
     right = python("right", [tensor("b", F, 2), tensor("a", F, 1), tensor("x", F, 3)], [tensor("o", F, 1)])

@@ -319,11 +319,16 @@ def _ragged_notes(member: Member, config: pb.ModelConfig) -> list[str]:
 
 
 def _misspelling_notes(member: Member, graph: Graph) -> list[str]:
-    """An unfed tensor is an input by definition, so that a slip of the pen would pass in silence."""
+    """An unfed tensor is an input by definition, so that a slip of the pen would pass in silence.
+
+    What the first model of a chain reads is no slip: nobody wrote these names for the ensemble.
+    """
     notes = []
     for tensor in graph.unfed:
+        reader = graph.consumers[tensor][0]
+        if reader.link.field == f"{member.field}.ensemble.chain[0]":
+            continue
         if hint := nearest(tensor, graph.unconsumed):
-            reader = graph.consumers[tensor][0]
             notes.append(
                 f"{reader.link.field}: no step writes {tensor} {written(reader.data_type, reader.dims)}, "
                 f"hence it is an input of {member.name}{hint}"

@@ -1,0 +1,22 @@
+"""Writes the model files into a folder: python examples/dali-resnet50/prepare.py FOLDER"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from preparation.efficientnet import imagenet_labels, put_network  # noqa: E402
+from preparation.folders import copy_sources, put  # noqa: E402
+
+
+def prepare(output: Path) -> None:
+    copy_sources(HERE, output, "serialize_dali_pipeline.py")
+    put_network(output / "model.onnx", reads="input", writes="output")
+    put(imagenet_labels(), output / "labels.txt")
+
+
+if __name__ == "__main__":
+    prepare(Path(sys.argv[1]))
