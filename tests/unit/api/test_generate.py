@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ensembles_api.generate import reasons_page, reference
 from ensembles_api.generate.__main__ import FILES, main, stale
+from ensembles_api.generate.symptoms import SYMPTOMS
 from ensembles_api.reasons import REASONS, Condition, Nature, Reason
 
 REPOSITORY = Path(__file__).parents[3]
@@ -59,6 +63,35 @@ def test_each_reason_has_meaning_and_cure_on_the_page(reason: Reason) -> None:
     assert info.meaning.endswith(".")
     assert info.cure or info.nature is Nature.PROGRESS
     assert f"| `{reason.value}` | {info.meaning} |" in reasons_page.page()
+
+
+@pytest.mark.parametrize("reason", SYMPTOMS)
+def test_each_reason_has_a_section_with_an_example_of_status(reason: Reason) -> None:
+    section = reasons_page.page().partition(f"\n### {reason.value}\n")[2].partition("\n#")[0]
+    assert REASONS[reason].cure in section
+    assert REASONS[reason].nature is Nature.PROGRESS or "**Usual causes.**" in section
+    (condition,) = yaml.safe_load(section.partition("```yaml\n")[2].partition("```")[0])
+    assert condition["reason"] == reason.value
+    assert condition["message"] == SYMPTOMS[reason].says
+
+
+@pytest.mark.parametrize("reason", [each for each, symptom in SYMPTOMS.items() if not symptom.quotes])
+def test_the_example_is_in_the_words_of_the_program(reason: Reason) -> None:
+    """Some run of words that stands in the source between two values stands in the example."""
+    says = " ".join(SYMPTOMS[reason].says.split())
+    assert any(words in says for words in texts_of_the_source()), says
+
+
+@functools.cache
+def texts_of_the_source() -> list[str]:
+    """Constant parts of at least two words of the strings in the program."""
+    found = set()
+    for folder in ("operator", "builder-image"):
+        for file in (REPOSITORY / folder / "src").rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    found.add(" ".join(node.value.split()))
+    return [text for text in found if len(text) > 5]
 
 
 @pytest.mark.parametrize("condition", Condition)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 from ensembles_api.generate.reference import MADE_BY
+from ensembles_api.generate.symptoms import SYMPTOMS, shown_in
 from ensembles_api.reasons import REASONS, Condition, Nature, ReasonInfo
 
 CONDITIONS: dict[Condition, str] = {
@@ -46,7 +49,8 @@ def page() -> str:
             MADE_BY,
             "",
             "`kubectl describe ie NAME` shows the conditions; each has a reason from the tables below and a",
-            "message that names the field, object or file at fault.",
+            "message that names the field, object or file at fault. Below each table stands what a status",
+            "says, and what usually is behind it; long digests and names are cut short by `…`.",
             "",
             "## Conditions",
             "",
@@ -60,7 +64,7 @@ def page() -> str:
 
 
 def _section(nature: Nature, title: str, text: str) -> list[str]:
-    rows = [info for info in REASONS.values() if info.nature is nature]
+    infos = [info for info in REASONS.values() if info.nature is nature]
     return [
         "",
         f"## {title}",
@@ -69,9 +73,25 @@ def _section(nature: Nature, title: str, text: str) -> list[str]:
         "",
         "| Reason | Meaning | What to do |",
         "|---|---|---|",
-        *map(_row, rows),
+        *map(_row, infos),
+        *(line for info in infos for line in _symptom(info)),
     ]
 
 
 def _row(info: ReasonInfo) -> str:
     return f"| `{info.reason.value}` | {info.meaning} | {info.cure or 'Nothing.'} |"
+
+
+def _symptom(info: ReasonInfo) -> list[str]:
+    """A section that a link and a search for the reason lead to."""
+    lines = ["", f"### {info.reason.value}", "", info.meaning]
+    symptom = SYMPTOMS.get(info.reason)
+    if symptom and symptom.because:
+        lines += ["", f"**Usual causes.** {symptom.because}"]
+    if info.cure:
+        lines += ["", f"**What to do.** {info.cure}"]
+    if symptom:
+        condition, true = shown_in(info.reason)
+        head = [f"- type: {condition.value}", f'  status: "{true}"', f"  reason: {info.reason.value}"]
+        lines += ["", "```yaml", *head, f"  message: {json.dumps(symptom.says, ensure_ascii=False)}", "```"]
+    return lines
