@@ -308,7 +308,7 @@ def test_verify_waits_for_all_replicas_of_all_targets() -> None:
     job = verify_job(owner=LONGEST, data=data, config=CONFIG, **LATE)
     args = job["spec"]["template"]["spec"]["containers"][0]["args"]
     assert args[args.index("--replicas") + 1] == "6"
-    scaled = verify_job(owner=LONGEST, data=data, config=CONFIG, replicas=2, **LATE)
+    scaled = verify_job(owner=LONGEST, data=data, config=CONFIG, servers=4, **LATE)
     assert "4" in scaled["spec"]["template"]["spec"]["containers"][0]["args"]
     assert (
         args[args.index("--host") + 1]

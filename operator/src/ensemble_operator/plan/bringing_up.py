@@ -12,6 +12,7 @@ from ensemble_operator.plan.failing import mark_failed
 from ensemble_operator.plan.healing import heal_deployments
 from ensemble_operator.plan.observation import RolloutSeen
 from ensemble_operator.plan.provenance import provenance
+from ensemble_operator.plan.replicas import Replicas
 from ensemble_operator.plan.serving_pods import pods_trouble, ready_everywhere
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.plan.trouble import Trouble
@@ -22,9 +23,10 @@ from ensemble_operator.resources.services import rollout_service
 from ensembles_api.reasons import Nature, Reason
 
 
-def bring_up(stage: Stage, *, servers: int) -> ServeOutcome | None:
-    """The next step towards `servers` verified servers of each target of the wanted rollout; None once they
-    are there. Without any server wanted there is nothing to verify.
+def bring_up(stage: Stage, *, servers: Replicas) -> ServeOutcome | None:
+    """The next step towards so many verified servers of the wanted rollout; None once they are there.
+
+    Without any server wanted there is nothing to verify.
     """
     rollout = stage.rollout
     create: list[Action] = []
@@ -46,7 +48,7 @@ def _record(stage: Stage) -> dict[str, Any]:
     )
 
 
-def _missing(stage: Stage, data: RolloutData, *, servers: int) -> list[Action]:
+def _missing(stage: Stage, data: RolloutData, *, servers: Replicas) -> list[Action]:
     observation, owner = stage.observation, owner_of(stage.observation)
     actions = list(heal_deployments(observation, stage.config, owner, data, replicas=servers))
     name = names.rollout(observation.name, stage.hash)
@@ -59,7 +61,7 @@ def _missing(stage: Stage, data: RolloutData, *, servers: int) -> list[Action]:
     return actions
 
 
-def _await(stage: Stage, rollout: RolloutSeen, *, servers: int) -> ServeOutcome | None:
+def _await(stage: Stage, rollout: RolloutSeen, *, servers: Replicas) -> ServeOutcome | None:
     observation = stage.observation
     trouble = pods_trouble(observation, stage.hash)
     if trouble and is_their_fault(trouble):
@@ -67,7 +69,7 @@ def _await(stage: Stage, rollout: RolloutSeen, *, servers: int) -> ServeOutcome 
     check = verification(observation, stage.config, rollout.data, stage.hash, replicas=servers)
     if check.failed is not None and check.failed.nature is Nature.USER:
         return mark_failed(stage, rollout, check.failed)
-    ready = ready_everywhere(observation, stage.hash, len(rollout.data.targets), servers)
+    ready = ready_everywhere(observation, stage.hash, servers)
     return None if check.succeeded and ready else _waiting(stage, check, trouble, ready=ready)
 
 

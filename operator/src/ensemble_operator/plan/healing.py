@@ -11,6 +11,7 @@ from ensemble_operator.config import OperatorConfig
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Apply, Create, Delete, Scale
 from ensemble_operator.plan.observation import IMAGE_REASONS, DeploymentSeen, Observation, PodSeen
+from ensemble_operator.plan.replicas import Replicas
 from ensemble_operator.resources.budgets import disruption_budget
 from ensemble_operator.resources.drift import covers
 from ensemble_operator.resources.owner import Owner
@@ -26,7 +27,7 @@ def heal_deployments(
     owner: Owner,
     data: RolloutData,
     *,
-    replicas: int | None,
+    replicas: Replicas | None,
     ended: frozenset[str] = frozenset(),
 ) -> Iterator[Action]:
     """Create, put back and scale the Deployments of one rollout. `replicas` None leaves the number alone; the
@@ -36,7 +37,7 @@ def heal_deployments(
     seen = {deployment.name: deployment for deployment in observation.deployments}
     for target in data.targets:
         live = seen.get(names.deployment(observation.name, rollout, target.name))
-        wanted = 0 if target.name in ended else replicas
+        wanted = _wanted(target.name, replicas, ended)
         manifest = server_deployment(
             owner=owner,
             data=data,
@@ -54,6 +55,12 @@ def heal_deployments(
             yield Apply(_without_replicas(manifest))
         if wanted is not None and live.replicas != wanted:
             yield Scale(live.name, wanted)
+
+
+def _wanted(target: str, replicas: Replicas | None, ended: frozenset[str]) -> int | None:
+    if target in ended:
+        return 0
+    return None if replicas is None else replicas.of(target)
 
 
 def _tools_image(live: DeploymentSeen | None) -> str | None:
@@ -77,10 +84,10 @@ def _without_replicas(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def heal_budgets(
-    observation: Observation, owner: Owner, data: RolloutData, *, replicas: int | None
+    observation: Observation, owner: Owner, data: RolloutData, *, replicas: Replicas | None
 ) -> Iterator[Action]:
     """One PodDisruptionBudget per target while there is more than one replica."""
-    count = data.serving.replicas if replicas is None else replicas
+    count = data.serving.replicas if replicas is None else replicas.floor
     seen = {budget.name: budget for budget in observation.budgets}
     for target in data.targets:
         wanted = disruption_budget(owner=owner, rollout=data.rollout_hash(), target=target)

@@ -16,6 +16,7 @@ from ensemble_operator.plan.healing import (
     heal_service,
 )
 from ensemble_operator.plan.observation import Observation
+from ensemble_operator.plan.replicas import replicas
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.plan.steady import steady
 from ensemble_operator.plan.trouble import Trouble
@@ -43,21 +44,28 @@ def serve(
         # Whoever took the name may give it back: that is no reason to end servers.
         return replace(outcome, kept_rollouts=frozenset(map(history.rollout_name, observation.rollouts)))
     active = history.active_rollout(observation)
-    replicas = spec.serving.replicas if spec else None
-    settings = spec.rollout if spec else None
-    kept, wake = _retained(observation, settings.retain_seconds if settings else None)
-    healing = _heal(observation, config, active, replicas, yielding.ended if yielding else frozenset())
+    kept, wake = _retained(observation, spec.rollout.retain_seconds if spec else None)
+    healing = _heal(observation, config, active, spec, yielding.ended if yielding else frozenset())
     if yielding is not None and yielding.wake is not None:
         wake = min(wake or yielding.wake, yielding.wake)
     kept |= history.selected(observation) | ({active} if active else set())
-    if wanted is None or replicas is None or settings is None:
+    if wanted is None or spec is None:
         kept |= history.in_progress(observation)
         return ServeOutcome(
             active, None, Reason.PENDING, "", actions=healing, kept_rollouts=frozenset(kept), wake=wake
         )
     give_back = yielding.give_back if yielding else None
     stage = Stage(
-        observation, config, settings, replicas, active, wanted, healing, frozenset(kept), wake, give_back
+        observation,
+        config,
+        spec.rollout,
+        replicas(spec, wanted),
+        active,
+        wanted,
+        healing,
+        frozenset(kept),
+        wake,
+        give_back,
     )
     return steady(stage) if stage.hash == active else strategies.advance(stage)
 
@@ -99,15 +107,16 @@ def _heal(
     observation: Observation,
     config: OperatorConfig,
     active: str | None,
-    replicas: int | None,
+    spec: InferenceEnsembleSpec | None,
     ended: frozenset[str],
 ) -> tuple[Action, ...]:
     rollout = history.find(observation, active) if active else None
     if rollout is None or active is None:
         return ()
     owner = owner_of(observation)
+    wanted = replicas(spec, rollout.data) if spec else None
     return (
-        *heal_deployments(observation, config, owner, rollout.data, replicas=replicas, ended=ended),
-        *heal_budgets(observation, owner, rollout.data, replicas=replicas),
+        *heal_deployments(observation, config, owner, rollout.data, replicas=wanted, ended=ended),
+        *heal_budgets(observation, owner, rollout.data, replicas=wanted),
         *heal_service(observation, owner, rollout.data, active=active),
     )

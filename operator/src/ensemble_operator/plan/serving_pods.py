@@ -10,7 +10,9 @@ from ensemble_operator.plan import history
 from ensemble_operator.plan.healing import deployments_of
 from ensemble_operator.plan.jobs import creation_wait, parse_result, pod_wait
 from ensemble_operator.plan.observation import DeploymentSeen, Observation, PodSeen
+from ensemble_operator.plan.replicas import Replicas
 from ensemble_operator.plan.trouble import Trouble
+from ensembles_api.names import LABEL_TARGET
 from ensembles_api.reasons import Nature, Reason
 
 OPTION = re.compile(r"\s+--[a-z][a-z-]+\b")
@@ -19,10 +21,13 @@ CRASHES_BEFORE_FAILURE = 2
 """Restarts of tritonserver after which the revision counts as unable to load: one may be a node's hiccup."""
 
 
-def ready_everywhere(observation: Observation, rollout: str, targets: int, replicas: int) -> bool:
-    deployments = deployments_of(observation, rollout)
-    return len(deployments) == targets and all(
-        d.observed and d.ready_replicas >= replicas and d.updated_replicas >= replicas for d in deployments
+def ready_everywhere(observation: Observation, rollout: str, replicas: Replicas) -> bool:
+    deployments = {d.labels.get(LABEL_TARGET): d for d in deployments_of(observation, rollout)}
+    return all(
+        (d := deployments.get(target)) is not None
+        and d.observed
+        and min(d.ready_replicas, d.updated_replicas) >= wanted
+        for target, wanted in replicas.by_target.items()
     )
 
 

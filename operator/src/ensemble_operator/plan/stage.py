@@ -9,6 +9,7 @@ from ensemble_operator.config import OperatorConfig
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action
 from ensemble_operator.plan.observation import Observation, RolloutSeen
+from ensemble_operator.plan.replicas import Replicas
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.rollout import RolloutData
 from ensembles_api.reasons import Reason
@@ -50,7 +51,7 @@ class Stage:
     observation: Observation
     config: OperatorConfig
     settings: Rollout
-    replicas: int
+    replicas: Replicas
     active: str | None
     wanted: RolloutData
     actions: tuple[Action, ...] = ()

@@ -9,6 +9,7 @@ from ensemble_operator.config import OperatorConfig
 from ensemble_operator.plan.chain import owner_of
 from ensemble_operator.plan.jobs import Failed, Running, Succeeded, attempt_of, judge
 from ensemble_operator.plan.observation import Observation
+from ensemble_operator.plan.replicas import Replicas
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.jobs import verify_job
 from ensemble_operator.resources.rollout import RolloutData
@@ -29,7 +30,7 @@ class _Asked:
     observation: Observation
     config: OperatorConfig
     data: RolloutData
-    replicas: int
+    replicas: Replicas
 
     def job(self, *, attempt: int, trouble: Trouble | None = None) -> dict[str, Any]:
         return verify_job(
@@ -38,12 +39,12 @@ class _Asked:
             config=self.config,
             attempt=attempt,
             first_failure=trouble.since if trouble else None,
-            replicas=self.replicas,
+            servers=self.replicas.total,
         )
 
 
 def verification(
-    observation: Observation, config: OperatorConfig, data: RolloutData, rollout: str, *, replicas: int
+    observation: Observation, config: OperatorConfig, data: RolloutData, rollout: str, *, replicas: Replicas
 ) -> Verification:
     asked = _Asked(observation, config, data, replicas)
     jobs = [

@@ -29,11 +29,11 @@ def verify_job(
     config: OperatorConfig,
     attempt: int,
     first_failure: datetime | None,
-    replicas: int | None = None,
+    servers: int | None = None,
 ) -> dict[str, Any]:
     """Created together with the Deployments: it waits until every one of their replicas answers.
 
-    `replicas` is the number for each target now; by default, what it was when the rollout was made.
+    `servers` is their number now; by default, what it was when the rollout was made.
     """
     rollout = data.rollout_hash()
     access = storage_access(data.storage)
@@ -46,10 +46,10 @@ def verify_job(
     files = {"name": "files", "mountPath": FILES}
     # The cases are those of the models: every target has the same ones.
     fetch = fetch_revision(owner=owner, data=data, target=data.targets[0], to=FILES, only="verification")
-    each = data.serving.replicas if replicas is None else replicas
+    expected = data.serving.replicas * len(data.targets) if servers is None else servers
     host = names.rollout_host(owner.name, rollout, owner.namespace, config.cluster_domain)
     verify = ["verify", "--host", host]
-    verify += ["--replicas", str(max(1, each) * len(data.targets)), "--files", FILES]
+    verify += ["--replicas", str(max(expected, len(data.targets))), "--files", FILES]
     verify += ["--entrypoint", data.server.entrypoint, "--timeout", str(data.verify_seconds)]
     return job(
         names.verify_job(owner.name, rollout, attempt=attempt),
