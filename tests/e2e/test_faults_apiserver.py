@@ -13,7 +13,7 @@ from tests.e2e.models import DOUBLING_PIPELINE, affine_onnx
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 PATIENCE = 420
-SPEC: dict[str, Any] = {"entrypoint": "net", "rollout": {"retainSeconds": 0}}
+SPEC: dict[str, Any] = {"entrypoint": "net", "rollout": {"retainSeconds": 0, "watchSeconds": 0}}
 
 
 def models(space: live.Namespace, *, scale: float) -> list[dict[str, Any]]:

@@ -60,7 +60,7 @@ class Release:
             "storage": storage,
             "models": [{"name": "net", "onnxruntime": {"source": {"uri": uri}}}],
             "serving": {"resources": live.SMALL},
-            "rollout": {"retainSeconds": 0},
+            "rollout": {"retainSeconds": 0, "watchSeconds": 0},
             "deletionPolicy": "Delete",
         }
         flags = ["--wait", f"--timeout={MINUTES}m"] if wait else []

@@ -145,7 +145,7 @@ def another_model_under_load(space: live.Namespace) -> None:
     """No request is lost from one revision to the next; going back builds nothing; old files are pruned."""
     double = space.put("double.onnx", affine_onnx(scale=2))
     triple = space.put("triple.onnx", affine_onnx(scale=3))
-    spec: dict[str, Any] = {"serving": SERVING, "rollout": {"retainSeconds": 5}}
+    spec: dict[str, Any] = {"serving": SERVING, "rollout": {"retainSeconds": 5, "watchSeconds": 0}}
     ensemble = space.apply("switch", onnx(double), **spec)
     ensemble.wait()
     first = the_deployment(space)["metadata"]["name"]
@@ -231,7 +231,7 @@ def a_wrong_later_spec(space: live.Namespace) -> None:
     """What serves goes on serving, whether the new spec cannot be built or cannot be loaded."""
     double = space.put("double.onnx", affine_onnx(scale=2))
     triple = space.put("triple.onnx", affine_onnx(scale=3))
-    spec: dict[str, Any] = {"serving": SERVING, "rollout": {"retainSeconds": 0}}
+    spec: dict[str, Any] = {"serving": SERVING, "rollout": {"retainSeconds": 0, "watchSeconds": 0}}
     ensemble = space.apply("wrong", onnx(double), **spec)
     ensemble.wait()
     raises = {

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 SPEC: dict[str, Any] = {
     "serving": {"resources": {"requests": {"memory": "256Mi"}}},
-    "rollout": {"retainSeconds": 0},
+    "rollout": {"retainSeconds": 0, "watchSeconds": 0},
     "entrypoint": "net",
 }
 ROLE = "ensembles.dev/role"

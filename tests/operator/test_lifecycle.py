@@ -125,7 +125,7 @@ def test_from_apply_to_ready_and_to_the_next_revision(
     world.missing_build = True
     operator = start_operator(ALONE)
     operator.wait_for('"working"')
-    target = create_ensemble(rollout={"retainSeconds": 1})
+    target = create_ensemble(rollout={"retainSeconds": 1, "watchSeconds": 0})
     wait_for(api, target, "Ready")
     assert world.builds == 1
     first = status(api, target)

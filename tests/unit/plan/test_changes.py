@@ -26,7 +26,7 @@ from tests.unit.plan.world import (
 
 OTHER = "4" * 64
 TWO = SPEC["models"][:2]
-ONE_KEPT = {"revisionHistoryLimit": 1, "rollout": {"retainSeconds": 0}}
+ONE_KEPT = {"revisionHistoryLimit": 1, "rollout": {"retainSeconds": 0, "watchSeconds": 0}}
 
 
 def building() -> Story:

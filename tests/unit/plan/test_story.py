@@ -336,11 +336,12 @@ def test_a_failed_rollout_is_tried_again_when_asked_for() -> None:
 @pytest.mark.parametrize("retained", [True, False])
 def test_coming_back_to_a_known_spec_builds_nothing(*, retained: bool) -> None:
     story = Story()
-    story.change(rollout={"retainSeconds": 3600 if retained else 0})
+    rollout = {"retainSeconds": 3600 if retained else 0, "watchSeconds": 0}
+    story.change(rollout=rollout)
     story.until_ready()
-    story.change(rollout={"retainSeconds": 3600 if retained else 0}, models=SPEC["models"][:2])
+    story.change(rollout=rollout, models=SPEC["models"][:2])
     story.until_ready(OTHER)
-    story.change(rollout={"retainSeconds": 3600 if retained else 0})
+    story.change(rollout=rollout)
     story.step()
     roles = {m["metadata"]["labels"]["ensembles.dev/role"] for m in created(story.last, "Job")}
     assert roles == (set() if retained else {"verify"})
@@ -542,9 +543,11 @@ def test_missing_config_map_waits_then_stalls_then_heals() -> None:
 
 def test_history_over_the_limit_is_pruned_files_first() -> None:
     story = Story()
-    story.change(revisionHistoryLimit=1, rollout={"retainSeconds": 0})
+    story.change(revisionHistoryLimit=1, rollout={"retainSeconds": 0, "watchSeconds": 0})
     story.until_ready()
-    story.change(revisionHistoryLimit=1, rollout={"retainSeconds": 0}, models=SPEC["models"][:2])
+    story.change(
+        revisionHistoryLimit=1, rollout={"retainSeconds": 0, "watchSeconds": 0}, models=SPEC["models"][:2]
+    )
     story.until_ready(OTHER)
     assert len(story.seen.rollouts) == 2
     job = story.jobs("prune")[0]

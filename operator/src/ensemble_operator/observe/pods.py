@@ -18,7 +18,7 @@ def parse_time(text: str | None) -> datetime | None:
 
 def parse_pod(manifest: Object) -> PodSeen:
     metadata, status = manifest["metadata"], manifest.get("status", {})
-    scheduled = _condition(status, "PodScheduled")
+    scheduled, readiness = _condition(status, "PodScheduled"), _condition(status, "Ready")
     unscheduled = scheduled.get("status") == "False"
     return PodSeen(
         name=metadata["name"],
@@ -27,7 +27,10 @@ def parse_pod(manifest: Object) -> PodSeen:
         phase=status.get("phase", "Pending"),
         reason=status.get("reason", ""),
         message=status.get("message", ""),
-        ready=_condition(status, "Ready").get("status") == "True",
+        ready=readiness.get("status") == "True",
+        not_ready_since=(
+            parse_time(readiness.get("lastTransitionTime")) if readiness.get("status") == "False" else None
+        ),
         deleting="deletionTimestamp" in metadata,
         scheduled=scheduled.get("status") == "True" or bool(manifest.get("spec", {}).get("nodeName")),
         unscheduled_reason=scheduled.get("reason", "") if unscheduled else "",

@@ -22,7 +22,17 @@ from ensembles_api.reasons import Reason
 
 
 def mark_failed(stage: Stage, rollout: RolloutSeen, trouble: Trouble) -> ServeOutcome:
-    note = Annotate(
+    return stage.outcome(
+        Reason.ROLLING_OUT,
+        "the rollout failed",
+        failure_note(stage.observation, rollout, trouble),
+        *_silence(stage.observation, stage.hash),
+        trouble=trouble,
+    )
+
+
+def failure_note(observation: Observation, rollout: RolloutSeen, trouble: Trouble) -> Annotate:
+    return Annotate(
         "ControllerRevision",
         rollout.name,
         rollout.uid,
@@ -30,16 +40,15 @@ def mark_failed(stage: Stage, rollout: RolloutSeen, trouble: Trouble) -> ServeOu
             ANNOTATION_OUTCOME: history.FAILED,
             ANNOTATION_REASON: trouble.reason.value,
             ANNOTATION_MESSAGE: trouble.text(),
-            ANNOTATION_FAILED_AT: stage.observation.now.isoformat(),
+            ANNOTATION_FAILED_AT: observation.now.isoformat(),
         },
     )
-    return stage.outcome(
-        Reason.ROLLING_OUT,
-        "the rollout failed",
-        note,
-        *_silence(stage.observation, stage.hash),
-        trouble=trouble,
-    )
+
+
+def what_failed(rollout: RolloutSeen) -> Trouble:
+    """What was noted of a rollout that failed."""
+    reason = Reason(rollout.annotations.get(ANNOTATION_REASON, Reason.LOAD_FAILED.value))
+    return Trouble(reason, rollout.annotations.get(ANNOTATION_MESSAGE, "the rollout failed"))
 
 
 def give_back(stage: Stage, rollout: RolloutSeen, trouble: Trouble) -> ServeOutcome:
@@ -76,10 +85,11 @@ def failed_before(stage: Stage, rollout: RolloutSeen) -> ServeOutcome:
             ),
             kept_rollouts=stage.kept_rollouts,
         )
-    reason = Reason(rollout.annotations.get(ANNOTATION_REASON, Reason.LOAD_FAILED.value))
-    trouble = Trouble(reason, rollout.annotations.get(ANNOTATION_MESSAGE, "the rollout failed"))
     return stage.outcome(
-        Reason.ROLLING_OUT, "the rollout failed", *_silence(stage.observation, stage.hash), trouble=trouble
+        Reason.ROLLING_OUT,
+        "the rollout failed",
+        *_silence(stage.observation, stage.hash),
+        trouble=what_failed(rollout),
     )
 
 

@@ -58,6 +58,8 @@ class PodSeen:
     """status.reason: DeadlineExceeded, Evicted, …"""
     message: str = ""
     ready: bool = False
+    not_ready_since: datetime | None = None
+    """When it lost readiness, or was made; None while it is ready."""
     deleting: bool = False
     scheduled: bool = True
     unscheduled_reason: str = ""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ensemble_operator.config import OperatorConfig
-from ensemble_operator.plan import history, strategies
+from ensemble_operator.plan import history, strategies, watching
 from ensemble_operator.plan.actions import Action
 from ensemble_operator.plan.chain import owner_of
 from ensemble_operator.plan.gpu_busy import Yielding
@@ -44,30 +44,51 @@ def serve(
         # Whoever took the name may give it back: that is no reason to end servers.
         return replace(outcome, kept_rollouts=frozenset(map(history.rollout_name, observation.rollouts)))
     active = history.active_rollout(observation)
-    kept, wake = _retained(observation, spec.rollout.retain_seconds if spec else None)
-    healing = _heal(observation, config, active, spec, yielding.ended if yielding else frozenset())
-    if yielding is not None and yielding.wake is not None:
-        wake = min(wake or yielding.wake, yielding.wake)
+    kept, wake = _retained(observation, watching.retain_seconds(spec.rollout) if spec else None)
     kept |= history.selected(observation) | ({active} if active else set())
-    if wanted is None or spec is None:
-        kept |= history.in_progress(observation)
-        return ServeOutcome(
-            active, None, Reason.PENDING, "", actions=healing, kept_rollouts=frozenset(kept), wake=wake
-        )
-    give_back = yielding.give_back if yielding else None
-    stage = Stage(
-        observation,
-        config,
-        spec.rollout,
-        replicas(spec, wanted),
+    healing = _heal(observation, config, active, spec, yielding.ended if yielding else frozenset())
+    unchanged = ServeOutcome(
         active,
-        wanted,
-        healing,
-        frozenset(kept),
-        wake,
-        give_back,
+        None,
+        Reason.PENDING,
+        "",
+        actions=healing,
+        kept_rollouts=frozenset(kept | history.in_progress(observation)),
+        wake=_first(wake, yielding.wake if yielding else None),
     )
-    return steady(stage) if stage.hash == active else strategies.advance(stage)
+    if spec is None:
+        return unchanged
+
+    def towards(data: RolloutData) -> Stage:
+        return Stage(
+            observation,
+            config,
+            spec.rollout,
+            replicas(spec, data),
+            active,
+            data,
+            healing,
+            frozenset(kept),
+            unchanged.wake,
+            yielding.give_back if yielding else None,
+        )
+
+    former = watching.back_to(observation, active)
+    if former is not None:
+        return watching.go_back(towards(former.data))
+    watched = watching.watch(observation, spec.rollout, active)
+    if watched.failed is not None:
+        return watching.mark(observation, unchanged, watched.failed)
+    outcome = _next_step(towards(wanted)) if wanted is not None else unchanged
+    return replace(outcome, wake=_first(outcome.wake, watched.wake))
+
+
+def _next_step(stage: Stage) -> ServeOutcome:
+    return steady(stage) if stage.hash == stage.active else strategies.advance(stage)
+
+
+def _first(*times: datetime | None) -> datetime | None:
+    return min((time for time in times if time is not None), default=None)
 
 
 def _foreign_service(observation: Observation, *, leftover: bool) -> ServeOutcome:

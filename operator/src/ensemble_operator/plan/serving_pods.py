@@ -50,7 +50,7 @@ def _deployment_troubles(deployment: DeploymentSeen, options: tuple[str, ...]) -
     for pod in deployment.pods:
         if pod.ready or pod.deleting:
             continue
-        trouble = _crash(pod, options) or _fetch_fault(pod) or pod_wait(pod)
+        trouble = crash(pod, options) or _fetch_fault(pod) or pod_wait(pod)
         if trouble:
             yield trouble
 
@@ -63,7 +63,8 @@ def _replica_failure(manifest: Mapping[str, Any]) -> str:
     )
 
 
-def _crash(pod: PodSeen, options: tuple[str, ...]) -> Trouble | None:
+def crash(pod: PodSeen, options: tuple[str, ...]) -> Trouble | None:
+    """What a server died of that starts again and again; None where it does not. `options`: the user's."""
     server = pod.container("tritonserver")
     if server is None or server.exit_code is None or server.restarts < CRASHES_BEFORE_FAILURE:
         return None

@@ -11,8 +11,10 @@ from dataclasses import replace
 from ensemble_operator.plan import history
 from ensemble_operator.plan.failing import failed_before, give_back
 from ensemble_operator.plan.promotion import select, taking_over
+from ensemble_operator.plan.serving_pods import ready_everywhere
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.plan.strategies import blue_green
+from ensemble_operator.resources.rollout import ANNOTATION_RETIRED_AT
 from ensembles_api.reasons import Reason
 from ensembles_api.spec.rollout import Strategy
 
@@ -38,4 +40,13 @@ def advance(stage: Stage) -> ServeOutcome:
         return replace(failed_before(stage, rollout), wake=given_back)
     if rollout is not None and stage.give_back is not None:
         return give_back(stage, rollout, stage.give_back)
-    return STRATEGIES[stage.settings.strategy](stage)
+    return STRATEGIES[_strategy(stage)](stage)
+
+
+def _strategy(stage: Stage) -> Strategy:
+    """What served before needs no canary; where its servers still run only the Service moves."""
+    chosen, rollout = stage.settings.strategy, stage.rollout
+    if rollout is None or ANNOTATION_RETIRED_AT not in rollout.annotations:
+        return chosen
+    there = ready_everywhere(stage.observation, stage.hash, stage.replicas)
+    return Strategy.BLUE_GREEN if there or chosen is Strategy.CANARY else chosen

@@ -1,0 +1,166 @@
+"""For spec.rollout.watchSeconds after its promotion a new rollout is watched: where its servers fail, it is
+marked failed, and the Service goes back to the rollout that it replaced, whose servers still run.
+
+What the world does to servers is not held against them: pods that are evicted or whose node is lost, pods
+that were made after the promotion and still fetch or load, containers that ended with their node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from ensemble_operator.plan import history
+from ensemble_operator.plan.failing import failure_note, what_failed
+from ensemble_operator.plan.healing import deployments_of
+from ensemble_operator.plan.observation import ContainerSeen, Observation, PodSeen, RolloutSeen
+from ensemble_operator.plan.serving_pods import crash
+from ensemble_operator.plan.stage import ServeOutcome, Stage
+from ensemble_operator.plan.strategies import advance
+from ensemble_operator.plan.trouble import Trouble
+from ensemble_operator.resources.rollout import ANNOTATION_RETIRED_AT, ANNOTATION_RETIRED_FOR
+from ensembles_api.reasons import Reason
+from ensembles_api.spec.rollout import Rollout
+
+UNREADY = timedelta(seconds=15)
+"""So long a server may be unready, beyond the 15 s that its probe takes to notice, while others answer."""
+NONE_READY = timedelta(seconds=5)
+"""So long all may be: meanwhile no client is answered."""
+CRASH_LOOP = "CrashLoopBackOff"
+NODE_ENDED = "Unknown"
+"""terminated.reason of a container that ended while its node did not tell of it."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What watching found: a failure, or until when to watch."""
+
+    failed: Trouble | None = None
+    wake: datetime | None = None
+
+
+def retain_seconds(settings: Rollout) -> int:
+    """How long the servers of a replaced rollout stay: there must be something to go back to."""
+    watched = settings.watch_seconds + UNREADY.seconds if settings.watch_seconds else 0
+    return max(settings.retain_seconds, watched)
+
+
+def watch(observation: Observation, settings: Rollout, active: str | None) -> Watch:
+    """Look at the servers of the rollout that clients reach.
+
+    A rollout that served before is not watched: what it replaced is no better.
+    """
+    rollout = history.find(observation, active) if active else None
+    promoted = history.moment(history.promoted_at(rollout)) if rollout else None
+    if rollout is None or promoted is None or ANNOTATION_RETIRED_AT in rollout.annotations:
+        return Watch()
+    until = promoted + timedelta(seconds=settings.watch_seconds)
+    over = until + UNREADY
+    if not settings.watch_seconds or observation.now > over or _before(observation, rollout) is None:
+        return Watch()
+    found = list(_failures(observation, rollout, promoted=promoted, until=until))
+    due = [failure for failure in found if failure.since is None or failure.since <= observation.now]
+    if due:
+        return Watch(failed=_told(rollout, due[0], after=observation.now - promoted))
+    return Watch(wake=min([over, *(failure.since for failure in found if failure.since)]))
+
+
+def mark(observation: Observation, outcome: ServeOutcome, failed: Trouble) -> ServeOutcome:
+    """The failure noted first: whoever comes next goes back, even if the servers recover meanwhile."""
+    rollout = history.find(observation, outcome.active or "")
+    assert rollout is not None  # noqa: S101 - it is what was watched
+    return replace(
+        outcome,
+        wanted=outcome.active,
+        step=Reason.PROMOTING,
+        message="going back to the former servers",
+        trouble=failed,
+        actions=(*outcome.actions, failure_note(observation, rollout, failed)),
+    )
+
+
+def back_to(observation: Observation, active: str | None) -> RolloutSeen | None:
+    """The rollout to go back to, where the one that clients reach is marked as failed."""
+    rollout = history.find(observation, active) if active else None
+    failed = rollout is not None and history.outcome(rollout) == history.FAILED
+    return _before(observation, rollout) if rollout is not None and failed else None
+
+
+def go_back(stage: Stage) -> ServeOutcome:
+    """The next step back to `stage.wanted`, as to any wanted rollout; what is reported is the failure."""
+    outcome = advance(stage)
+    failed = history.find(stage.observation, stage.active or "")
+    assert failed is not None  # noqa: S101 - it is what is gone back from
+    trouble = what_failed(failed)
+    if outcome.trouble is not None:
+        trouble = replace(trouble, message=f"{trouble.message}; going back: {outcome.trouble.what()}")
+    return replace(outcome, wanted=stage.active, trouble=trouble)
+
+
+def _before(observation: Observation, rollout: RolloutSeen) -> RolloutSeen | None:
+    """The rollout that this one replaced."""
+    name = history.rollout_name(rollout)
+    replaced = [
+        other
+        for other in observation.rollouts
+        if history.outcome(other) == history.SUPERSEDED
+        and other.annotations.get(ANNOTATION_RETIRED_FOR) == name
+    ]
+    return max(replaced, key=lambda other: other.annotations[ANNOTATION_RETIRED_AT], default=None)
+
+
+def _failures(
+    observation: Observation, rollout: RolloutSeen, *, promoted: datetime, until: datetime
+) -> Iterator[Trouble]:
+    """What counts against the rollout, or will from `since` on."""
+    deployments = deployments_of(observation, history.rollout_name(rollout))
+    pods = [pod for deployment in deployments for pod in deployment.pods if not _of_the_world(pod)]
+    none_ready = not any(pod.ready for pod in pods)
+    for pod in pods:
+        server = pod.container("tritonserver")
+        crashed = crash(pod, tuple(rollout.data.serving.extra_args)) if not pod.ready else None
+        if crashed is not None and server is not None and (server.finished_at or until) <= until:
+            yield crashed
+        elif server is not None and _lost_readiness(pod, server, promoted=promoted, until=until):
+            lost = pod.not_ready_since or observation.now
+            grace = NONE_READY if none_ready else UNREADY
+            yield Trouble(Reason.LOAD_FAILED, _unready(pod, server, lost), since=lost + grace)
+
+
+def _of_the_world(pod: PodSeen) -> bool:
+    return pod.deleting or pod.disrupted or bool(pod.reason) or not pod.scheduled
+
+
+def _lost_readiness(pod: PodSeen, server: ContainerSeen, *, promoted: datetime, until: datetime) -> bool:
+    """Whether the kubelet calls a server unready that was ready when clients came.
+
+    Where a node is lost, the API server says that the pod is unready, and the kubelet says nothing.
+    """
+    at_work = server.running or server.waiting_reason == CRASH_LOOP
+    lost = pod.not_ready_since
+    return (
+        at_work
+        and not server.ready
+        and server.terminated_reason != NODE_ENDED
+        and pod.created is not None
+        and pod.created <= promoted
+        and lost is not None
+        and promoted <= lost <= until
+    )
+
+
+def _unready(pod: PodSeen, server: ContainerSeen, lost: datetime) -> str:
+    ended = ""
+    if server.restarts and server.exit_code is not None:
+        ended = f", after tritonserver had ended with exit code {server.exit_code}"
+    return f"pod {pod.name} has not been ready since {lost:%H:%M:%S}Z{ended}"
+
+
+def _told(rollout: RolloutSeen, failure: Trouble, *, after: timedelta) -> Trouble:
+    cure = "correct the spec, or annotate ensembles.dev/requestedAt to try the same again"
+    return Trouble(
+        Reason.FAILED_AFTER_PROMOTION,
+        f"revision {rollout.data.revision[:12]} failed {after.total_seconds():.0f} s after its promotion, "
+        f"and the former one serves again: {failure.what()}; {cure}",
+    )
