@@ -24,9 +24,10 @@ class RollingUpdate(ApiModel):
     max_surge: int = Field(1, ge=0, le=100)
     max_unavailable: int = Field(0, ge=0, le=100)
     model_config = ConfigDict(
+        # The API server judges the default, {}, before the defaults inside it are filled in.
         json_schema_extra=rules(
             Rule(
-                "self.maxSurge + self.maxUnavailable > 0",
+                "!has(self.maxSurge) || !has(self.maxUnavailable) || self.maxSurge + self.maxUnavailable > 0",
                 "rollingUpdate: maxSurge and maxUnavailable cannot both be 0, nothing could move",
             )
         )
@@ -103,7 +104,7 @@ class Rollout(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             Rule(
-                "(self.strategy == 'Canary') == has(self.canary)",
+                "(has(self.strategy) && self.strategy == 'Canary') == has(self.canary)",
                 "rollout: strategy Canary needs canary.steps, other strategies have none",
             )
         )
