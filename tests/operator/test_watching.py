@@ -15,6 +15,7 @@ from ensemble_operator.observe.cache import ObjectCache
 from ensemble_operator.observe.config_maps import UserConfigMaps
 from ensemble_operator.observe.gpus import GpuNodes
 from ensemble_operator.observe.observer import Observer
+from ensemble_operator.observe.routes import GatewayRoutes
 from ensemble_operator.observe.routing import Key
 from ensemble_operator.plan.observation import GpuOffer
 from ensemble_operator.watchdog import STRIKES, Watchdog, fill
@@ -75,7 +76,8 @@ def time() -> FakeTime:
 @pytest.fixture
 def observer(api: KubernetesApi, cache: ObjectCache, config_maps: UserConfigMaps, time: FakeTime) -> Observer:
     gpu_nodes = GpuNodes(api, readable=True, monotonic=FakeSeconds())
-    return Observer(api, cache, config_maps, gpu_nodes, now=time)
+    routes = GatewayRoutes(api, monotonic=FakeSeconds())
+    return Observer(api, cache, config_maps, gpu_nodes, routes, now=time)
 
 
 def test_filling_shows_ensembles_and_their_children_only(

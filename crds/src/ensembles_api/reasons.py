@@ -80,6 +80,8 @@ class Reason(str, Enum):
     ACCESS_DENIED = "AccessDenied"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason, not a secret
     CONFIG_MAP_MISSING = "ConfigMapMissing"
+    GATEWAY_API_MISSING = "GatewayAPIMissing"
+    ROUTE_NOT_ACCEPTED = "RouteNotAccepted"
     # the world's
     STORAGE_UNAVAILABLE = "StorageUnavailable"
     STORAGE_CORRUPT = "StorageCorrupt"
@@ -153,6 +155,8 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.ACCESS_DENIED, _G, "Storage refuses the keys.", "Correct the Secret or the bucket's policy."),
         ReasonInfo(Reason.SECRET_MISSING, _G, "A Secret, or a key in it, does not exist.", "Create it in the same namespace."),
         ReasonInfo(Reason.CONFIG_MAP_MISSING, _G, "A ConfigMap, or a key in it, does not exist.", "Create it in the same namespace."),
+        ReasonInfo(Reason.GATEWAY_API_MISSING, _G, "spec.gateway is set, but the cluster has no HTTPRoute and GRPCRoute of the Gateway API, or the operator may not use them.", "Install the standard channel of the Gateway API, version 1.1 or later, or remove spec.gateway; the Service serves all the same."),
+        ReasonInfo(Reason.ROUTE_NOT_ACCEPTED, _G, "No Gateway leads clients along the ensemble's routes.", "Read the message: it is the gateway's own. Correct spec.gateway or the Gateway's listeners; a listener takes an HTTPRoute or a GRPCRoute for a hostname, see spec.gateway.grpc."),
         ReasonInfo(Reason.STORAGE_UNAVAILABLE, _W, "Storage does not answer.", "Retried; check spec.storage.endpoint and the network."),
         ReasonInfo(Reason.STORAGE_CORRUPT, _W, "Storage returned other bytes than were written.", "Retried; check the storage if it stays."),
         ReasonInfo(Reason.ARTIFACT_VANISHED, _W, "An artifact built a moment ago, or a file of a published revision, is gone.", "Retried; look for lifecycle rules on the bucket. Annotate ensembles.dev/requestedAt to publish a revision again."),

@@ -38,6 +38,8 @@ def explain(error: Exception, action: Action) -> Explanation | None:
             return Explanation(Reason.QUOTA_EXCEEDED, "", error.message)
         case InvalidError() if (field := _SETTINGS.get(_kind(action))) is not None:
             return Explanation(Reason.INVALID_POD_SETTINGS, field, _invalid(error, _kind(action)))
+        case InvalidError() if _kind(action) in {"HTTPRoute", "GRPCRoute"}:
+            return Explanation(Reason.INVALID_SPEC, "spec.gateway", _invalid(error, _kind(action)))
         case InvalidError() if _kind(action) == "ConfigMap":
             return Explanation(Reason.INVALID_SPEC, "spec.models", _too_large(error))
         case ApiError():

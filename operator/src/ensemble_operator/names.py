@@ -49,6 +49,11 @@ def rollout_host(name: str, rollout_hash: str, namespace: str, domain: str) -> s
     return f"{rollout(name, rollout_hash)}.{namespace}.svc.{domain}"
 
 
+def traffic_service(name: str, rollout_hash: str) -> str:
+    """The Service that a route sends one rollout's share of the requests to."""
+    return f"{name}-{rollout_hash}-t"
+
+
 def deployment(name: str, rollout_hash: str, target: str) -> str:
     """At most 40 + 1 + 8 + 1 + 8: long target names are cut by hash."""
     short = target if len(target) <= 8 else digest(target)[:8]  # noqa: PLR2004
@@ -74,6 +79,12 @@ ANNOTATION_MEASURED_SINCE = "ensembles.dev/measuredSince"
 """On an analysis: when the share of traffic began that it measures."""
 ANNOTATION_FIRST_FAILURE = "ensembles.dev/firstFailure"
 
+ANNOTATION_SHARES = "ensembles.dev/shares"
+"""On a route: the rollouts that share the requests, as HASH=WEIGHT separated by spaces; without it the route
+leads to the ensemble's Service."""
+ANNOTATION_SHARES_SINCE = "ensembles.dev/sharesSince"
+ANNOTATION_SHARED_BEFORE = "ensembles.dev/sharedBefore"
+"""On a route: the rollouts that it led to before the present shares."""
 ANNOTATION_ACTIVE = "ensembles.dev/active"
 """On the Service: the rollout that clients reach."""
 ANNOTATION_NEXT = "ensembles.dev/next"

@@ -33,6 +33,7 @@ from ensemble_operator.observe.cache import ObjectCache
 from ensemble_operator.observe.config_maps import FRESH_SECONDS, UserConfigMaps
 from ensemble_operator.observe.gpus import GpuNodes
 from ensemble_operator.observe.observer import Observer
+from ensemble_operator.observe.routes import GatewayRoutes
 from ensemble_operator.observe.routing import Key
 from ensemble_operator.plan import planner
 from ensemble_operator.queue import Backoff, LoopClock, WorkQueue
@@ -111,6 +112,7 @@ class Runtime:
                 self._cache,
                 self._config_maps,
                 GpuNodes(self._api, readable=config.node_reader, monotonic=time.monotonic),
+                GatewayRoutes(self._api, monotonic=time.monotonic),
                 now=utc_now,
             ),
             executor=Executor(self._api, self._cache),

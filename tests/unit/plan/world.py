@@ -273,10 +273,40 @@ class Story:
         elif kind == "PodDisruptionBudget":
             rest_budgets = tuple(b for b in seen.budgets if b.name != name)
             self.seen = replace(seen, budgets=(*rest_budgets, object_seen(manifest)))
+        elif kind in {"HTTPRoute", "GRPCRoute"}:
+            self._put_route(manifest)
         elif kind == "ConfigMap":
             self.seen = replace(seen, requests=(*seen.requests, object_seen(manifest)))
 
+    def _put_route(self, manifest: Mapping[str, Any]) -> None:
+        before = [seen for seen in self.seen.routes.found if seen.manifest["kind"] == manifest["kind"]]
+        rest = [seen for seen in self.seen.routes.found if seen not in before]
+        generation = 1 + (before[0].manifest["metadata"]["generation"] if before else 0)
+        status = before[0].manifest.get("status", {}) if before else {}
+        metadata = {**manifest["metadata"], "generation": generation}
+        put = object_seen({**manifest, "metadata": metadata, "status": status})
+        self.seen = replace(self.seen, routes=replace(self.seen.routes, found=(*rest, put)))
+
+    def gateway_says(self, *, accepted: bool = True, message: str = "") -> None:
+        """The Gateway's verdict on the routes as they are now."""
+        found = []
+        for seen in self.seen.routes.found:
+            condition = {
+                "type": "Accepted",
+                "status": str(accepted),
+                "reason": "Accepted" if accepted else "NoMatchingListenerHostname",
+                "message": message,
+                "observedGeneration": seen.manifest["metadata"]["generation"],
+            }
+            status = {"parents": [{"parentRef": {"name": "public"}, "conditions": [condition]}]}
+            found.append(replace(seen, manifest={**seen.manifest, "status": status}))
+        self.seen = replace(self.seen, routes=replace(self.seen.routes, found=tuple(found)))
+
     def _drop(self, kind: str, name: str) -> None:
+        if kind in {"HTTPRoute", "GRPCRoute"}:
+            left = tuple(seen for seen in self.seen.routes.found if seen.manifest["kind"] != kind)
+            self.seen = replace(self.seen, routes=replace(self.seen.routes, found=left))
+            return
         field = {
             "Job": "jobs",
             "Deployment": "deployments",
@@ -285,8 +315,8 @@ class Story:
             "ConfigMap": "requests",
             "ControllerRevision": "rollouts",
         }[kind]
-        left = tuple(seen for seen in getattr(self.seen, field) if seen.name != name)
-        self.seen = replace(self.seen, **{field: left})  # type: ignore[arg-type]
+        others = tuple(seen for seen in getattr(self.seen, field) if seen.name != name)
+        self.seen = replace(self.seen, **{field: others})  # type: ignore[arg-type]
 
     def _annotate(self, action: Annotate) -> None:
         rollouts = tuple(

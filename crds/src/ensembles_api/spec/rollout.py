@@ -65,15 +65,26 @@ class Analysis(ApiModel):
     )
 
 
+Hostnames = list[Annotated[str, Field(min_length=1, max_length=253)]]
+
+
+class GatewayGrpc(ApiModel):
+    """Where the GRPCRoute goes, if not where the HTTPRoute goes. A listener takes one of the two kinds for a
+    hostname: give gRPC a hostname or a listener (sectionName) of its own.
+    """
+
+    parent_refs: list[Object] = Field(default_factory=list, max_length=8)
+    hostnames: Hostnames = Field(default_factory=list, max_length=16)
+
+
 class Gateway(ApiModel):
     """An HTTPRoute and a GRPCRoute of the Gateway API that the operator owns; both lead to the servers."""
 
     parent_refs: list[Object] = Field(
         min_length=1, max_length=8, description="Gateways to attach to, as in an HTTPRoute."
     )
-    hostnames: list[Annotated[str, Field(min_length=1, max_length=253)]] = Field(
-        default_factory=list, max_length=16, description="As in an HTTPRoute."
-    )
+    hostnames: Hostnames = Field(default_factory=list, max_length=16, description="As in an HTTPRoute.")
+    grpc: GatewayGrpc = Field(default_factory=GatewayGrpc)
 
 
 class Rollout(ApiModel):

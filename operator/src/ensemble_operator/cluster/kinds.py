@@ -45,6 +45,9 @@ CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 NODE = Kind("v1", "Node", "nodes")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
+GRPC_ROUTE = Kind("gateway.networking.k8s.io/v1", "GRPCRoute", "grpcroutes")
+"""Not watched: their API need not be installed, and may be while the operator runs."""
 EVENT = Kind("v1", "Event", "events")
 """Of the core group: kubectl sorts by lastTimestamp, which Events of the newer group may not have."""
 
@@ -54,7 +57,7 @@ WATCHED = (ENSEMBLE, *CHILDREN)
 CHILD_SELECTOR = LABEL_ROLE
 """Every child carries this label; EndpointSlices inherit the labels of their Service."""
 
-_BY_NAME = {kind.name: kind for kind in (*WATCHED, LEASE, EVENT)}
+_BY_NAME = {kind.name: kind for kind in (*WATCHED, LEASE, EVENT, HTTP_ROUTE, GRPC_ROUTE)}
 
 
 def kind_named(name: str) -> Kind:

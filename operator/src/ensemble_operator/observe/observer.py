@@ -35,6 +35,7 @@ from ensemble_operator.observe.objects import (
     spec_manager,
 )
 from ensemble_operator.observe.pods import parse_time
+from ensemble_operator.observe.routes import AGAIN, GatewayRoutes
 from ensemble_operator.observe.routing import Key
 from ensemble_operator.observe.workloads import (
     parse_deployment,
@@ -77,6 +78,7 @@ class Observer:
         cache: ObjectCache,
         config_maps: UserConfigMaps,
         gpu_nodes: GpuNodes,
+        routes: GatewayRoutes,
         *,
         now: Callable[[], datetime],
     ) -> None:
@@ -84,6 +86,7 @@ class Observer:
         self._cache = cache
         self._config_maps = config_maps
         self._gpu_nodes = gpu_nodes
+        self._routes = routes
         self._now = now
         self._lock = threading.Lock()
         self._terminating: dict[str, datetime] = {}
@@ -99,6 +102,7 @@ class Observer:
         resource = self._cache.get(ENSEMBLE, key.namespace, key.name)
         if resource is None:
             self._config_maps.forget(key)
+            self._routes.forget(key)
             with self._lock:
                 self._specs.pop(key, None)
             return None
@@ -107,6 +111,9 @@ class Observer:
         parsed = self._spec(key, resource)
         spec = parsed if isinstance(parsed, InferenceEnsembleSpec) else None
         jobs, again = self._jobs(key, now)
+        wants_routes = spec is not None and spec.gateway is not None
+        if wants_routes:
+            again = min(again or now + AGAIN, now + AGAIN)
         observation = Observation(
             now=now,
             namespace=key.namespace,
@@ -135,6 +142,9 @@ class Observer:
             budgets=self._objects(BUDGET, key),
             requests=self._objects(CONFIG_MAP, key),
             endpoints_ready=has_ready_endpoint(self._children(ENDPOINT_SLICE, key), service=key.name),
+            routes=self._routes.seen(
+                key, version=(metadata["uid"], metadata["generation"]), wanted=wants_routes
+            ),
             namespace_terminating=self._is_terminating(key.namespace, now),
             gpu_offers=self._gpu_nodes.offers() if spec and leaves_product_open(spec) else None,
         )

@@ -152,6 +152,17 @@ class ObjectSeen:
 
 
 @dataclass(frozen=True)
+class RoutesSeen:
+    """The HTTPRoute and the GRPCRoute named like the ensemble, ours or not.
+
+    missing: why the cluster has no routes at all; empty where it serves their API.
+    """
+
+    found: tuple[ObjectSeen, ...] = ()
+    missing: str = ""
+
+
+@dataclass(frozen=True)
 class Observation:
     now: datetime
     namespace: str
@@ -181,5 +192,7 @@ class Observation:
     endpoints_ready: bool = False
     """The ensemble's Service has a ready endpoint."""
     namespace_terminating: bool = False
+    routes: RoutesSeen = field(default_factory=RoutesSeen)
+    """Read where spec.gateway is set, or a former spec may have left some."""
     gpu_offers: frozenset[GpuOffer] | None = None
     """Read where an engine's target names no product; None where nodes cannot be read."""

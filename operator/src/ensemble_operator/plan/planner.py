@@ -17,6 +17,7 @@ from ensemble_operator.plan.litter_lane import beyond_history, litter
 from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.pinning import pin, pinned_revision, told
 from ensemble_operator.plan.pruning import PruneOutcome, prune_history
+from ensemble_operator.plan.routing import routed
 from ensemble_operator.plan.secrets import located
 from ensemble_operator.plan.serve_lane import serve
 from ensemble_operator.plan.stage import ServeOutcome
@@ -47,6 +48,7 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
     yielding = gives_way(observation, building, serving)
     if yielding is not None:
         serving = serve(observation, config, observation.spec, wanted, yielding=yielding)
+    serving = routed(observation, serving)
     serving = replace(serving, trouble=located(observation.spec, serving.trouble))
     if pinned is not None:
         serving = told(serving)

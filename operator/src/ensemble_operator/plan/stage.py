@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 
 from ensemble_operator.config import OperatorConfig
 from ensemble_operator.plan import history
@@ -14,6 +16,11 @@ from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.rollout import RolloutData
 from ensembles_api.reasons import Reason
 from ensembles_api.spec.rollout import Rollout
+
+Weights = Mapping[str, int]
+"""Hash of a rollout -> percent of the requests that come through a Gateway."""
+MAIN: Weights = MappingProxyType({})
+"""All of them go to the ensemble's Service."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,9 @@ class ServeOutcome:
     wake: datetime | None = None
     starved: bool = False
     """The wanted rollout is in place, but the Service has no ready server, or none that was verified."""
+
+    weights: Weights | None = field(default_factory=lambda: MAIN)
+    """Where spec.gateway's routes lead; None: as they do."""
 
     @property
     def done(self) -> bool:

@@ -11,6 +11,8 @@ from ensemble_operator.resources.owner import Owner
 from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE, LABEL_ROLLOUT
 
 APP_PROTOCOLS = {"http": "http", "grpc": "kubernetes.io/h2c", "metrics": "http"}
+TRAFFIC = "traffic-service"
+"""Role of a Service that exists only while a route shares the requests out."""
 STICKY_SECONDS = 10800
 """As Kubernetes' own default: how long a silent client is still known."""
 
@@ -60,6 +62,20 @@ def rollout_service(*, owner: Owner, rollout: str) -> dict[str, Any]:
             "selector": selector,
             "ports": _ports(),
         },
+    }
+
+
+def traffic_service(*, owner: Owner, rollout: str) -> dict[str, Any]:
+    """A Service of one rollout's ready pods: what a route gives a share of the requests to."""
+    selector = {LABEL_ENSEMBLE: owner.name, LABEL_ROLE: "server", LABEL_ROLLOUT: rollout}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": owner.metadata(
+            names.traffic_service(owner.name, rollout),
+            labels=owner.labels(TRAFFIC, **{LABEL_ROLLOUT: rollout}),
+        ),
+        "spec": {"type": "ClusterIP", "selector": selector, "ports": _ports()},
     }
 
 
