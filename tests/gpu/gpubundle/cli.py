@@ -13,14 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpumachine import pieces
+from gpumachine.places import PHOTOGRAPHS
 from localcluster import settings
 from localcluster.errors import ClusterError
 from testimages import buildah
 from testimages.catalog import ROOT
 
-from gpubundle import contents
+from gpubundle import contents, photographs
 
 _PHOTOGRAPH = "coffee.png"
+_ORIGINALS = (_PHOTOGRAPH, "chelsea.png", "rocket.jpg", "motorcycle_left.png")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,6 +45,7 @@ def _build(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir=arguments.cache, prefix=".example-") as folder:
         example = Path(folder)
         _prepare(example)
+        photographs.write(_originals(), example / PHOTOGRAPHS)
         files = contents.collect(arguments.cache, example)
         names = pieces.pack(files, arguments.bundle, workers=os.cpu_count() or 1)
     size = sum((arguments.bundle / pieces.FOLDER / name).stat().st_size for name in names)
@@ -70,9 +73,13 @@ def _prepare(folder: Path) -> None:
     done = subprocess.run([sys.executable, script, folder], check=False, capture_output=True, text=True)
     if done.returncode:
         raise ClusterError(f"{script.name} failed (run this with the project's Python): {done.stderr[-800:]}")
+    shutil.copyfile(_originals()[0], folder / _PHOTOGRAPH)
+
+
+def _originals() -> list[Path]:
     from preparation.photographs import photograph  # noqa: PLC0415 - of the examples, found by bundle.py's path
 
-    shutil.copyfile(photograph(_PHOTOGRAPH), folder / _PHOTOGRAPH)
+    return [photograph(name) for name in _ORIGINALS]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,7 +18,7 @@ from typing import Any
 
 from localcluster.errors import ClusterError
 
-from gpumachine import node, pieces, scenario
+from gpumachine import changes, node, pieces, scenario, throughput
 from gpumachine.ensembles import Kind
 from gpumachine.report import comparison, markdown
 from gpumachine.shell import Machine, RunError
@@ -127,6 +127,55 @@ def _options(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _proving(arguments: argparse.Namespace) -> int:
+    """After a run: engines proven, and builds of the run's own model: cold, warm, stopped half way."""
+    checks = _in_builder(arguments, "proving.py", *(["/work/in/model.onnx"] if arguments.own_model else []))
+    for check in checks:
+        print(json.dumps(check)[:600])
+    return 0 if all(check["passed"] for check in checks) else 1
+
+
+def _changes(arguments: argparse.Namespace) -> int:
+    """After a run: a server gives its GPU up for a build, and a build is evicted half way."""
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    here = node.machine(arguments.root)
+    figures: dict[str, Any] = {}
+    failed = 0
+    for name, change in (("giving way", changes.giving_way), ("evicted", changes.evicted)):
+        try:
+            figures[name] = change(here, Kind())
+        except RunError as error:
+            figures[name], failed = {"failure": str(error)}, 1
+            scenario.save_logs(here, arguments.out / "logs" / name.replace(" ", "-"))
+        print(f"{name}:\n{json.dumps(figures[name], indent=1)}", flush=True)
+    (arguments.out / "changes.json").write_text(json.dumps(figures, indent=1) + "\n")
+    _pack_logs(arguments.out, "changes-logs")
+    return failed
+
+
+def _throughput(arguments: argparse.Namespace) -> None:
+    """After a run: images a second, in turns."""
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    here = node.machine(arguments.root)
+    scenario.give_programs(here)
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+
+    try:
+        found = throughput.measure(here, turns=arguments.turns, seconds=arguments.seconds, tell=tell)
+    except RunError:
+        scenario.save_logs(here, arguments.out / "logs" / "throughput")
+        _pack_logs(arguments.out, "throughput-logs")
+        raise
+    found["machine"] = _machine()
+    (arguments.out / "throughput.json").write_text(json.dumps(found, indent=1) + "\n")
+    (arguments.out / "throughput.md").write_text(throughput.markdown(found))
+    print(throughput.markdown(found))
+    scenario.delete(here, throughput.NAME)
+    scenario.free(here)
+
+
 def _in_builder(arguments: argparse.Namespace, *command: str) -> list[dict[str, Any]]:
     arguments.out.mkdir(parents=True, exist_ok=True)
     here = node.machine(arguments.root)
@@ -153,7 +202,14 @@ def _save(here: Machine, out: Path) -> None:
         shutil.copytree(here.settings.logs, logs / "node", dirs_exist_ok=True)
     except (OSError, RunError, ValueError) as error:
         print(f"logs are incomplete: {error}", file=sys.stderr)
-    with tarfile.open(out / "logs.tar.xz", "w:xz", preset=1) as archive:
+    _pack_logs(out, "logs")
+
+
+def _pack_logs(out: Path, name: str) -> None:
+    logs = out / "logs"
+    if not logs.is_dir():
+        return
+    with tarfile.open(out / f"{name}.tar.xz", "w:xz", preset=1) as archive:
         archive.add(logs, arcname="logs")
     shutil.rmtree(logs, ignore_errors=True)
 
@@ -180,9 +236,20 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--turns", type=int, default=3)
     options = commands.add_parser("options", help="after a run: try what a spec can ask of TensorRT")
     options.set_defaults(run=_options)
-    for command in (run, compare, options):
+    proving = commands.add_parser("proving", help="after a run: prove engines, and stop a build half way")
+    proving.set_defaults(run=_proving)
+    proving.add_argument("--own-model", action="store_true", help="stop the build of the run's model")
+    change = commands.add_parser(
+        "changes", help="after a run: a server gives way to a build, and a build is evicted"
+    )
+    change.set_defaults(run=_changes)
+    speed = commands.add_parser("throughput", help="after a run: images a second, beside what is underneath")
+    speed.set_defaults(run=_throughput)
+    speed.add_argument("--turns", type=int, default=3)
+    speed.add_argument("--seconds", type=float, default=1.5, help="of one way and batch size (1.5)")
+    for command in (run, compare, options, proving, change, speed):
         command.add_argument("--out", type=Path, required=True, help="folder for figures and logs")
-    for command in (take, unpack, run, compare, options):
+    for command in (take, unpack, run, compare, options, proving, change, speed):
         command.add_argument(
             "--root", type=Path, default=Path("/var/lib/ensembles-gpu"), help="where the bundle lies"
         )

@@ -17,7 +17,7 @@ NAMESPACE = "demo"
 ENTRYPOINT = "efficientnet"
 SOURCES = "s3://models/examples/efficientnet"
 # The image of the tests has no cuBLAS and no cuDNN: TensorRT's own kernels alone.
-_TACTICS = ["EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"]
+TACTICS = ["EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"]
 _LOOK_SECONDS = 0.2
 
 
@@ -35,48 +35,55 @@ class Kind:
     """Tensors stay on the GPU between the stand-in backends."""
 
 
-def document(name: str, kind: Kind, *, precision: str = "fp16") -> dict[str, Any]:
-    """EfficientNet behind JPEG and PNG decoding on the GPU, batches of 1 to 64."""
-    serving = {"serving": {"targets": [{"name": "claimed", "gpu": {}}]}} if kind.rehearsal else {}
+def document(
+    name: str, kind: Kind, *, precision: str = "fp16", largest: int = 64, gives_way: bool = False
+) -> dict[str, Any]:
+    """EfficientNet behind JPEG and PNG decoding on the GPU, batches of 1 to `largest`.
+
+    gives_way: its servers end where a build of it waits for the GPU that they hold.
+    """
+    models = [
+        {
+            "name": "preprocess",
+            "maxBatchSize": largest,
+            "dali": {
+                "source": {"uri": f"{SOURCES}/pipeline.py"},
+                "args": {"device": "mixed", "crop": 224, "shorter_side": 256},
+            },
+            "config": member_parameters(on_gpu=kind.on_gpu),
+        },
+        {
+            "name": "classifier",
+            "maxBatchSize": largest,
+            **_engine(precision, kind),
+            "labels": [{"output": "probabilities", "source": {"uri": f"{SOURCES}/labels.txt"}}],
+            "config": {
+                "dynamic_batching": {"max_queue_delay_microseconds": 500},
+                **member_parameters(on_gpu=kind.on_gpu),
+            },
+        },
+        {"name": ENTRYPOINT, "ensemble": {"chain": ["preprocess", "classifier"]}},
+    ]
+    more: dict[str, Any] = {"build": {"whenGPUBusy": "StopServing"}} if gives_way else {}
+    if kind.rehearsal:
+        more["serving"] = {"targets": [{"name": "claimed", "gpu": {}}]}
+    return envelope(name, models, **more)
+
+
+def envelope(name: str, models: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    """The resource around these models; `more` are further fields of its spec."""
+    storage = {"uri": "s3://models/store", "endpoint": "http://s3.s3.svc:7070", "secretName": "model-storage"}
     return {
         "apiVersion": "ensembles.dev/v1alpha1",
         "kind": "InferenceEnsemble",
         "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": {
-            "storage": {
-                "uri": "s3://models/store",
-                "endpoint": "http://s3.s3.svc:7070",
-                "secretName": "model-storage",
-            },
-            "models": [
-                {
-                    "name": "preprocess",
-                    "maxBatchSize": 64,
-                    "dali": {
-                        "source": {"uri": f"{SOURCES}/pipeline.py"},
-                        "args": {"device": "mixed", "crop": 224, "shorter_side": 256},
-                    },
-                    "config": _parameters(kind),
-                },
-                {
-                    "name": "classifier",
-                    "maxBatchSize": 64,
-                    **_engine(precision, kind),
-                    "labels": [{"output": "probabilities", "source": {"uri": f"{SOURCES}/labels.txt"}}],
-                    "config": {
-                        "dynamic_batching": {"max_queue_delay_microseconds": 500},
-                        **_parameters(kind),
-                    },
-                },
-                {"name": ENTRYPOINT, "ensemble": {"chain": ["preprocess", "classifier"]}},
-            ],
-            **serving,
-        },
+        "spec": {"storage": storage, "models": models, **more},
     }
 
 
-def _parameters(kind: Kind) -> dict[str, Any]:
-    stays = "no" if kind.on_gpu else "yes"
+def member_parameters(*, on_gpu: bool) -> dict[str, Any]:
+    """Whether the stand-in backends leave tensors on the GPU."""
+    stays = "no" if on_gpu else "yes"
     return {"parameters": {"FORCE_CPU_ONLY_INPUT_TENSORS": {"string_value": stays}}}
 
 
@@ -90,7 +97,7 @@ def _engine(precision: str, kind: Kind) -> dict[str, Any]:
             **source,
             "precision": precision,
             "optBatchSize": 16,
-            "builder": {"tacticSources": _TACTICS},
+            "builder": {"tacticSources": TACTICS},
             **verification,
         }
     }

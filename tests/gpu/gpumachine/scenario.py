@@ -10,7 +10,7 @@ from typing import Any
 
 from gpumachine import ensembles, node
 from gpumachine.ensembles import ENTRYPOINT, NAMESPACE, Kind, Watch, document
-from gpumachine.places import EXAMPLE
+from gpumachine.places import EXAMPLE, PHOTOGRAPHS
 from gpumachine.shell import Machine, RunError, eventually
 
 Figures = dict[str, Any]
@@ -38,10 +38,15 @@ def prepare(here: Machine) -> None:
     give_programs(here)
     here.kubectl("apply", "-n", NAMESPACE, "-f", here.repository / "tests/gpu/pods/client.yaml")
     here.kubectl("-n", NAMESPACE, "wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
-    bucket, _, prefix = ensembles.SOURCES.removeprefix("s3://").partition("/")
     for file in sorted((here.root / EXAMPLE).iterdir()):
-        place = (_S3, bucket, f"{prefix}/{file.name}")
-        _client(here, "put.py", *place, stdin=file.read_bytes())
+        if file.name != PHOTOGRAPHS:
+            upload(here, file.name, file.read_bytes())
+
+
+def upload(here: Machine, name: str, content: bytes) -> None:
+    """Put a source into the bucket, where ensembles name it SOURCES/name."""
+    bucket, _, prefix = ensembles.SOURCES.removeprefix("s3://").partition("/")
+    _client(here, "put.py", _S3, bucket, f"{prefix}/{name}", stdin=content)
 
 
 def give_programs(here: Machine) -> None:
@@ -58,14 +63,14 @@ def cold(here: Machine, kind: Kind) -> tuple[Figures, list[Json]]:
         seconds = watch.ready(seconds=_COLD_SECONDS)
         answer = infer(here, "efficientnet")
     jobs = [job for job in watch.seen.jobs.values() if _asks_for_gpu(job)]
-    return {"ready_seconds": seconds, "answer": answer, **_seen(watch)}, jobs
+    return {"ready_seconds": seconds, "answer": answer, **seen(watch)}, jobs
 
 
 def waiting(here: Machine, kind: Kind) -> Figures:
     """Another engine is wanted while the first one's server holds the only GPU."""
     with Watch(here, document("waiting", kind, precision="tf32")) as watch:
         message = watch.reason("WaitingForGPU", seconds=90)
-        result = {"message": message, **_seen(watch)}
+        result = {"message": message, **seen(watch)}
     delete(here, "waiting")
     return result
 
@@ -78,7 +83,7 @@ def cached(here: Machine, kind: Kind) -> Figures:
     built = [name for name, job in watch.seen.jobs.items() if _asks_for_gpu(job)]
     if built:
         raise RunError(f"the engine was built again, by {', '.join(built)}")
-    return {"ready_seconds": seconds, "answer": answer, **_seen(watch)}
+    return {"ready_seconds": seconds, "answer": answer, **seen(watch)}
 
 
 def in_builder(here: Machine, job: Json, out: Path, *command: str) -> list[Figures]:
@@ -147,7 +152,7 @@ def free(here: Machine) -> None:
 
     def gone() -> bool:
         pods = here.get("pods", "-n", NAMESPACE)["items"]
-        return not any(_requests_gpu(pod["spec"]) for pod in pods)
+        return not any(requests_gpu(pod["spec"]) for pod in pods)
 
     eventually(gone, seconds=_GONE_SECONDS, what=lambda: "no pod holds the GPU")
 
@@ -157,13 +162,14 @@ def _client(here: Machine, program: str, *arguments: str, stdin: bytes) -> str:
     return here.kubectl(*command, *arguments, stdin=stdin)
 
 
-def _seen(watch: Watch) -> Figures:
-    seen = watch.seen
+def seen(watch: Watch) -> Figures:
+    """What a watch saw, to be written down."""
+    found = watch.seen
     return {
-        "conditions": [f"{when:7.2f} s  {what}" for when, what in seen.conditions],
-        "containers": seen.containers,
-        "models": seen.status.get("models", []),
-        "jobs": sorted(seen.jobs),
+        "conditions": [f"{when:7.2f} s  {what}" for when, what in found.conditions],
+        "containers": found.containers,
+        "models": found.status.get("models", []),
+        "jobs": sorted(found.jobs),
     }
 
 
@@ -190,12 +196,19 @@ def _in_place_of_compile(job: Json, name: str, command: Sequence[str]) -> Json:
 
 
 def _asks_for_gpu(job: Json) -> bool:
-    return _requests_gpu(job["spec"]["template"]["spec"])
+    return requests_gpu(job["spec"]["template"]["spec"])
 
 
-def _requests_gpu(spec: Json) -> bool:
+def requests_gpu(spec: Json) -> bool:
+    """Whether a pod asks for the GPU."""
     containers = (*spec.get("initContainers", []), *spec["containers"])
     return any(node.RESOURCE in container.get("resources", {}).get("limits", {}) for container in containers)
+
+
+def stored(here: Machine) -> dict[str, Json]:
+    """Every document in storage, by its key."""
+    found: dict[str, Json] = json.loads(_client(here, "read.py", _S3, "models", "store/", stdin=b""))
+    return found
 
 
 def save_logs(here: Machine, out: Path) -> None:
@@ -210,8 +223,7 @@ def save_logs(here: Machine, out: Path) -> None:
     )
     for name, command in everything:
         (out / name).write_text(here.kubectl(*command, check=False))
-    documents = _client(here, "read.py", _S3, "models", "store/", stdin=b"")
-    (out / "storage.json").write_text(documents)
+    (out / "storage.json").write_text(json.dumps(stored(here), indent=1))
     for pod in here.get("pods", "-n", NAMESPACE)["items"]:
         name = pod["metadata"]["name"]
         text = here.kubectl("-n", NAMESPACE, "logs", name, "--all-containers", "--prefix", check=False)

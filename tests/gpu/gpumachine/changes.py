@@ -1,0 +1,104 @@
+"""Changes with a single GPU: a server gives it up for its successor's build; a build is evicted."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from gpumachine import scenario
+from gpumachine.ensembles import NAMESPACE, Kind, Watch, document
+from gpumachine.shell import Machine, RunError, eventually
+
+Figures = dict[str, Any]
+_CACHED_SECONDS, _BUILD_SECONDS = 120.0, 400.0
+_EVICTED_AT = 50
+"""Percent of the build's progress."""
+
+
+def giving_way(here: Machine, kind: Kind) -> Figures:
+    """The ensemble's own server holds the only GPU, another engine is wanted: whenGPUBusy StopServing.
+
+    Raises:
+        RunError: the successor does not serve, or the change was never seen waiting for the GPU.
+    """
+    name = "change"
+    with Watch(here, document(name, kind)) as watch:
+        watch.ready(seconds=_CACHED_SECONDS)
+    wanted = document(name, kind, largest=32, gives_way=True)
+    with Watch(here, wanted) as watch:
+        message = watch.reason("WaitingForGPU", seconds=60)
+        seconds = watch.ready(seconds=_BUILD_SECONDS)
+        answer = scenario.infer(here, name)
+    found = {"message": message, "ready_seconds": seconds, "answer": answer, **scenario.seen(watch)}
+    scenario.delete(here, name)
+    scenario.free(here)
+    return found
+
+
+def evicted(here: Machine, kind: Kind) -> Figures:
+    """A build whose pod is evicted half way: what it measured is kept, and the next attempt ends sooner.
+
+    Raises:
+        RunError: the ensemble does not become Ready.
+    """
+    name = "evicted"
+    with Watch(here, document(name, kind, precision="tf32")) as watch:
+        pod = eventually(lambda: _building(here), seconds=60, what=lambda: f"a build runs: {watch.story()}")
+        progress = eventually(
+            lambda: _half_done(here, pod), seconds=_BUILD_SECONDS, what=lambda: f"{pod} gets half way"
+        )
+        _evict(here, pod)
+        log = eventually(lambda: _saved(here, pod), seconds=70, what=lambda: f"{pod} saves its timing cache")
+        seconds = watch.ready(seconds=_BUILD_SECONDS)
+    provenance = _provenance(here, "tf32")
+    scenario.delete(here, name)
+    scenario.free(here)
+    return {
+        "evicted_at": progress,
+        "kept": log,
+        "ready_seconds": seconds,
+        "second_attempt": {key: provenance.get(key) for key in ("seconds", "warnings", "layers")},
+        **scenario.seen(watch),
+    }
+
+
+def _building(here: Machine) -> str | None:
+    """The pod whose compiler runs on the GPU."""
+    for pod in here.get("pods", "-n", NAMESPACE)["items"]:
+        statuses = pod.get("status", {}).get("initContainerStatuses", [])
+        compiles = any(each["name"] == "compile" and "running" in each["state"] for each in statuses)
+        if compiles and scenario.requests_gpu(pod["spec"]):
+            return str(pod["metadata"]["name"])
+    return None
+
+
+def _half_done(here: Machine, pod: str) -> Figures | None:
+    log = here.kubectl("-n", NAMESPACE, "logs", pod, "-c", "compile", check=False)
+    for line in log.splitlines():
+        begin = line.find('{"progress"')
+        if begin >= 0:
+            found: Figures = json.loads(line[begin:])
+            if found["progress"] >= _EVICTED_AT:
+                return found
+    return None
+
+
+def _evict(here: Machine, pod: str) -> None:
+    metadata = {"name": pod, "namespace": NAMESPACE}
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}/eviction"
+    here.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body).encode())
+
+
+def _saved(here: Machine, pod: str) -> str | None:
+    """The last lines of the container that saves the timing cache, once there are any."""
+    log = here.kubectl("-n", NAMESPACE, "logs", pod, "-c", "keep", "--tail=5", check=False)
+    return log.strip() or None
+
+
+def _provenance(here: Machine, precision: str) -> Figures:
+    for document_ in scenario.stored(here).values():
+        provenance = document_.get("provenance") or {}
+        if document_.get("kind") == "tensorrt" and provenance.get("precision") == precision:
+            return dict(provenance)
+    raise RunError(f"storage has no engine of precision {precision}")
