@@ -2,7 +2,7 @@
 
 `alone.py A|B|C1|C2 MODELS IMAGES SECONDS BATCH…` prints a line of JSON for each batch size.
 
-A: DALI's own Python interface, prefetch 1, output on the GPU. B: the engine, its input in place. C1: from A to
+A: DALI's own Python interface, prefetch 1, output on the GPU. B: the engine, its input in place. C1: A to
 B in one process, a thread and a stream for each. C2: the same in two processes, which share the GPU's memory.
 MODELS: a model repository with preprocess/1/model.dali and classifier/1/model.plan. IMAGES: folder of JPEGs.
 """

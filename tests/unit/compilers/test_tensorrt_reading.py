@@ -117,6 +117,26 @@ def test_a_failed_build_says_why(errors: list[str], workspace: str | None, code:
     assert all(error in fault.message for error in errors)
 
 
+@pytest.mark.parametrize(
+    "warning",
+    [
+        "Tactic Device request: 8448MB Available: 512MB. Device memory is insufficient to use tactic.",
+        "Skipping tactic 1 due to insufficient memory on requested size of 8858370048 detected.",
+        "Requested amount of GPU memory (8858370048 bytes) could not be allocated.",
+    ],
+)
+def test_kernels_skipped_for_memory_are_no_missing_kernels(warning: str) -> None:
+    errors = ["10: Internal Error (Could not find any implementation for node first + middle.)"]
+
+    fault = build_failure(errors, field="f", workspace=None, warnings=["something else", warning]).fault
+    assert (fault.code, fault.field) == (Reason.GPU_OUT_OF_MEMORY, "f.profiles")
+    assert warning in fault.message
+    assert "first + middle" in fault.message
+
+    other = build_failure(["4: something else"], field="f", workspace=None, warnings=[warning]).fault
+    assert other.code is Reason.COMPILE_FAILED
+
+
 def test_an_empty_last_word_is_not_what_is_quoted() -> None:
     errors = [
         "9: x: cannot be",

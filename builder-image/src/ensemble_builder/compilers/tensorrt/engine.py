@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from ensemble_builder.compilers.tensorrt.network import (
     types_of,
 )
 from ensemble_builder.compilers.tensorrt.offer import offered
+from ensemble_builder.compilers.tensorrt.precision import NetworkTypes
+from ensemble_builder.compilers.tensorrt.products import computed_types
 from ensemble_builder.compilers.tensorrt.profiles import NetworkTensor, Plan, Wanted, plan
 from ensemble_builder.compilers.tensorrt.progress import Progress, VerboseLog, monitor, printed
 from ensemble_builder.compilers.tensorrt.readback import read_back
@@ -67,7 +69,7 @@ class _Building:
         network = prepared.network
         ranges = _ranges(network, job)
         constrained = prepared.kept > 0 and not offer.strongly_typed
-        config = builder_config(library, ranges, types_of(network), job, constrained=constrained)
+        config = builder_config(library, ranges, prepared.types, job, constrained=constrained)
         filled = self._timing(library, config)
         began = time.monotonic()
         progress = Progress(printed(began))
@@ -77,7 +79,12 @@ class _Building:
         del watching
         if engine is None:
             workspace = job.parameters.builder.workspace
-            raise build_failure(list(library.logger.errors), field=job.field, workspace=workspace)
+            raise build_failure(
+                list(library.logger.errors),
+                field=job.field,
+                workspace=workspace,
+                warnings=list(library.logger.warnings),
+            )
         seconds = round(time.monotonic() - began, 1)
         progress.reach(1)
         report = read_back(library, network, engine, field=job.field)
@@ -120,10 +127,12 @@ class _Building:
 class _Prepared:
     """A network with the types that the resource asks for.
 
+    types: which those are, the ONNX' own included.
     kept: layers (nodes, where the ONNX was converted) held in FP32.
     """
 
     network: Any
+    types: NetworkTypes
     converted: bool = False
     kept: int = 0
 
@@ -134,8 +143,10 @@ def _prepare(library: Library, job: Job, scratch: Path) -> _Prepared:
     types = graphs.io_types(graph, job.parameters.io)
     network = parsed(library, graph)
     if not library.offer.strongly_typed:
+        own = types_of(network)
+        own = replace(own, computed=own.computed | computed_types(graph.model))
         set_io_types(library, network, types, field=job.field)
-        return _Prepared(network, kept=hold_in_fp32(library, network, kept))
+        return _Prepared(network, own, kept=hold_in_fp32(library, network, kept))
     lower = job.parameters.precision is Precision.FP16 and not types_of(network).compute_in("HALF")
     if kept and not lower:
         raise fault(
@@ -149,7 +160,7 @@ def _prepare(library: Library, job: Job, scratch: Path) -> _Prepared:
     if lower or types:
         graphs.cast_io(graph, types)
         network = parsed(library, graph)
-    return _Prepared(network, converted=lower, kept=len(kept))
+    return _Prepared(network, types_of(network), converted=lower, kept=len(kept))
 
 
 def _ranges(network: Any, job: Job) -> Plan:

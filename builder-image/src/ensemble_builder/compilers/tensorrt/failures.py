@@ -13,6 +13,12 @@ _NO_MEMORY = re.compile(
     r"out ?of ?memory|cudaErrorMemoryAllocation|MEM_ALLOC_FAILED|CUDA initialization failure with error: 2\b",
     re.IGNORECASE,
 )
+_SKIPPED_FOR_MEMORY = re.compile(
+    r"insufficient memory on requested size|device memory is insufficient to use tactic"
+    r"|requested amount of GPU memory .* could not be allocated",
+    re.IGNORECASE,
+)
+"""Warnings of TensorRT 8.6 and 10 about a kernel that was not even tried; none may be left."""
 _EMPTY = re.compile(r"Assertion engine != nullptr failed")
 """What TensorRT 8 and 10 say last, whatever was wrong."""
 _NO_WORKSPACE = re.compile(r"insufficient workspace|within workspace limit", re.IGNORECASE)
@@ -22,13 +28,16 @@ SHOWN = 600
 """Characters of a message of TensorRT's that a fault quotes."""
 
 
-def build_failure(errors: Sequence[str], *, field: str, workspace: str | None) -> FaultError:
+def build_failure(
+    errors: Sequence[str], *, field: str, workspace: str | None, warnings: Sequence[str] = ()
+) -> FaultError:
     """The fault of a build that gave no engine, or none that loads.
 
     Args:
         errors: what TensorRT logged as errors (and, where it could not even begin, as warnings), in order.
         field: path of the model's tensorrt in the resource.
         workspace: `builder.workspace` as stated.
+        warnings: what it warned of before.
     """
     telling = [error for error in errors if not _EMPTY.search(error)]
     said = " ".join(telling)
@@ -47,18 +56,22 @@ def build_failure(errors: Sequence[str], *, field: str, workspace: str | None) -
             f"this builder image lacks TensorRT's lean runtime, which such engines carry: leave it "
             f"out. {quoted}",
         )
-    if _NO_MEMORY.search(said):
+    no_kernel = _NO_KERNEL.search(said)
+    skipped = next((each for each in warnings if _SKIPPED_FOR_MEMORY.search(each)), "")
+    if no_kernel and skipped:
+        quoted = f"{skipped[:SHOWN]} {quoted}"
+    if _NO_MEMORY.search(said) or (no_kernel and skipped):
         return fault(
             Reason.GPU_OUT_OF_MEMORY,
             f"{field}.profiles",
             "the GPU's memory does not suffice to build: lower the largest shapes or maxBatchSize, set "
             f"builder.workspace, or build on a GPU that nobody else uses. {quoted}",
         )
-    if found := _NO_KERNEL.search(said):
+    if no_kernel:
         return fault(
             Reason.COMPILE_FAILED,
             field,
-            f"TensorRT has no kernel for node {found['node'].strip()}: with tacticSources set, allow more; "
-            f"otherwise export it differently. {quoted}",
+            f"TensorRT has no kernel for node {no_kernel['node'].strip()}: with tacticSources set, allow "
+            f"more; otherwise export it differently. {quoted}",
         )
     return fault(Reason.COMPILE_FAILED, field, f"TensorRT could not build the engine: {quoted}")

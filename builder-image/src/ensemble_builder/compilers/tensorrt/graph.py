@@ -13,6 +13,7 @@ import onnx
 from onnx import helper
 
 from ensemble_builder.compilers.onnx_graph import inspect
+from ensemble_builder.compilers.tensorrt.products import state_kernel_shapes
 from ensemble_builder.compilers.tensorrt.report import fault
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import FloatType, KeepFp32, TensorType
@@ -38,7 +39,7 @@ class Graph:
 
 
 def load(path: Path, *, field: str, source_field: str) -> Graph:
-    """The model as TensorRT should see it: every node named, no axis named misleadingly.
+    """The model as TensorRT should see it: nodes named, no axis named misleadingly, kernels' shapes stated.
 
     Raises:
         FaultError: InvalidModel where the file cannot be used or external data is missing.
@@ -53,6 +54,7 @@ def load(path: Path, *, field: str, source_field: str) -> Graph:
     model = onnx.load(path, load_external_data=False)
     _name_nodes(model)
     _forget_meaningless_axes(model)
+    state_kernel_shapes(model.graph)
     return Graph(model, path, field, source_field)
 
 
