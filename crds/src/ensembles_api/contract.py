@@ -87,6 +87,8 @@ class Request(Document):
     requested_at: str = ""
     uid: str = ""
     """The resource's metadata.uid: guards pruning where two clusters use one storage."""
+    architecture: str = ""
+    """Of the CPUs that builds run on, where it is not the usual one (ensembles_api.architectures)."""
 
 
 class Location(Document):
@@ -148,6 +150,8 @@ class BuildOrder(Document):
     """The product that the target names; what the builder finds must be it. Empty: any."""
     source_field: str = ""
     """Where the resource says what the ONNX is, for faults; empty: <field>.source."""
+    architecture: str = ""
+    """Of the CPU that an engine's key stands for, as in the request."""
     inputs: tuple[LockedFile, ...]
     parameters: dict[str, Any]
     proof: OrderedProof | None = None

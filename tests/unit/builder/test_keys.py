@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ensemble_builder.artifacts.keys import artifact_key
 from ensemble_builder.artifacts.orders import order_of, orders
 from ensemble_builder.artifacts.plugins import by_backend, published_plugins
 from ensemble_builder.artifacts.sources import by_field, sources, versions
@@ -144,6 +145,7 @@ ENGINE = request("tensorrt", TENSORRT, model={"maxBatchSize": 8})
                 TargetRequest(name="l4", gpu=Gpu(product="NVIDIA-L4", resource_name="nvidia.com/mig-1g.6gb")),
             ),
         ),
+        ENGINE.model_copy(update={"architecture": "arm64"}),
     ],
 )
 def test_what_can_change_an_engine_changes_its_key(changed: Request) -> None:
@@ -153,6 +155,13 @@ def test_what_can_change_an_engine_changes_its_key(changed: Request) -> None:
 def test_time_slicing_and_the_number_of_gpus_do_not_change_an_engine() -> None:
     shared = TargetRequest(name="x", gpu=Gpu(product="NVIDIA-L4-SHARED", count=2))
     assert key(ENGINE.model_copy(update={"targets": (shared,)})) == key(ENGINE)
+
+
+def test_an_engine_for_the_usual_architecture_keeps_the_key_it_had() -> None:
+    found = artifact_key("tensorrt", inputs=(), parameters={}, toolchain="8.6.0", gpu=L4.gpu)
+    assert found == "32b903f4d068b4515cbc00805067ebb9729dfeb2b99003b08fb3d24c0240aee2"
+    (order,) = ordered(ENGINE.model_copy(update={"architecture": "arm64"}))
+    assert order.architecture == "arm64"
 
 
 def test_every_target_finds_its_order() -> None:

@@ -8,12 +8,14 @@ import pytest
 from onnx import TensorProto, helper
 
 from ensemble_builder.compilers.tensorrt import graph
+from ensemble_builder.compilers.tensorrt.compiler import check_architecture
 from ensemble_builder.compilers.tensorrt.device import check_device, product_of
 from ensemble_builder.compilers.tensorrt.failures import build_failure
 from ensemble_builder.compilers.tensorrt.progress import Phases, Progress, VerboseLog
 from ensemble_builder.compilers.tensorrt.readback import count_layers, layers_of
 from ensemble_builder.compilers.tensorrt.report import Device
 from ensemble_builder.faults import FaultError
+from ensembles_api.contract import BuildOrder
 from ensembles_api.reasons import Reason
 
 H200 = Device(product="NVIDIA-H200", compute_capability="9.0", memory=1)
@@ -190,3 +192,32 @@ def test_nodes_are_sorted_by_what_their_subgraphs_read_too() -> None:
     graph.sort(made)
 
     assert [node.name for node in made.node] == ["late", "choice"]
+
+
+def ordered(architecture: str) -> BuildOrder:
+    return BuildOrder(
+        kind="tensorrt",
+        key="0" * 64,
+        model="net",
+        version=1,
+        field="spec.models[0].tensorrt",
+        architecture=architecture,
+        inputs=(),
+        parameters={},
+    )
+
+
+@pytest.mark.parametrize(("architecture", "machine"), [("", "x86_64"), ("arm64", "aarch64")])
+def test_an_engine_is_built_beside_the_cpu_that_its_key_names(architecture: str, machine: str) -> None:
+    check_architecture(ordered(architecture), machine)
+
+
+@pytest.mark.parametrize(("architecture", "machine"), [("", "aarch64"), ("arm64", "x86_64")])
+def test_another_cpu_is_refused_with_the_field_to_set(architecture: str, machine: str) -> None:
+    with pytest.raises(FaultError) as caught:
+        check_architecture(ordered(architecture), machine)
+    assert (caught.value.fault.code, caught.value.fault.field) == (
+        Reason.INVALID_SPEC,
+        "spec.build.nodeSelector",
+    )
+    assert "arm64" in caught.value.fault.message

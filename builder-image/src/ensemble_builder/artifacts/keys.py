@@ -22,6 +22,7 @@ def artifact_key(
     parameters: Mapping[str, Any],
     toolchain: str,
     gpu: Gpu | None = None,
+    architecture: str = "",
 ) -> str:
     """sha256 over what decides an artifact.
 
@@ -32,6 +33,7 @@ def artifact_key(
         toolchain: exact version of TensorRT or DALI, or the builder image where that is unknown.
         gpu: the GPU a TensorRT engine is timed on; its product without the -SHARED of time slicing, which
             changes nothing of the chip.
+        architecture: of the CPU that an engine is built beside, where it is not the usual one.
     """
     product = (gpu.product or "").removesuffix("-SHARED") if gpu else ""
     document = {
@@ -40,6 +42,7 @@ def artifact_key(
         "parameters": parameters,
         "toolchain": toolchain,
         "gpu": {"product": product, "resource": gpu.resource_name} if gpu else None,
+        **({"architecture": architecture} if architecture else {}),
     }
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -125,7 +125,12 @@ def _tensorrt_orders(
         yield BuildOrder(
             kind="tensorrt",
             key=artifact_key(
-                "tensorrt", inputs=inputs, parameters=parameters, toolchain=toolchain, gpu=target.gpu
+                "tensorrt",
+                inputs=inputs,
+                parameters=parameters,
+                toolchain=toolchain,
+                gpu=target.gpu,
+                architecture=request.architecture,
             ),
             model=model.name,
             version=version.number,
@@ -134,6 +139,7 @@ def _tensorrt_orders(
             gpu=True,
             gpu_product=(target.gpu.product or "") if target.gpu else "",
             source_field=version.source_field if version.export else "",
+            architecture=request.architecture,
             inputs=inputs,
             parameters=parameters,
         )

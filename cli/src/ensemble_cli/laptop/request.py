@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ensemble_builder.storage.folder import Mount
 from ensemble_builder.storage.store import Store
 from ensemble_cli.ensembles import Ensemble
 from ensemble_cli.exits import CommandError, Exit
+from ensembles_api.architectures import architecture_of
 from ensembles_api.contract import Request, StorageLocation, TargetRequest, credentials_prefix
 from ensembles_api.names import SECRET_ACCESS_KEY_ID, SECRET_SECRET_ACCESS_KEY, SECRET_SESSION_TOKEN
 from ensembles_api.sources import iter_sources
@@ -41,6 +43,7 @@ def make_request(ensemble: Ensemble, *, target: str, server_image: str, builder_
         targets=(_target(ensemble.spec, target),),
         server_image=server_image or runtime.server_image or "",
         builder_image=builder_image or runtime.builder_image or "",
+        architecture=architecture_of(platform.machine()),
     )
 
 

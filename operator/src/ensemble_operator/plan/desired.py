@@ -10,6 +10,7 @@ from ensemble_operator.names import digest
 from ensemble_operator.plan.gpus import named_targets
 from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.trouble import Trouble
+from ensembles_api.architectures import stated_architecture
 from ensembles_api.contract import CONTRACT, Request, Versions
 from ensembles_api.names import ANNOTATION_REQUESTED_AT
 from ensembles_api.reasons import Reason
@@ -71,6 +72,7 @@ def resolve(observation: Observation, config: OperatorConfig) -> Desired | Troub
         versions=images.versions,
         requested_at=requested_at,
         uid=observation.uid,
+        architecture=stated_architecture(spec.build.node_selector),
     )
     secrets = {source.secret_name for _, source in iter_sources(spec.models) if source.secret_name}
     if spec.repository and spec.repository.secret_name:

@@ -17,6 +17,7 @@ from ensemble_builder.compilers.running import TIMING_CACHE, TIMING_CACHES
 from ensemble_builder.compilers.tensorrt import engine
 from ensemble_builder.compilers.tensorrt.report import PLAN, EngineTensor, Job, Report, fault
 from ensemble_builder.faults import FaultError
+from ensembles_api.architectures import ARCHITECTURE_LABEL, USUAL, architecture_of
 from ensembles_api.contract import BuildOrder, CompileResult, ModelIO, Tensor
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import Precision
@@ -47,11 +48,28 @@ def compile_engine(order: BuildOrder, *, work: Path) -> CompileResult:
         FaultError: the model, or what is stated about it, is at fault.
         StoppedError: SIGTERM came; a timing cache may lie in `work`/out.
     """
+    check_architecture(order)
     building = _Building(order, TensorRTParameters.model_validate(order.parameters), work)
     try:
         return building.run()
     finally:
         shutil.rmtree(building.scratch, ignore_errors=True)
+
+
+def check_architecture(order: BuildOrder, machine: str = "") -> None:
+    """The CPU must be of the kind that the engine's key stands for.
+
+    Raises:
+        FaultError: InvalidSpec.
+    """
+    found, wanted = architecture_of(machine or platform.machine()), order.architecture
+    if found != wanted:
+        raise fault(
+            Reason.INVALID_SPEC,
+            "spec.build.nodeSelector",
+            f"the build ran on a CPU of kind {found or USUAL}, the engine is one for {wanted or USUAL}: set "
+            f"{ARCHITECTURE_LABEL} in spec.build.nodeSelector, and in spec.serving.nodeSelector",
+        )
 
 
 @dataclass(frozen=True)
