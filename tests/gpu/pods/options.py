@@ -6,23 +6,13 @@ of TensorRT until 10, where flags permit precisions and the engine's inspector t
 
 import ctypes
 import json
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper, numpy_helper
-
-FIELD = "spec.models[0].tensorrt"
-SOURCES = ["EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"]
-"""TensorRT's own kernels: the image has neither cuBLAS nor cuDNN."""
-Result = dict[str, Any]
+from trial import Result, build, cropping, model_of
 
 
 def network(*, kind: int = TensorProto.FLOAT, quantised: bool = False, operator: str = "Relu") -> bytes:
@@ -52,64 +42,8 @@ def network(*, kind: int = TensorProto.FLOAT, quantised: bool = False, operator:
         nodes.append(helper.make_node("DequantizeLinear", ["wq", "s", "z"], ["wd"], "wd"))
         nodes[0].input[1] = nodes[2].input[1] = "wd"
         nodes = [*nodes[4:6], *nodes[8:10], *nodes[0:2], *nodes[6:8], *nodes[2:4]]
-    return _model(
-        helper.make_graph(
-            nodes,
-            "graph",
-            [helper.make_tensor_value_info("x", kind, ["n", 32, 56, 56])],
-            [helper.make_tensor_value_info("y", kind, ["n", 32, 56, 56])],
-            given,
-        )
-    )
-
-
-def cropping() -> bytes:
-    """y = x up to `size` along the last axis."""
-    return _model(
-        helper.make_graph(
-            [helper.make_node("Slice", ["x", "from", "size", "axes"], ["y"])],
-            "graph",
-            [
-                helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64]),
-                helper.make_tensor_value_info("size", TensorProto.INT64, [1]),
-            ],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, None])],
-            [
-                numpy_helper.from_array(np.zeros(1, np.int64), "from"),
-                numpy_helper.from_array(np.ones(1, np.int64), "axes"),
-            ],
-        )
-    )
-
-
-def _model(graph: onnx.GraphProto) -> bytes:
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    return bytes(model.SerializeToString())
-
-
-def build(model: bytes, *, gpu_product: str = "", **parameters: Any) -> Result:
-    """The result document of one build."""
-    settings = {"tactic_sources": SOURCES, **parameters.pop("builder", {})}
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        (work / "in").mkdir()
-        (work / "in" / "model.onnx").write_bytes(model)
-        order = {
-            "kind": "tensorrt",
-            "key": "0" * 64,
-            "model": "net",
-            "version": 1,
-            "field": FIELD,
-            "gpu": True,
-            "gpu_product": gpu_product,
-            "inputs": [],
-            "parameters": {"precision": "tf32", "max_batch_size": 8, "builder": settings, **parameters},
-        }
-        (work / "order.json").write_text(json.dumps(order))
-        command = [shutil.which("ensemble-builder") or "ensemble-builder", "compile", "--work", folder]
-        subprocess.run(command, check=False, stdout=sys.stderr)
-        result: Result = json.loads((work / "out" / "result.json").read_text())
-        return result
+    shape = ["n", 32, 56, 56]
+    return model_of(nodes, [("x", kind, shape)], [("y", kind, shape)], given)
 
 
 def layers(result: Result) -> dict[str, int]:

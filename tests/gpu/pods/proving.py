@@ -11,19 +11,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper, numpy_helper
+from trial import Result, Tensor, built, command, cropping, model_of, prepare
+from trial import build as tried
 
-FIELD = "spec.models[0].tensorrt"
-SOURCES = ["EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"]
-"""TensorRT's own kernels: the image has neither cuBLAS nor cuDNN."""
 STOPPED = 128 + signal.SIGTERM
-Result = dict[str, Any]
+LARGEST = 16
+"""Batch of the builds here."""
 
 
 def network(layers: int = 2, *, size: int = 56) -> bytes:
@@ -41,82 +40,27 @@ def network(layers: int = 2, *, size: int = 56) -> bytes:
     nodes.append(helper.make_node("Flatten", ["pooled"], ["flat"]))
     nodes.append(helper.make_node("Softmax", ["flat"], ["y"], axis=1))
     nodes.append(helper.make_node("ArgMax", ["flat"], ["best"], axis=1, keepdims=0))
-    outputs = [("y", TensorProto.FLOAT, ["n", width]), ("best", TensorProto.INT64, ["n"])]
-    return _model(nodes, [("x", TensorProto.FLOAT, ["n", 3, size, size])], outputs, weights)
+    outputs: list[Tensor] = [("y", TensorProto.FLOAT, ["n", width]), ("best", TensorProto.INT64, ["n"])]
+    return model_of(nodes, [("x", TensorProto.FLOAT, ["n", 3, size, size])], outputs, weights)
 
 
 def selecting() -> bytes:
     """rows: where x is positive; as many as there are."""
     nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("NonZero", ["y"], ["rows"])]
-    outputs = [("y", TensorProto.FLOAT, [4, 16]), ("rows", TensorProto.INT64, [2, "m"])]
-    return _model(nodes, [("x", TensorProto.FLOAT, [4, 16])], outputs, [])
-
-
-def cropping() -> bytes:
-    """y = x up to `size` along the last axis."""
-    nodes = [helper.make_node("Slice", ["x", "from", "size", "axes"], ["y"])]
-    inputs = [("x", TensorProto.FLOAT, [1, 64]), ("size", TensorProto.INT64, [1])]
-    given = [
-        numpy_helper.from_array(np.zeros(1, np.int64), "from"),
-        numpy_helper.from_array(np.ones(1, np.int64), "axes"),
-    ]
-    return _model(nodes, inputs, [("y", TensorProto.FLOAT, [1, None])], given)
-
-
-def _model(
-    nodes: Sequence[Any], inputs: Sequence[Any], outputs: Sequence[Any], weights: Sequence[Any]
-) -> bytes:
-    ins, outs = ([helper.make_tensor_value_info(*entry) for entry in side] for side in (inputs, outputs))
-    graph = helper.make_graph(list(nodes), "graph", ins, outs, list(weights))
-    model: onnx.ModelProto = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8
-    )
-    return bytes(model.SerializeToString())
-
-
-def prepare(work: Path, model: bytes, settings: Result, **parameters: Any) -> None:
-    (work / "in").mkdir(parents=True)
-    (work / "in" / "model.onnx").write_bytes(model)
-    order = {
-        "kind": "tensorrt",
-        "key": "0" * 64,
-        "model": "net",
-        "version": 1,
-        "field": FIELD,
-        "gpu": True,
-        "inputs": [],
-        "proof": {"key": "1" * 64, "settings": settings},
-        "parameters": {
-            "precision": "fp16",
-            "max_batch_size": 16,
-            "builder": {"tactic_sources": SOURCES},
-            **parameters,
-        },
-    }
-    (work / "order.json").write_text(json.dumps(order))
-
-
-def command(work: Path) -> list[str]:
-    return [shutil.which("ensemble-builder") or "ensemble-builder", "compile", "--work", str(work)]
-
-
-def built(work: Path) -> Result:
-    subprocess.run(command(work), check=False, stdout=sys.stderr)
-    result: Result = json.loads((work / "out" / "result.json").read_text())
-    return result
+    outputs: list[Tensor] = [("y", TensorProto.FLOAT, [4, 16]), ("rows", TensorProto.INT64, [2, "m"])]
+    return model_of(nodes, [("x", TensorProto.FLOAT, [4, 16])], outputs, [])
 
 
 def build(model: bytes, settings: Result | None = None, **parameters: Any) -> Result:
-    with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(folder), model, settings or {}, **parameters)
-        return built(Path(folder))
+    """The result of a build in half precision with its proof."""
+    return tried(model, settings or {}, **{"precision": "fp16", "max_batch_size": LARGEST, **parameters})
 
 
 def proven_again(model: bytes) -> Result:
     """Built, then only proven, as after a change of the settings."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        prepare(work, model, {})
+        prepare(work, model, {}, precision="fp16", max_batch_size=LARGEST)
         first = built(work)
         (work / "built").mkdir()
         (work / "out" / "model.plan").rename(work / "built" / "model.plan")
@@ -131,7 +75,7 @@ def stopped(model: bytes) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         cold, warm, half, again = (Path(folder, name) for name in ("cold", "warm", "half", "again"))
         for work in (cold, warm, half, again):
-            prepare(work, model, {"reference": "None"})
+            prepare(work, model, {"reference": "None"}, precision="fp16", max_batch_size=LARGEST)
         found: Result = {"cold": _seconds(built(cold))}
         _give(cold, warm)
         found["warm"] = _seconds(built(warm))
@@ -173,6 +117,10 @@ def rows(result: Result) -> list[Result]:
     return found
 
 
+def batches(result: Result) -> set[int]:
+    return {row["batch"] for row in rows(result)}
+
+
 Check = tuple[Callable[[], Result], Callable[[Result], bool]]
 
 
@@ -180,7 +128,9 @@ def checks(model: bytes) -> dict[str, Check]:
     return {
         "a good engine passes": (
             lambda: build(network()),
-            lambda result: verdict(result) == "Passed" and {row["batch"] for row in rows(result)} == {1, 16},
+            lambda result: (
+                verdict(result) == "Passed" and {row["batch"] for row in rows(result)} == {1, LARGEST}
+            ),
         ),
         "one that is too far off is refused": (
             lambda: build(network(), {"relative_l2": 1e-6}),
