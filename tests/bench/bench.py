@@ -37,14 +37,15 @@ STAGES = ("Assembled", "Built", "Published", "Verified", "Ready")
 
 def main() -> None:
     live.kubectl("version")
-    space = _namespace()
+    space = make_namespace()
     try:
         _report(space)
     finally:
         live.kubectl("delete", "namespace", space.name, "--wait=false")
 
 
-def _namespace() -> live.Namespace:
+def make_namespace() -> live.Namespace:
+    """A namespace of a new name, with the Secret of the tests' storage."""
     space = live.Namespace(f"bench-{uuid.uuid4().hex[:5]}", live.s3_client())
     live.kubectl("create", "namespace", space.name)
     space.kubectl(

@@ -22,7 +22,6 @@ from testimages.catalog import ROOT
 from gpubundle import contents, photographs
 
 _PHOTOGRAPH = "coffee.png"
-_ORIGINALS = (_PHOTOGRAPH, "chelsea.png", "rocket.jpg", "motorcycle_left.png")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +44,7 @@ def _build(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir=arguments.cache, prefix=".example-") as folder:
         example = Path(folder)
         _prepare(example)
-        photographs.write(_originals(), example / PHOTOGRAPHS)
+        photographs.write(photographs.originals(), example / PHOTOGRAPHS)
         files = contents.collect(arguments.cache, example)
         names = pieces.pack(files, arguments.bundle, workers=os.cpu_count() or 1)
     size = sum((arguments.bundle / pieces.FOLDER / name).stat().st_size for name in names)
@@ -73,13 +72,7 @@ def _prepare(folder: Path) -> None:
     done = subprocess.run([sys.executable, script, folder], check=False, capture_output=True, text=True)
     if done.returncode:
         raise ClusterError(f"{script.name} failed (run this with the project's Python): {done.stderr[-800:]}")
-    shutil.copyfile(_originals()[0], folder / _PHOTOGRAPH)
-
-
-def _originals() -> list[Path]:
-    from preparation.photographs import photograph  # noqa: PLC0415 - of the examples, found by bundle.py's path
-
-    return [photograph(name) for name in _ORIGINALS]
+    shutil.copyfile(photographs.originals()[0], folder / _PHOTOGRAPH)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -17,6 +17,13 @@ _SMALLEST_SHARE = 0.6
 """Of a photograph's sides that a part of it keeps."""
 
 
+def originals() -> list[Path]:
+    """The photographs that the parts are taken from."""
+    from preparation.photographs import PHOTOGRAPHS, photograph  # noqa: PLC0415 - of the examples, beside us
+
+    return [photograph(name) for name in PHOTOGRAPHS]
+
+
 def write(originals: Sequence[Path], target: Path) -> None:
     """An archive of 000.jpg, 001.jpg …; the same at every call with the same Pillow."""
     chance = random.Random(0)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import lzma
 import os
+import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -20,7 +20,8 @@ PIECE_SIZE = 32 << 20
 """Bytes before compression; what cannot be compressed stays below any limit on a copied file of 60 MiB."""
 INDEX = "index.json"
 FOLDER = "pieces"
-_FAST = 1  # xz's preset: three times as fast as the default, a tenth larger
+_FAST = 1
+"""zlib's level: a sixth of the time that xz takes, for a bundle a third larger."""
 
 
 class BundleError(Exception):
@@ -151,7 +152,7 @@ def _write(cut: _Cut) -> str:
     target = Path(cut.folder) / name
     if not target.exists():
         fresh = target.with_name(f".{name}.{os.getpid()}")
-        fresh.write_bytes(lzma.compress(content, preset=_FAST))
+        fresh.write_bytes(zlib.compress(content, _FAST))
         fresh.replace(target)
     return name
 
@@ -165,8 +166,8 @@ def _restore(task: tuple[str, str, int]) -> None:
 
 def _content(piece: Path) -> bytes:
     try:
-        content = lzma.decompress(piece.read_bytes())
-    except lzma.LZMAError as error:
+        content = zlib.decompress(piece.read_bytes())
+    except zlib.error as error:
         raise BundleError(f"piece {piece.name} is damaged ({error}): copy it again") from error
     if hashlib.sha256(content).hexdigest() != piece.name:
         raise BundleError(f"piece {piece.name} is damaged: copy it again")
