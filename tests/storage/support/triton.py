@@ -8,7 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,15 +80,18 @@ def program() -> Program:
 
 
 @contextmanager
-def tritonserver(repository: Path, log: Path) -> Iterator[RunningServer]:
-    """Serve a model repository on 127.0.0.1; ready when entered."""
+def tritonserver(
+    repository: Path, log: Path, *, address: str = "127.0.0.1", ports: Mapping[str, int] | None = None
+) -> Iterator[RunningServer]:
+    """Serve a model repository on a loopback address; ready when entered. `ports`: http, grpc and metrics."""
     found = program()
-    ports = {name: free_port() for name in ("http", "grpc", "metrics")}
+    ports = ports or {name: free_port() for name in ("http", "grpc", "metrics")}
     arguments = [
         str(found.path),
         f"--model-repository={repository}",
         f"--backend-directory={found.backends}",
         *(f"--{name}-port={port}" for name, port in ports.items()),
+        *(f"--{name}-address={address}" for name in ports),
         "--model-control-mode=explicit",
         "--load-model=*",
         "--disable-auto-complete-config",
@@ -99,7 +102,7 @@ def tritonserver(repository: Path, log: Path) -> Iterator[RunningServer]:
     with log.open("wb") as output:
         process = subprocess.Popen(arguments, env=environment, stdout=output, stderr=output)
     try:
-        _wait_until_live(ports["grpc"], process, log)
+        _wait_until_live(f"{address}:{ports['grpc']}", process, log)
         yield RunningServer(ports["grpc"], process, log)
     finally:
         process.terminate()
@@ -110,12 +113,12 @@ def tritonserver(repository: Path, log: Path) -> Iterator[RunningServer]:
             process.wait()
 
 
-def _wait_until_live(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_live(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if process.poll() is not None:
             pytest.fail(f"tritonserver ended:\n{log.read_text()[-4000:]}")
-        with InferenceServerClient(f"127.0.0.1:{port}") as client:
+        with InferenceServerClient(address) as client:
             try:
                 if client.is_server_live(client_timeout=1):
                     return
