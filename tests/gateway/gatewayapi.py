@@ -6,6 +6,7 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,8 @@ def crds(cache: Path) -> Iterator[dict[str, Any]]:
 def install(api: KubernetesApi, cache: Path) -> None:
     """Create the CRDs that are not there."""
     for manifest in crds(cache):
-        try:
+        with suppress(AlreadyExistsError):
             api._request("POST", CRD.path(None), body=manifest)
-        except AlreadyExistsError:
-            continue
 
 
 def remove(api: KubernetesApi, cache: Path) -> None:

@@ -45,8 +45,8 @@ class TritonPythonModel:
             self.count += 1
             time.sleep({seconds})
             if {fails} and self.count % {fails} == 0:
-                answers.append(pb.InferenceResponse(error=pb.TritonError("broken on purpose")))
-                continue
+                # A TritonError as the answer would count as success in the server's metrics (seen in 2.51).
+                raise ValueError("broken on purpose")
             x = pb.get_input_tensor_by_name(request, "x").as_numpy()
             answers.append(pb.InferenceResponse([pb.Tensor("y", x)]))
         return answers
