@@ -188,9 +188,16 @@ def test_history_fits_sixty_columns(run: Run, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_pause_and_resume(run: Run, api: Any) -> None:
-    for command, expected in (("pause", True), ("resume", False)):
-        assert run(command, "paused")[0] == Exit.DONE
-        assert api.get("paused")["spec"]["suspend"] is expected
+    for arguments, paused, suspended in (
+        (["pause"], True, False),
+        (["pause", "--everything"], True, True),
+        (["resume"], False, False),
+    ):
+        command, *options = arguments
+        assert run(command, "paused", *options)[0] == Exit.DONE
+        spec = api.get("paused")["spec"]
+        assert (spec["rollout"]["paused"], spec["suspend"]) == (paused, suspended)
+    assert run("resume", "paused")[1] == "paused is not paused\n"
 
 
 def test_diff_says_what_applying_would_change(run: Run, tmp_path: Path, api: Any) -> None:
@@ -234,6 +241,11 @@ def test_diff_shows_what_a_file_no_longer_says(
         (["logs", "serves", "--model", "net"], Exit.ABSENT, "no build of model 'net' is kept"),
         (["infer", "serves", "--random"], Exit.ABSENT, "serves has no ready server"),
         (["status", "serves", "--watch", "-o", "json"], Exit.USAGE, "--watch writes for people"),
+        (["rollback", "nobody"], Exit.ABSENT, "no ensemble 'nobody' in namespace"),
+        (["rollback", "serves"], Exit.ABSENT, "no rollout before number 2 served with another revision"),
+        (["rollback", "serves", "9"], Exit.ABSENT, "there is: 2 (abababababab), 1 (cdcdcdcdcdcd)"),
+        (["rollback", "serves", "cdcd"], Exit.NO, "rollout 1 failed: model 'net' cannot be loaded"),
+        (["rollback", "unseen"], Exit.ABSENT, "nothing serves unseen yet; kubectl ensemble why unseen"),
         (["infer", "--random"], Exit.USAGE, "say whom to ask; give the NAME of an ensemble, or --url"),
     ],
 )

@@ -38,7 +38,9 @@ def _unseen(found: Found, now: datetime) -> str:
 
 def _state(found: Found, now: datetime) -> str:
     if found.ready:
-        return f"{found.name!r} serves generation {found.generation}."
+        pinned = found.document["spec"].get("rollout", {}).get("pinRevision")
+        as_pinned = f", pinned to revision {short(pinned)}" if pinned else ""
+        return f"{found.name!r} serves generation {found.generation}{as_pinned}."
     stalled = found.condition(Condition.STALLED.value)
     since = found.status.get("failingSince")
     for_how_long = f" for {ago(since, now)}" if since else ""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from ensemble_cli.cluster.connection import Cluster
@@ -23,10 +27,18 @@ def command(name: str, cluster: Cluster, output: Format) -> None:
     if output != "text":
         print_data(records, output)
         return
-    table = Table("", "no", "revision", "outcome", "ended", "message", box=None, pad_edge=False)
+    table = Table("", "no", "revision", "outcome", "ended", "by", "what and why", box=None, pad_edge=False)
     for record in records:
         serves = "*" if record["rollout"] == status.get("rollout") else ""
         ended = str(record.get("finishedAt") or "")
-        table.add_row(serves, str(record["number"]), short(record["revision"]), record["outcome"], ended,
-                      record.get("message") or "")  # fmt: skip
+        row = (serves, str(record["number"]), short(record["revision"]), record["outcome"], ended,
+               str(record.get("startedBy") or ""), _told(record))  # fmt: skip
+        table.add_row(*map(escape, row))
     console().print(table)
+
+
+def _told(record: Mapping[str, Any]) -> str:
+    """What the rollout changed, why somebody wanted it, and what became of it."""
+    cause = record.get("cause")
+    parts = (record.get("changes"), f'"{cause}"' if cause else "", record.get("message"))
+    return "; ".join(part for part in parts if part)

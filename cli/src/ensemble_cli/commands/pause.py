@@ -1,33 +1,52 @@
-"""`pause` and `resume`: spec.suspend."""
+"""`pause` and `resume`: spec.rollout.paused, or spec.suspend."""
 
 from __future__ import annotations
 
 import click
 
-from ensemble_cli.cluster.connection import Cluster
+from ensemble_cli.cluster.connection import Cluster, Json
+from ensemble_cli.cluster.gitops import drift_note
 from ensemble_cli.cluster.options import cluster_options
-from ensemble_cli.cluster.reading import ensemble_path, find
+from ensemble_cli.cluster.reading import Found, ensemble_path, find
+from ensemble_cli.program import PROGRAM
 
 
 @click.command("pause")
 @click.argument("name")
+@click.option("--everything", is_flag=True, help="spec.suspend: nothing is built, healed or scaled either.")
 @cluster_options
-def pause(name: str, cluster: Cluster) -> None:
-    """Have the operator leave an ensemble alone (spec.suspend); what serves goes on serving."""
-    _suspend(cluster, name, suspend=True)
+def pause(*, name: str, everything: bool, cluster: Cluster) -> None:
+    """Start no rollout and take no further step of one (spec.rollout.paused).
+
+    What serves is kept alive: lost servers come again, their number follows the spec.
+    """
+    found = find(cluster, name)
+    _change(cluster, name, {"suspend": True} if everything else {"rollout": {"paused": True}})
     click.echo(f"{name} is paused; go on with: kubectl ensemble resume {name}")
+    line = "spec.suspend: true" if everything else "spec.rollout.paused: true"
+    click.echo(drift_note(found, line), nl=False, err=True)
 
 
 @click.command("resume")
 @click.argument("name")
 @cluster_options
 def resume(name: str, cluster: Cluster) -> None:
-    """Let the operator work on an ensemble again."""
-    _suspend(cluster, name, suspend=False)
+    """Let the operator work on an ensemble again, however it was paused."""
+    found = find(cluster, name)
+    change = _resumed(found)
+    if not change:
+        click.echo(f"{name} is not paused")
+        return
+    _change(cluster, name, change)
     click.echo(f"{name} goes on; see: kubectl ensemble status {name} --watch")
+    click.echo(drift_note(found, "neither spec.rollout.paused nor spec.suspend"), nl=False, err=True)
 
 
-def _suspend(cluster: Cluster, name: str, *, suspend: bool) -> None:
-    find(cluster, name)
-    change = {"spec": {"suspend": suspend}}
-    cluster.patch(ensemble_path(cluster, name), change, fieldManager="kubectl-ensemble")
+def _resumed(found: Found) -> Json:
+    spec = found.document["spec"]
+    change: Json = {"suspend": False} if spec.get("suspend") else {}
+    return change | ({"rollout": {"paused": False}} if spec.get("rollout", {}).get("paused") else {})
+
+
+def _change(cluster: Cluster, name: str, spec: Json) -> None:
+    cluster.patch(ensemble_path(cluster, name), {"spec": spec}, fieldManager=PROGRAM)
