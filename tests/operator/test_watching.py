@@ -15,6 +15,7 @@ from ensemble_operator.observe.cache import ObjectCache
 from ensemble_operator.observe.config_maps import UserConfigMaps
 from ensemble_operator.observe.gpus import GpuNodes
 from ensemble_operator.observe.observer import Observer
+from ensemble_operator.observe.optional import OptionalKinds
 from ensemble_operator.observe.routes import GatewayRoutes
 from ensemble_operator.observe.routing import Key
 from ensemble_operator.plan.observation import GpuOffer
@@ -77,7 +78,8 @@ def time() -> FakeTime:
 def observer(api: KubernetesApi, cache: ObjectCache, config_maps: UserConfigMaps, time: FakeTime) -> Observer:
     gpu_nodes = GpuNodes(api, readable=True, monotonic=FakeSeconds())
     routes = GatewayRoutes(api, monotonic=FakeSeconds())
-    return Observer(api, cache, config_maps, gpu_nodes, routes, now=time)
+    optional = OptionalKinds(api, cache, (None,))
+    return Observer(api, cache, config_maps, gpu_nodes, routes, optional=optional, now=time)
 
 
 def test_filling_shows_ensembles_and_their_children_only(

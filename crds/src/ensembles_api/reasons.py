@@ -75,6 +75,7 @@ class Reason(str, Enum):
     NOT_SUPPORTED = "NotSupported"
     # grace, then the user's
     GPU_UNKNOWN = "GPUUnknown"
+    KEDA_MISSING = "KEDAMissing"
     SOURCE_MISSING = "SourceMissing"
     BUCKET_MISSING = "BucketMissing"
     ACCESS_DENIED = "AccessDenied"
@@ -150,6 +151,7 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.TOO_MANY_ROUNDS, _U, "Building did not come to an end.", "Report this with the assemble Jobs' logs."),
         ReasonInfo(Reason.NOT_SUPPORTED, _U, "The builder image cannot build this.", "Use a builder image that has what the message names."),
         ReasonInfo(Reason.GPU_UNKNOWN, _G, "An engine fits one GPU type only, and none is named or can be found.", "Name it in spec.serving.targets[].gpu.product; or let the operator read nodes (chart value nodeReader)."),
+        ReasonInfo(Reason.KEDA_MISSING, _G, "spec.autoscaling.keda is set, and the cluster does not have KEDA.", "Install KEDA, or remove spec.autoscaling.keda: a HorizontalPodAutoscaler scales then."),
         ReasonInfo(Reason.SOURCE_MISSING, _G, "A source object does not exist.", "Upload it, or correct the uri."),
         ReasonInfo(Reason.BUCKET_MISSING, _G, "The bucket does not exist.", "Create it, or correct the uri."),
         ReasonInfo(Reason.ACCESS_DENIED, _G, "Storage refuses the keys.", "Correct the Secret or the bucket's policy."),

@@ -29,6 +29,17 @@ class TargetStatus(ApiModel):
     deployment: str = Field(max_length=63)
     ready_replicas: int = 0
     replicas: int = 0
+    desired_replicas: int | None = Field(None, description="What its autoscaler wants.")
+    autoscaler: str | None = Field(
+        None, max_length=512, description="Why the autoscaler cannot scale; absent while it can."
+    )
+
+
+class ScaleStatus(ApiModel):
+    """For `kubectl scale` and autoscalers of the resource itself; of several targets, the first."""
+
+    replicas: int = 0
+    selector: str = Field("", max_length=512, description="Labels of the servers' pods.")
 
 
 class RolloutRecord(ApiModel):
@@ -66,6 +77,7 @@ class InferenceEnsembleStatus(ApiModel):
     url: str | None = Field(None, max_length=512)
     entrypoint: str | None = Field(None, max_length=128)
     replicas: str | None = Field(None, max_length=32, description="Ready and wanted servers.")
+    scale: ScaleStatus | None = None
     attempt: int | None = Field(None, description="Tries of the step that is being retried.")
     retry_at: str | None = Field(None, max_length=40)
     failing_since: str | None = Field(

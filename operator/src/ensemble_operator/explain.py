@@ -42,6 +42,9 @@ def explain(error: Exception, action: Action) -> Explanation | None:
             return Explanation(Reason.INVALID_SPEC, "spec.gateway", _invalid(error, _kind(action)))
         case InvalidError() if _kind(action) == "ConfigMap":
             return Explanation(Reason.INVALID_SPEC, "spec.models", _too_large(error))
+        case InvalidError() if _kind(action) in {"HorizontalPodAutoscaler", "ScaledObject"}:
+            message = _invalid(error, _kind(action))
+            return Explanation(Reason.INVALID_SPEC, "spec.autoscaling", message)
         case ApiError():
             return Explanation(Reason.API_UNAVAILABLE, "", str(error))
         case _:

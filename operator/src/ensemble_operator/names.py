@@ -12,6 +12,10 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def _short(target: str) -> str:
+    return target if len(target) <= 8 else digest(target)[:8]  # noqa: PLR2004
+
+
 def request(name: str, inputs: str) -> str:
     return f"{name}-request-{inputs[:10]}"
 
@@ -56,8 +60,12 @@ def traffic_service(name: str, rollout_hash: str) -> str:
 
 def deployment(name: str, rollout_hash: str, target: str) -> str:
     """At most 40 + 1 + 8 + 1 + 8: long target names are cut by hash."""
-    short = target if len(target) <= 8 else digest(target)[:8]  # noqa: PLR2004
-    return f"{name}-{rollout_hash}-{short}"
+    return f"{name}-{rollout_hash}-{_short(target)}"
+
+
+def autoscaler(name: str, target: str) -> str:
+    """Of a target, whatever rollout it serves."""
+    return f"{name}-{_short(target)}"
 
 
 LABEL_INPUTS = "ensembles.dev/inputs"

@@ -33,6 +33,7 @@ from ensemble_operator.observe.cache import ObjectCache
 from ensemble_operator.observe.config_maps import FRESH_SECONDS, UserConfigMaps
 from ensemble_operator.observe.gpus import GpuNodes
 from ensemble_operator.observe.observer import Observer
+from ensemble_operator.observe.optional import POLL_SECONDS, OptionalKinds
 from ensemble_operator.observe.routes import GatewayRoutes
 from ensemble_operator.observe.routing import Key
 from ensemble_operator.plan import planner
@@ -88,6 +89,7 @@ class Runtime:
         self._metrics = Metrics(since=utc_now())
         self._heartbeats = health.Heartbeats(monotonic=time.monotonic)
         self._config_maps = UserConfigMaps(self._api, monotonic=time.monotonic)
+        self._optional = OptionalKinds(self._api, self._cache, self._scopes)
         self._queue: WorkQueue[Key] = WorkQueue(clock=LoopClock(), backoff=Backoff(), rng=self._rng)
         self._metrics.registry.register(EnsembleCollector(self._cache))
         self._metrics.registry.register(QueueCollector(self._queue_figures))
@@ -113,6 +115,7 @@ class Runtime:
                 self._config_maps,
                 GpuNodes(self._api, readable=config.node_reader, monotonic=time.monotonic),
                 GatewayRoutes(self._api, monotonic=time.monotonic),
+                optional=self._optional,
                 now=utc_now,
             ),
             executor=Executor(self._api, self._cache),
@@ -180,16 +183,18 @@ class Runtime:
         )
         checks = self._every(watchdog.INTERVAL_SECONDS, self._check_watches)
         polls = self._every(FRESH_SECONDS, self._poll_config_maps)
+        lists = self._every(POLL_SECONDS, self._poll_optional)
         async with (
             _background(workers.run(), name="workers") as working,
             _background(checks, name="watchdog") as watch,
             _background(polls, name="config maps") as poll,
+            _background(lists, name="optional kinds") as listing,
             # kopf takes every task that begins after it for its own: it comes last.
             self._watching() as watching,
         ):
             self._heartbeats.set_ready(ready=True)
             _log.info("working", extra={"ensembles": len(self._cache.all(ENSEMBLE))})
-            await self._first_of(working, watch, poll, watching, *others)
+            await self._first_of(working, watch, poll, listing, watching, *others)
             self._queue.close()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FINISH_SECONDS):
@@ -200,6 +205,7 @@ class Runtime:
         while not self._stop.is_set():
             try:
                 await asyncio.to_thread(watchdog.fill, self._api, self._cache, self._scopes)
+                await asyncio.to_thread(self._optional.poll)
             except NotFoundError as error:
                 _log.error("is the CRD installed?", extra={"error": str(error)})
             except ApiError as error:
@@ -273,6 +279,15 @@ class Runtime:
             changed = await asyncio.to_thread(self._config_maps.poll)
         except ApiError as error:
             _log.warning("ConfigMaps cannot be read", extra={"error": str(error)})
+            return
+        for key in changed:
+            self._queue.add(key)
+
+    async def _poll_optional(self) -> None:
+        try:
+            changed = await asyncio.to_thread(self._optional.poll)
+        except ApiError as error:
+            _log.warning("optional kinds cannot be listed", extra={"error": str(error)})
             return
         for key in changed:
             self._queue.add(key)

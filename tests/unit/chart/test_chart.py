@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ensemble_operator.cluster.kinds import CHILDREN, ENSEMBLE, EVENT, LEASE
+from ensemble_operator.cluster.kinds import CHILDREN, ENSEMBLE, EVENT, LEASE, OPTIONAL
 from ensemble_operator.config import load_config
 from ensemble_operator.leader import LEASE_NAME
 from ensemble_operator.main import DEFAULT_CONFIG, _parser
@@ -112,11 +112,13 @@ def test_the_operator_may_watch_what_it_watches(chart: Any) -> None:
     grants = main_rules(chart)
     for kind in (ENSEMBLE, *CHILDREN):
         assert {"get", "list", "watch"} <= grants[kind.group, kind.plural], kind
+    for kind in OPTIONAL:
+        assert {"get", "list", "create", "patch", "delete"} == grants[kind.group, kind.plural], kind
 
 
 def test_the_operator_may_do_nothing_else(chart: Any) -> None:
     grants = main_rules(chart)
-    known = {(kind.group, kind.plural) for kind in (ENSEMBLE, EVENT, *CHILDREN)}
+    known = {(kind.group, kind.plural) for kind in (ENSEMBLE, EVENT, *CHILDREN, *OPTIONAL)}
     subresources = {
         (ENSEMBLE.group, "inferenceensembles/status"),
         (ENSEMBLE.group, "inferenceensembles/finalizers"),

@@ -275,6 +275,9 @@ class Story:
             self.seen = replace(seen, budgets=(*rest_budgets, object_seen(manifest)))
         elif kind in {"HTTPRoute", "GRPCRoute"}:
             self._put_route(manifest)
+        elif kind in {"HorizontalPodAutoscaler", "ScaledObject"}:
+            rest_scalers = tuple(a for a in seen.autoscalers if a.name != name)
+            self.seen = replace(seen, autoscalers=(*rest_scalers, object_seen(manifest)))
         elif kind == "ConfigMap":
             self.seen = replace(seen, requests=(*seen.requests, object_seen(manifest)))
 
@@ -312,6 +315,8 @@ class Story:
             "Deployment": "deployments",
             "Service": "services",
             "PodDisruptionBudget": "budgets",
+            "HorizontalPodAutoscaler": "autoscalers",
+            "ScaledObject": "autoscalers",
             "ConfigMap": "requests",
             "ControllerRevision": "rollouts",
         }[kind]
@@ -358,7 +363,7 @@ class Story:
             self.seen,
             endpoints_ready=True,
             deployments=tuple(
-                replace(d, ready_replicas=d.replicas)
+                replace(d, ready_replicas=d.replicas, updated_replicas=d.replicas)
                 if rollout is None or d.labels["ensembles.dev/rollout"] == rollout
                 else d
                 for d in self.seen.deployments

@@ -32,6 +32,12 @@ COLUMNS: tuple[dict[str, Any], ...] = (
     {"name": "Message", "type": "string", "jsonPath": _condition("Ready", "message"), "priority": 1},
 )
 
+SCALE = {
+    "specReplicasPath": ".spec.serving.replicas",
+    "statusReplicasPath": ".status.scale.replicas",
+    "labelSelectorPath": ".status.scale.selector",
+}
+
 
 def documented_schema() -> Schema:
     """The resource's schema with every default where it applies, for the reference page."""
@@ -89,7 +95,7 @@ def definition() -> dict[str, Any]:
                     "storage": True,
                     "additionalPrinterColumns": list(COLUMNS),
                     "schema": {"openAPIV3Schema": served_schema()},
-                    "subresources": {"status": {}},
+                    "subresources": {"status": {}, "scale": SCALE},
                 }
             ],
         },

@@ -114,6 +114,10 @@ SYMPTOMS: dict[Reason, Symptom] = {
         "spec.serving.targets[0].gpu.product: an engine fits one GPU type, and the operator may not read nodes: name the product (the value of that node label)",
         "The operator is installed for single namespaces without nodeReader; or NVIDIA's GPU feature discovery, which labels the nodes, is not there.",
     ),
+    R.KEDA_MISSING: Symptom(
+        "spec.autoscaling.keda: the cluster has no ScaledObject (keda.sh/v1alpha1) that the operator may see: install KEDA, or remove spec.autoscaling.keda; the servers stay as many as they are",
+        "KEDA is installed later than the resource, or not at all.",
+    ),
     R.SOURCE_MISSING: Symptom(
         "spec.models[0].onnxruntime.source.uri: s3://models/src/gone.onnx does not exist at http://minio.storage.svc:9000: upload it, or correct the uri",
         "The upload comes later than the resource, or the uri has a slip.",

@@ -11,6 +11,7 @@ from enum import Enum
 from pydantic import ConfigDict, Field
 
 from ensembles_api.schema import ApiModel, Rule, rules
+from ensembles_api.spec.autoscaling import Autoscaling, Keda, ScalingTarget
 from ensembles_api.spec.exports import EnvironmentVariable, Export, ExportInput
 from ensembles_api.spec.members import (
     Dali,
@@ -135,6 +136,9 @@ class InferenceEnsembleSpec(ApiModel):
         None, description="The model clients call; default the last ensemble, else the last model."
     )
     serving: Serving = Field(default_factory=Serving)
+    autoscaling: Autoscaling | None = Field(
+        None, description="Who scales the servers, between which numbers, and by what."
+    )
     build: Build = Field(default_factory=Build)
     rollout: Rollout = Field(default_factory=Rollout)
     gateway: Gateway | None = Field(
@@ -161,6 +165,11 @@ class InferenceEnsembleSpec(ApiModel):
                 "entrypoint: no model has this name; use a name of spec.models",
                 "'entrypoint: no model is called ' + self.entrypoint + '; use a name of spec.models'",
             ),
+            Rule(
+                "!has(self.autoscaling) || !has(self.serving) || self.serving.replicas <= 1",
+                "serving.replicas: an autoscaler sets the number of servers; remove replicas and set "
+                "autoscaling.minReplicas, or remove autoscaling (replicas 0 ends all servers)",
+            ),
             _known_members("steps", each="s.model"),
             _known_members("chain", each="s"),
         )
@@ -178,6 +187,7 @@ __all__ = [
     "Analysis",
     "Annotations",
     "AutoComplete",
+    "Autoscaling",
     "Build",
     "Canary",
     "CanaryStep",
@@ -203,6 +213,7 @@ __all__ = [
     "Image",
     "InferenceEnsembleSpec",
     "InputFrom",
+    "Keda",
     "KeepFp32",
     "LabelFile",
     "LabelValue",
@@ -231,6 +242,7 @@ __all__ = [
     "Runtime",
     "S3Uri",
     "Sample",
+    "ScalingTarget",
     "Serving",
     "Sha256",
     "ShapeRange",

@@ -41,6 +41,7 @@ DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 CONTROLLER_REVISION = Kind("apps/v1", "ControllerRevision", "controllerrevisions")
 SERVICE = Kind("v1", "Service", "services")
 BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+HPA = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 NODE = Kind("v1", "Node", "nodes")
@@ -51,13 +52,16 @@ GRPC_ROUTE = Kind("gateway.networking.k8s.io/v1", "GRPCRoute", "grpcroutes")
 EVENT = Kind("v1", "Event", "events")
 """Of the core group: kubectl sorts by lastTimestamp, which Events of the newer group may not have."""
 
-CHILDREN = (JOB, POD, DEPLOYMENT, CONTROLLER_REVISION, SERVICE, BUDGET, CONFIG_MAP, ENDPOINT_SLICE)
+CHILDREN = (JOB, POD, DEPLOYMENT, CONTROLLER_REVISION, SERVICE, BUDGET, CONFIG_MAP, ENDPOINT_SLICE, HPA)
 WATCHED = (ENSEMBLE, *CHILDREN)
+SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
+OPTIONAL = (SCALED_OBJECT,)
+"""Kinds of our objects that a cluster need not have: listed, not watched."""
 
 CHILD_SELECTOR = LABEL_ROLE
 """Every child carries this label; EndpointSlices inherit the labels of their Service."""
 
-_BY_NAME = {kind.name: kind for kind in (*WATCHED, LEASE, EVENT, HTTP_ROUTE, GRPC_ROUTE)}
+_BY_NAME = {kind.name: kind for kind in (*WATCHED, *OPTIONAL, LEASE, EVENT, HTTP_ROUTE, GRPC_ROUTE)}
 
 
 def kind_named(name: str) -> Kind:

@@ -19,8 +19,10 @@ from ensemble_operator.cluster.kinds import (
     ENDPOINT_SLICE,
     ENSEMBLE,
     EVENT,
+    HPA,
     JOB,
     POD,
+    SCALED_OBJECT,
     SERVICE,
     Kind,
 )
@@ -34,6 +36,7 @@ from ensemble_operator.observe.objects import (
     parse_rollout,
     spec_manager,
 )
+from ensemble_operator.observe.optional import OptionalKinds
 from ensemble_operator.observe.pods import parse_time
 from ensemble_operator.observe.routes import AGAIN, GatewayRoutes
 from ensemble_operator.observe.routing import Key
@@ -80,6 +83,7 @@ class Observer:
         gpu_nodes: GpuNodes,
         routes: GatewayRoutes,
         *,
+        optional: OptionalKinds,
         now: Callable[[], datetime],
     ) -> None:
         self._api = api
@@ -87,6 +91,7 @@ class Observer:
         self._config_maps = config_maps
         self._gpu_nodes = gpu_nodes
         self._routes = routes
+        self._optional = optional
         self._now = now
         self._lock = threading.Lock()
         self._terminating: dict[str, datetime] = {}
@@ -140,6 +145,8 @@ class Observer:
             ),
             services=self._objects(SERVICE, key),
             budgets=self._objects(BUDGET, key),
+            autoscalers=(*self._objects(HPA, key), *self._objects(SCALED_OBJECT, key)),
+            missing_kinds=self._optional.missing(),
             requests=self._objects(CONFIG_MAP, key),
             endpoints_ready=has_ready_endpoint(self._children(ENDPOINT_SLICE, key), service=key.name),
             routes=self._routes.seen(

@@ -12,7 +12,7 @@ from ensemble_operator.plan.failing import mark_failed
 from ensemble_operator.plan.healing import heal_deployments
 from ensemble_operator.plan.observation import RolloutSeen
 from ensemble_operator.plan.provenance import provenance
-from ensemble_operator.plan.replicas import Replicas
+from ensemble_operator.plan.replicas import Replicas, servers_before
 from ensemble_operator.plan.serving_pods import pods_trouble, ready_everywhere
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.plan.trouble import Trouble
@@ -44,7 +44,10 @@ def _record(stage: Stage) -> dict[str, Any]:
         owner=owner_of(stage.observation),
         data=stage.wanted,
         number=stage.next_number,
-        provenance=provenance(stage.observation, stage.wanted, before),
+        provenance={
+            **provenance(stage.observation, stage.wanted, before),
+            **servers_before(stage.observation),
+        },
     )
 
 

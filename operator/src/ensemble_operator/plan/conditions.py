@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ensemble_operator.plan import history
+from ensemble_operator.plan import history, scaling_status
 from ensemble_operator.plan.actions import Event
 from ensemble_operator.plan.chain import BuildOutcome
 from ensemble_operator.plan.healing import deployments_of
@@ -95,6 +95,7 @@ def status(
         url=f"http://{observation.name}.{observation.namespace}.svc:{HTTP_PORT}" if active else None,
         entrypoint=rollout.data.server.entrypoint or None if rollout else None,
         replicas=_replicas(observation, active),
+        scale=scaling_status.scale(observation, rollout),
         attempt=trouble.attempt if trouble and trouble.attempt else None,
         retry_at=_text(trouble.retry_at) if trouble else None,
         failing_since=_text(since),
@@ -216,6 +217,8 @@ def _targets(observation: Observation, active: str | None) -> list[TargetStatus]
             deployment=d.name,
             ready_replicas=d.ready_replicas,
             replicas=d.replicas,
+            desired_replicas=scaling_status.desired_replicas(observation, d.labels.get(LABEL_TARGET, "")),
+            autoscaler=scaling_status.problem(observation, d.labels.get(LABEL_TARGET, "")),
         )
         for d in (deployments_of(observation, active) if active else [])
     ]

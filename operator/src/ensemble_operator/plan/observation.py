@@ -187,6 +187,10 @@ class Observation:
     rollouts: tuple[RolloutSeen, ...] = ()
     services: tuple[ObjectSeen, ...] = ()
     budgets: tuple[ObjectSeen, ...] = ()
+    autoscalers: tuple[ObjectSeen, ...] = ()
+    """Ours, and those that KEDA makes of ours."""
+    missing_kinds: frozenset[str] = frozenset()
+    """Kinds that the operator might create and the cluster does not have."""
     requests: tuple[ObjectSeen, ...] = ()
     """ConfigMaps that hold requests of this ensemble."""
     endpoints_ready: bool = False

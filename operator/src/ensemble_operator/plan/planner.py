@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from ensemble_operator.config import OperatorConfig
 from ensemble_operator.plan import conditions, history
 from ensemble_operator.plan.actions import Action, Delete, Plan, SetFinalizer
+from ensemble_operator.plan.autoscaling import autoscale
 from ensemble_operator.plan.build_lane import build
 from ensemble_operator.plan.chain import BuildOutcome
 from ensemble_operator.plan.deletion import delete, leaving
@@ -49,6 +50,10 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
     if yielding is not None:
         serving = serve(observation, config, observation.spec, wanted, yielding=yielding)
     serving = routed(observation, serving)
+    ended = yielding.ended if yielding else frozenset()
+    scaling = autoscale(observation, serving, ended=ended)
+    if scaling.trouble is not None and serving.done:
+        serving = replace(serving, trouble=scaling.trouble)
     serving = replace(serving, trouble=located(observation.spec, serving.trouble))
     if pinned is not None:
         serving = told(serving)
@@ -62,6 +67,7 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
     actions = (
         *_finalizer(observation),
         *(building.actions if building else ()),
+        *scaling.first,
         *serving.actions,
         *litter(
             observation,
@@ -74,7 +80,7 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
     if observation.spec is not None and building is not None:
         surplus = beyond_history(observation, observation.spec, serving)
         pruning = prune_history(observation, observation.spec, config, surplus)
-    actions = _once((*actions, *pruning.actions))
+    actions = _once((*actions, *pruning.actions, *scaling.last))
     return _report(observation, building, serving, trouble, actions=actions, pruning=pruning, suspended=False)
 
 

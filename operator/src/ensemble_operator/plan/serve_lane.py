@@ -64,7 +64,7 @@ def serve(
             observation,
             config,
             spec.rollout,
-            replicas(spec, data),
+            replicas(observation, spec, data),
             active,
             data,
             healing,
@@ -135,7 +135,7 @@ def _heal(
     if rollout is None or active is None:
         return ()
     owner = owner_of(observation)
-    wanted = replicas(spec, rollout.data) if spec else None
+    wanted = replicas(observation, spec, rollout.data) if spec else None
     return (
         *heal_deployments(observation, config, owner, rollout.data, replicas=wanted, ended=ended),
         *heal_budgets(observation, owner, rollout.data, replicas=wanted),

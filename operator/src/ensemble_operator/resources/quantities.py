@@ -35,5 +35,14 @@ def requirements(
     }
 
 
+def canonical(number: int) -> str:
+    """A whole number as the API server writes it back: 5000 as 5k."""
+    for suffix in ("", "k", "M", "G"):
+        if number % 1000 or not number:
+            return f"{number}{suffix}"
+        number //= 1000
+    return f"{number}T"
+
+
 def _texts(quantities: Mapping[str, int | str] | None) -> dict[str, str]:
     return {key: str(value) for key, value in (quantities or {}).items()}

@@ -33,6 +33,9 @@ ANNOTATION_CHANGES = "ensembles.dev/changes"
 ANNOTATION_PARTS = "ensembles.dev/parts"
 """Short digests of the parts of its spec, as a JSON object: the next rollout tells its changes by them."""
 
+ANNOTATION_SERVERS_BEFORE = "ensembles.dev/serversBefore"
+"""How many servers each target of the active rollout had when this one began: ACTIVE@PROMOTED TARGET=N …"""
+
 ANNOTATION_ALSO_INPUTS = "ensembles.dev/alsoInputs"
 """Further inputs digests, separated by spaces, that were assembled and turned out to give this revision."""
 ANNOTATION_WARNINGS = "ensembles.dev/warnings"
