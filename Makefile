@@ -8,7 +8,7 @@ export ORT_DISABLE_TELEMETRY := 1
 CLUSTER_TOOL := python3 tests/cluster/cluster.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup generate check-generated lint format test test-unit cluster images demo demo-down cluster-down bench
+.PHONY: help setup generate check-generated lint format test test-unit cluster images demo demo-down cluster-down bench bench-rollouts
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,3 +60,6 @@ cluster-down: ## Remove the local cluster
 
 bench: setup ## Measure apply-to-answer and transfer rates; prints tables
 	$(RUN) python -m tests.bench.bench
+
+bench-rollouts: setup ## Measure what clients see of rollouts, beside a plain Deployment; prints tables
+	$(RUN) python -m tests.bench.rollouts

@@ -27,9 +27,11 @@ class Log:
 
     factors: of each answer Y = X * factor, in order; failures: requests without a right answer.
     cut: such requests of the one client that never lets go of its HTTP connection.
+    timings: of each answer, when it was asked for (time.monotonic()) and how many seconds it took.
     """
 
     factors: list[float] = field(default_factory=list)
+    timings: list[tuple[float, float]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     cut: list[str] = field(default_factory=list)
 
@@ -96,9 +98,10 @@ class _Client:
 
     def _ask(self, infer: Infer, log: Log) -> None:
         data = np.arange(1, 5, dtype=np.float32).reshape(1, 4)
-        started = time.strftime("%H:%M:%S")
+        started, begun = time.strftime("%H:%M:%S"), time.monotonic()
         try:
             answer = infer(self.model, data)
+            log.timings.append((begun, time.monotonic() - begun))
             factor = float(answer[0, 0])
             np.testing.assert_array_equal(answer, data * factor)
             log.factors.append(factor)
