@@ -3,8 +3,9 @@
     make bench-rollouts          prints the tables
 
 Needs the cluster with images and operator, as bench.py. One HTTP client that never lets go of its connection,
-two that renew theirs every ten seconds, and two over gRPC ask, each one request after the other, up to 30 a second.
-The plain Deployment has the image, the model and the requests of the operator's, all else as Kubernetes' defaults.
+two that renew theirs every ten seconds, and two over gRPC ask, each one request after the other, up to 30 a
+second. The plain Deployment has the image, the model and the requests of the operator's; all else is as
+Kubernetes has it by default.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def main() -> None:
 
 
 def _ours(space: live.Namespace) -> dict[str, list[float]]:
-    """Prints rows for steady state, rollouts, and going back to servers that are retained; seconds of both."""
+    """Prints rows for steady state, rollouts, and going back to retained servers; seconds of both."""
     ensemble = space.apply("net", models(space, 2), rollout=ROLLOUT)
     ensemble.wait()
     promoted: list[float] = []
