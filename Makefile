@@ -47,7 +47,9 @@ test: setup ## Everything that does not need a GPU: lint, units, API server, S3,
 	$(MAKE) lint
 	$(MAKE) images
 	$(RUN) pytest -n 2 tests/unit
-	$(RUN) pytest $(filter-out tests/unit/,$(wildcard tests/*/))
+	$(RUN) pytest $(filter-out tests/unit/ tests/e2e/,$(wildcard tests/*/))
+	$(RUN) pytest tests/e2e -m alone
+	ENSEMBLES_KEEP_OPERATOR=1 $(RUN) pytest -n 3 --dist loadfile tests/e2e -m "not alone"
 
 demo: ## From nothing to an answered inference on a real cluster
 	python3 examples/demo/demo.py up --cluster $(CLUSTER)

@@ -225,6 +225,7 @@ def _stream(ensemble: live.Ensemble) -> Iterator[list[Any]]:
             client.stop_stream()
 
 
+@pytest.mark.alone
 def test_a_drained_node(namespace: live.Namespace) -> None:
     """`kubectl drain` ends one of two servers, waits for the budget, and gets no further on a single node."""
     ensemble = namespace.apply(
