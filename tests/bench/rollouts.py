@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from tests.bench.bench import new_namespace
+from tests.bench.bench import make_namespace
 from tests.e2e import live
 from tests.e2e.load import Log, constant_load
 from tests.e2e.models import affine_onnx
@@ -69,7 +69,7 @@ def models(space: live.Namespace, number: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     live.kubectl("version")
-    space = new_namespace()
+    space = make_namespace()
     try:
         print("| | requests | failed | of the HTTP client that never renews | p50 ms | p99 ms | worst ms |")
         print("|---|---|---|---|---|---|---|")
