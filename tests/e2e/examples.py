@@ -17,18 +17,23 @@ EXAMPLES = live.ROOT / "examples"
 
 
 def apply_examples(space: live.Namespace, names: Iterable[str], folders: pytest.TempPathFactory) -> None:
-    """All of them at once as they are, but for namespace, uris and what they ask of the node."""
+    """All of them at once."""
     documents = []
     for name in names:
-        _prepare(name, space, folders.mktemp(name))
-        document = _moved(yaml.safe_load((EXAMPLES / name / "ensemble.yaml").read_text()), space)
-        document["metadata"]["namespace"] = space.name
-        document["spec"]["serving"] = {"resources": live.SMALL}
-        documents.append(document)
+        prepare_example(name, space, folders.mktemp(name))
+        documents.append(example_document(name, space))
     space.kubectl("apply", "-f", "-", text=yaml.safe_dump_all(documents))
 
 
-def _prepare(example: str, space: live.Namespace, folder: Path) -> None:
+def example_document(name: str, space: live.Namespace) -> dict[str, Any]:
+    """An example's ensemble, but for namespace, uris and what it asks of the node."""
+    document: dict[str, Any] = _moved(yaml.safe_load((EXAMPLES / name / "ensemble.yaml").read_text()), space)
+    document["metadata"]["namespace"] = space.name
+    document["spec"]["serving"] = {"resources": live.SMALL}
+    return document
+
+
+def prepare_example(example: str, space: live.Namespace, folder: Path) -> None:
     """Run the example's prepare.py and upload what it made."""
     subprocess.run([sys.executable, str(EXAMPLES / example / "prepare.py"), str(folder)], check=True)
     for file in sorted(folder.rglob("*")):
