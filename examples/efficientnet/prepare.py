@@ -10,12 +10,15 @@ sys.path.insert(0, str(HERE.parent))
 
 from preparation.efficientnet import efficientnet_onnx, imagenet_labels, put_exporter  # noqa: E402
 from preparation.folders import copy_sources, put  # noqa: E402
+from preparation.photographs import photograph  # noqa: E402
 
 
 def prepare(output: Path) -> None:
     copy_sources(HERE, output, "pipeline.py")
     put(efficientnet_onnx(), output / "model.onnx")
     put(imagenet_labels(), output / "labels.txt")
+    for name in ("coffee.png", "chelsea.png"):
+        put(photograph(name), output / "cases" / name)
     put_exporter(output)
 
 

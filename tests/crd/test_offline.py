@@ -45,7 +45,7 @@ def test_parse_spec_names_every_field_at_fault() -> None:
         Problem(
             "spec.replicas",
             "unknown field; known here: storage, runtime, models, repository, entrypoint, serving, build, "
-            "rollout, gateway, suspend, deletionPolicy, revisionHistoryLimit",
+            "rollout, verification, gateway, suspend, deletionPolicy, revisionHistoryLimit",
         ),
     )
 

@@ -13,8 +13,9 @@ from ensemble_builder.artifacts.documents import PinSubject
 from ensemble_builder.commands.pinning import read_settled
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.store import Store
-from ensembles_api.contract import Fault, Manifest, Result, TargetRequest, VerificationPlan
+from ensembles_api.contract import Fault, Manifest, Result, TargetRequest
 from ensembles_api.reasons import Reason
+from ensembles_api.verification import VerificationPlan
 from tests.storage.support.s3server import Server
 from tests.storage.support.workbench import Workbench, onnx_model, repository
 

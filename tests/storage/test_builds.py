@@ -24,10 +24,10 @@ from ensembles_api.contract import (
     SampleTensor,
     TargetRequest,
     Tensor,
-    VerificationPlan,
 )
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import Gpu
+from ensembles_api.verification import VerificationPlan
 from tests.storage.support.s3server import Server
 from tests.storage.support.workbench import Workbench, onnx_model
 

@@ -25,8 +25,10 @@ from tests.storage.support.workbench import Workbench, onnx_model
 from tests.storage.test_verify import CODE, DECOUPLED, STREAM
 
 
-def write(file: Path, models: list[dict[str, Any]], **storage: str) -> str:
-    document = {
+def write(
+    file: Path, models: list[dict[str, Any]], *, verification: dict[str, Any] | None = None, **storage: str
+) -> str:
+    document: dict[str, Any] = {
         "apiVersion": "ensembles.dev/v1alpha1",
         "kind": "InferenceEnsemble",
         "metadata": {"name": "vision", "namespace": "demo"},
@@ -34,6 +36,7 @@ def write(file: Path, models: list[dict[str, Any]], **storage: str) -> str:
             "storage": {"uri": "s3://models/store", "secretName": "keys", **storage},
             "runtime": {"serverImage": "server:1", "builderImage": "builder:1"},
             "models": models,
+            **({"verification": verification} if verification else {}),
         },
     }
     file.write_text(write_yaml(document))

@@ -11,8 +11,9 @@ import pytest
 from ensemble_builder.artifacts.documents import sha256
 from ensemble_builder.commands import verify
 from ensemble_builder.faults import FaultError
-from ensembles_api.contract import Result, SampleTensor, VerificationCase, VerificationPlan
+from ensembles_api.contract import Result, SampleTensor
 from ensembles_api.reasons import Reason
+from ensembles_api.verification import VerificationCase, VerificationPlan
 from tests.storage.support.triton import RunningServer, tritonserver
 
 CODE = """
@@ -124,7 +125,10 @@ def check(server: RunningServer, folder: Path, *cases: VerificationCase, **optio
         "entrypoint": cases[0].model,
         "timeout": 30.0,
     }
-    return verify.run(**({"port": server.port, "files": folder} | given | options))  # type: ignore[arg-type]
+    result = verify.run(**({"port": server.port, "files": folder} | given | options))  # type: ignore[arg-type]
+    if result.fault:
+        raise FaultError(result.fault)
+    return result
 
 
 def sample(folder: Path, *values: float) -> tuple[SampleTensor, ...]:
@@ -191,7 +195,9 @@ def test_a_refused_guess_is_a_warning(server: RunningServer, tmp_path: Path) -> 
 
 
 def test_an_absent_model_is_named(server: RunningServer, tmp_path: Path) -> None:
-    with pytest.raises(FaultError, match="has no model 'absent'; it has both, double"):
+    with pytest.raises(
+        FaultError, match=r"model 'absent' on .*: there is no such model; it has both, double"
+    ):
         check(server, tmp_path, VerificationCase(model="double"), entrypoint="absent")
 
 

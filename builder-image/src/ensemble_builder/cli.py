@@ -8,6 +8,7 @@ assemble, fetch, upload, verify, analyse and prune end with a Result, as JSON in
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import signal
@@ -118,6 +119,13 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--entrypoint", required=True)
     verify.add_argument("--timeout", type=float, default=600.0, help="seconds")
     verify.add_argument("--port", type=int, default=8001, help="gRPC port")
+    saving = verify.add_argument_group("where the report goes", "all together, or none: then it goes nowhere")
+    saving.add_argument("--storage", type=_location, help="StorageLocation as JSON")
+    saving.add_argument("--patience", type=float, default=15.0, help="seconds to wait for a silent storage")
+    saving.add_argument("--ensemble", type=_namespaced, metavar="NAMESPACE/NAME")
+    saving.add_argument("--revision", default="", help="digest of the manifest")
+    saving.add_argument("--rollout", default="")
+    saving.add_argument("--attempt", type=int, default=1)
 
     _analyse_options(
         _command(commands, "analyse", _analyse, "compare new servers with old under traffic", storage=False)
@@ -286,9 +294,15 @@ def _prune(options: argparse.Namespace) -> Result:
 
 
 def _verify(options: argparse.Namespace) -> Result:
-    from ensemble_builder.commands import verify
+    from ensemble_builder.commands import reports, verify
 
+    save = None
+    if options.storage and options.ensemble:
+        namespace, name = options.ensemble
+        save = functools.partial(reports.write_report, _store(options), namespace, name)
     return verify.run(
+        subject=verify.Subject(options.revision, options.rollout, options.attempt),
+        save=save,
         host=options.host,
         port=options.port,
         replicas=options.replicas,

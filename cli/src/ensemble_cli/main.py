@@ -34,6 +34,7 @@ COMMANDS = {
     "import": Entry("importing", "Turn a model repository into an InferenceEnsemble."),
     "build": Entry("build", "Build a model repository into a folder, without a cluster."),
     "serve": Entry("serve", "Serve a folder that build filled."),
+    "verify": Entry("verify", "Put an ensemble's cases to a server on this machine."),
     "status": Entry("status", "Show what an ensemble is made of and where it stands."),
     "why": Entry("why", "Say what an ensemble waits for, and what to do."),
     "history": Entry("history", "List the rollouts of an ensemble."),

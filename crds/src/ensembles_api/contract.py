@@ -7,6 +7,7 @@
     artifact       upload -> storage         one built artifact: its blobs, tensors and provenance
     proof          upload -> storage         how the artifact stood its trial, by the settings of that
     manifest       assemble -> storage       one published revision: every file of every target
+    cases, report  `ensembles_api.verification`
     Result         assemble, upload, verify, analyse, prune -> operator
                                              (termination message, at most 2000 bytes)
 
@@ -22,7 +23,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ensembles_api.reasons import Reason
-from ensembles_api.spec import AddressingStyle, Gpu, Model, Repository
+from ensembles_api.spec import AddressingStyle, Gpu, Model, Repository, Verification
 
 CONTRACT: Final = 1
 RESULT_LIMIT = 2000
@@ -80,6 +81,7 @@ class Request(Document):
     models: tuple[Model, ...]
     repository: Repository | None = None
     entrypoint: str | None = None
+    verification: Verification = Verification()
     targets: tuple[TargetRequest, ...]
     server_image: str
     builder_image: str
@@ -210,14 +212,15 @@ def _encodable(text: object) -> object:
     return text.encode(errors="backslashreplace").decode() if isinstance(text, str) else text
 
 
-class Fault(Document):
-    """A failure with a cure. `field` is a path in the resource, empty where none is at fault.
+Said = Annotated[str, BeforeValidator(_encodable)]
+"""Text that may quote whatever user code or a library said."""
 
-    The message may quote whatever user code or a library said.
-    """
+
+class Fault(Document):
+    """A failure with a cure. `field` is a path in the resource, empty where none is at fault."""
 
     code: Reason
-    message: Annotated[str, BeforeValidator(_encodable)]
+    message: Said
     field: str = ""
 
 
@@ -317,23 +320,6 @@ class Manifest(Document):
     targets: dict[str, TargetManifest]
 
 
-class VerificationCase(Document):
-    """verification/cases.json holds a list of these: one request each; `file` is a path below verification/.
-
-    inputs empty: verify derives zeros from the model's metadata as the server reports it.
-    """
-
-    model: str
-    inputs: tuple[SampleTensor, ...] = ()
-    guessed: bool = False
-    """Whether the model takes such inputs is not known (zeros for a free axis or a Python model): a refusal
-    is then a warning, not a failure."""
-
-
-class VerificationPlan(Document):
-    cases: tuple[VerificationCase, ...]
-
-
 class NextBuild(Document):
     """A build the operator may start now; `target` names the target whose GPU it needs.
 
@@ -366,6 +352,30 @@ class AnalysisFigures(Document):
     seconds: int
 
 
+class CaseFailure(Document):
+    """A failed case of a verification, in short. `case`: of the spec, or empty for the smoke test."""
+
+    case: str = ""
+    model: str
+    server: str
+    message: Said
+
+
+class VerificationSummary(Document):
+    """A verification in short; servers times cases are `passed`, `failed` or `unproven` (refused guesses).
+
+    report: key of the whole below the storage's uri; empty where it could not be written.
+    """
+
+    passed: int = 0
+    failed: int = 0
+    unproven: int = 0
+    servers: int = 0
+    seconds: float = 0.0
+    report: str = ""
+    failures: tuple[CaseFailure, ...] = ()
+
+
 class Result(Document):
     """Termination message of a Job's counting container."""
 
@@ -381,6 +391,7 @@ class Result(Document):
     server: ServerRequirements | None = None
     warnings: tuple[str, ...] = ()
     analysis: AnalysisFigures | None = None
+    verification: VerificationSummary | None = None
     fault: Fault | None = None
 
     def message(self) -> str:
@@ -393,6 +404,9 @@ class Result(Document):
     def _smaller(self) -> Result:
         if self.warnings:
             return self.model_copy(update={"warnings": self.warnings[:-1]})
+        if self.verification and self.verification.failures:
+            fewer = {"failures": self.verification.failures[:-1]}
+            return self.model_copy(update={"verification": self.verification.model_copy(update=fewer)})
         if self.next:
             return self.model_copy(update={"next": self.next[:-1], "more": self.more + 1})
         if self.fault and len(self.fault.message) > 200:  # noqa: PLR2004 - the rest of a Fault is short

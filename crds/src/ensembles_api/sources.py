@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from ensembles_api.spec import Export, Model, Source
+from ensembles_api.spec import Export, Model, Source, Verification
 
 T = TypeVar("T", bound=BaseModel)
 
 
-def iter_sources(models: Sequence[Model]) -> Iterator[tuple[str, Source]]:
+class HasSources(Protocol):
+    """A spec, or the request that is made of one."""
+
+    @property
+    def models(self) -> Sequence[Model]: ...
+    @property
+    def verification(self) -> Verification: ...
+
+
+def iter_sources(subject: HasSources) -> Iterator[tuple[str, Source]]:
     """Yield (field, source) in document order, e.g. ("spec.models[0].dali.source", Source(...))."""
+    yield from model_sources(subject.models)
+    yield from _walk(Source, "spec.verification", subject.verification)
+
+
+def model_sources(models: Sequence[Model]) -> Iterator[tuple[str, Source]]:
+    """Those of the models alone; fields are counted from the first of them."""
     return _found(Source, models)
 
 

@@ -64,6 +64,29 @@ class RolloutRecord(ApiModel):
     message: str | None = Field(None, max_length=1024)
 
 
+class FailedCase(ApiModel):
+    """A case that a server failed; `case` is empty for the smoke test."""
+
+    case: str = Field("", max_length=63)
+    model: str = Field(max_length=128)
+    server: str = Field(max_length=64)
+    message: str = Field(max_length=512)
+
+
+class VerificationStatus(ApiModel):
+    """How new servers stood their verification; each case counts once for each server."""
+
+    revision: str = Field(max_length=64)
+    rollout: str = Field(max_length=16)
+    servers: int = 0
+    passed: int = 0
+    failed: int = 0
+    unproven: int = Field(0, description="Refused guesses at what a model takes.")
+    seconds: float = 0.0
+    report: str = Field("", max_length=512, description="The whole, below spec.storage.uri.")
+    failures: list[FailedCase] = Field(default_factory=list, max_length=8)
+
+
 class InferenceEnsembleStatus(ApiModel):
     observed_generation: int = -1
     conditions: list[StatusCondition] = Field(
@@ -85,5 +108,8 @@ class InferenceEnsembleStatus(ApiModel):
     )
     models: list[ModelStatus] = Field(default_factory=list, max_length=64)
     targets: list[TargetStatus] = Field(default_factory=list, max_length=8)
+    verification: VerificationStatus | None = Field(
+        None, description="Of the wanted servers; before these were asked, of those that serve."
+    )
     warnings: list[Annotated[str, Field(max_length=1024)]] = Field(default_factory=list, max_length=32)
     history: list[RolloutRecord] = Field(default_factory=list, max_length=100)

@@ -26,7 +26,10 @@ NUMPY = "numpy==1.26.4"
 
 @dataclass(frozen=True)
 class RunningServer:
+    """`port`: gRPC."""
+
     port: int
+    metrics: int
     process: subprocess.Popen[bytes]
     log: Path
 
@@ -81,9 +84,16 @@ def program() -> Program:
 
 @contextmanager
 def tritonserver(
-    repository: Path, log: Path, *, address: str = "127.0.0.1", ports: Mapping[str, int] | None = None
+    repository: Path,
+    log: Path,
+    *more: str,
+    address: str = "127.0.0.1",
+    ports: Mapping[str, int] | None = None,
 ) -> Iterator[RunningServer]:
-    """Serve a model repository on a loopback address; ready when entered. `ports`: http, grpc and metrics."""
+    """Serve a model repository on a loopback address, with `more` options; live when entered.
+
+    `ports`: http, grpc and metrics.
+    """
     found = program()
     ports = ports or {name: free_port() for name in ("http", "grpc", "metrics")}
     arguments = [
@@ -94,16 +104,17 @@ def tritonserver(
         *(f"--{name}-address={address}" for name in ports),
         "--model-control-mode=explicit",
         "--load-model=*",
-        "--disable-auto-complete-config",
+        *(() if "--disable-auto-complete-config" in more else ("--disable-auto-complete-config",)),
         "--exit-on-error=false",
         "--exit-timeout-secs=5",
+        *more,
     ]
     environment = {**os.environ, **found.environment}
     with log.open("wb") as output:
         process = subprocess.Popen(arguments, env=environment, stdout=output, stderr=output)
     try:
         _wait_until_live(f"{address}:{ports['grpc']}", process, log)
-        yield RunningServer(ports["grpc"], process, log)
+        yield RunningServer(ports["grpc"], ports["metrics"], process, log)
     finally:
         process.terminate()
         try:

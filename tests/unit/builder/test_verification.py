@@ -24,8 +24,8 @@ from ensembles_api.contract import (
     SampleRequest,
     SampleTensor,
     TargetRequest,
-    VerificationCase,
 )
+from ensembles_api.verification import VerificationCase
 
 KEY, BLOB = "1" * 64, "2" * 64
 SAMPLE = SampleTensor(name="RAW", data_type="TYPE_UINT8", shape=(1, 7), file="samples/0-0.bin")

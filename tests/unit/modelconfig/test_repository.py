@@ -211,6 +211,12 @@ class TestServer:
         limited = classifier(config={"instance_group": [{"count": 1, "rate_limiter": {}}]})
         assert "--rate-limit=execution_count" in built(limited).server.args
 
+    def test_metrics_of_a_model(self) -> None:
+        family = {"family": "nv_inference_first_response_histogram_ms"}
+        control = {"metric_identifier": family, "histogram_options": {"buckets": [1, 10]}}
+        measured = classifier(config={"model_metrics": {"metric_control": [control]}})
+        assert "--metrics-config=histogram_latencies=true" in built(measured).server.args
+
     @pytest.mark.parametrize(
         ("groups", "instances"),
         [([], 1), ([{"count": 3}], 3), ([{"count": 2, "gpus": [0, 1]}], 4), ([{"count": 1}, {}], 2)],

@@ -23,6 +23,7 @@ def _end_state(story: Story) -> dict[str, Any]:
         "deployments": {d.name for d in seen.deployments},
         "services": {s.name for s in seen.services},
         "selector": service.manifest["spec"]["selector"],
+        "verified": {r.data.revision: "ensembles.dev/verification" in r.annotations for r in seen.rollouts},
         "outcomes": {r.data.revision: r.annotations.get("ensembles.dev/outcome") for r in seen.rollouts},
         "actions": story.last.actions,
     }

@@ -13,6 +13,8 @@
                                              .../<target>/models/<model>/...
                                              .../<target>/plugins/<file>
                                              .../<target>/verification/...
+    ensembles/<namespace>/<name>/reports/<sha256>/<rollout>-<attempt>.json
+                                                         VerificationReport of a revision's servers
 
 No path is a folder of another one: gateways that keep objects as files on POSIX refuse that.
 """
@@ -85,6 +87,15 @@ def manifest(namespace: str, name: str, digest: str) -> str:
 
 def provenance(namespace: str, name: str, digest: str) -> str:
     return f"{revision(namespace, name, digest)}provenance.json"
+
+
+def reports(namespace: str, name: str) -> str:
+    """The folder of an ensemble's reports, ending in a slash; one folder a revision lies in it."""
+    return f"ensembles/{namespace}/{name}/reports/"
+
+
+def report(namespace: str, name: str, digest: str, *, rollout: str, attempt: int) -> str:
+    return f"{reports(namespace, name)}{digest}/{rollout}-{attempt}.json"
 
 
 def is_safe(path: str) -> bool:

@@ -105,7 +105,7 @@ FOLDER_KINDS = re.compile(
 
 def sources(request: Request) -> Iterator[SourceRef]:
     """All sources, in the order of the resource; each field stands once."""
-    for field, source in iter_sources(request.models):
+    for field, source in iter_sources(request):
         yield SourceRef(field, source, Extent.EITHER if FOLDER_KINDS.search(field) else Extent.FILE)
     if request.repository:
         uri = request.repository.uri

@@ -12,14 +12,8 @@ from dataclasses import dataclass, field
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 from ensemble_builder.artifacts.layout import CASES, VERIFICATION
-from ensembles_api.contract import (
-    ArtifactRecord,
-    Lock,
-    LockedFile,
-    SampleTensor,
-    VerificationCase,
-    VerificationPlan,
-)
+from ensembles_api.contract import ArtifactRecord, Lock, LockedFile, SampleTensor
+from ensembles_api.verification import VerificationCase, VerificationPlan
 
 MOST_CASES = 4
 """Cases per model."""
@@ -37,24 +31,39 @@ class SampleSet:
 
 @dataclass(frozen=True)
 class Verification:
-    plan: VerificationPlan
-    files: Mapping[str, LockedFile] = field(default_factory=dict)
-    """Path below the target's folder -> sample file."""
+    plan: VerificationPlan = field(default_factory=lambda: VerificationPlan(cases=()))
+    files: Mapping[str, LockedFile | bytes] = field(default_factory=dict)
+    """Path below the target's folder -> a file of the cases."""
 
     def target_files(self) -> dict[str, LockedFile | bytes]:
         return {**self.files, CASES: self.plan.canonical()}
 
 
 def verification(
-    lock: Lock, records: Mapping[str, ArtifactRecord], configs: Mapping[str, ModelConfig]
+    lock: Lock,
+    records: Mapping[str, ArtifactRecord],
+    configs: Mapping[str, ModelConfig],
+    given: Sequence[VerificationCase] = (),
+    given_files: Mapping[str, LockedFile | bytes] | None = None,
 ) -> Verification:
-    """The cases of one target.
+    """The cases of one target: the smoke test's, then the user's.
 
     Args:
         lock: what was ordered.
         records: artifact key -> record, of this target's orders.
         configs: model name -> config, for every model whose config is known.
+        given: the user's cases.
+        given_files: of them, by path below the target's folder.
     """
+    smoke = _smoke_test(lock, records, configs) if lock.request.verification.smoke_test else Verification()
+    return Verification(
+        VerificationPlan(cases=(*smoke.plan.cases, *given)), {**smoke.files, **(given_files or {})}
+    )
+
+
+def _smoke_test(
+    lock: Lock, records: Mapping[str, ArtifactRecord], configs: Mapping[str, ModelConfig]
+) -> Verification:
     files: dict[str, LockedFile] = {}
     samples: dict[str, SampleSet] = {}
     for order in lock.builds:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from ensemble_builder.artifacts.cases import Read
 from ensemble_builder.artifacts.documents import OnnxFacts
 from ensemble_builder.artifacts.exports import engines_to_come, exported_sources, unpinned_images
 from ensemble_builder.artifacts.members import Knowledge, placed_models
 from ensemble_builder.artifacts.orders import Revisions, orders
 from ensemble_builder.artifacts.sources import by_field
+from ensemble_builder.commands.cases import cases_of, reader
 from ensemble_builder.commands.knowledge import config_texts, onnx_facts
 from ensemble_builder.commands.locks import load_lock, write_lock
 from ensemble_builder.commands.log import say
@@ -63,14 +65,15 @@ def run(
         first = Lock(request=request, sources=sources, builds=())
     lock, known = _ordered(store, first)
     lacking = missing(lock, known.records, known.proofs)
+    read = reader(store, lock.sources)
     if lacking:
-        _check_wiring(lock, known)
+        _check_early(lock, known, read)
     if lock.digest() != lock_digest:
         write_lock(store, lock)
     _check_vanished((order for order in lacking if order.key not in known.records), built)
     if lacking:
         return _ask_for(lock, lacking, cached=len(known.records))
-    planned = plan_revision(lock, known)
+    planned = plan_revision(lock, known, read)
     publish(store, lock, planned.revision)
     return Result(
         lock=lock.digest(),
@@ -106,11 +109,13 @@ def _with_orders(lock: Lock, onnx: Mapping[str, OnnxFacts]) -> Lock:
     return lock.model_copy(update={"builds": (*lock.builds, *new)})
 
 
-def _check_wiring(lock: Lock, known: Knowledge) -> None:
-    """Refuse what cannot work before anything is built for it."""
+def _check_early(lock: Lock, known: Knowledge, read: Read) -> None:
+    """Refuse wirings and cases that cannot work before anything is built for them."""
     for target in lock.request.targets:
         models = placed_models(lock, known, target=target.name)
-        generate([placed.member for placed in models], entrypoint=lock.request.entrypoint, partial=True)
+        members = [placed.member for placed in models]
+        generated = generate(members, entrypoint=lock.request.entrypoint, partial=True)
+        cases_of(lock, models, generated, read, partial=True)
 
 
 def _check_vanished(lacking: Iterable[BuildOrder], built: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""prune: removes an ensemble's revisions from storage, manifests first."""
+"""prune: removes an ensemble's revisions, and the reports on them, from storage; manifests first."""
 
 from __future__ import annotations
 
@@ -41,17 +41,25 @@ def run(
     if not _is_ours(store, namespace, name, uid):
         say(f"nothing of {namespace}/{name} lies in {store.location.uri}")
         return Result()
-    base = store.key(layout.revisions(namespace, name))
-    revisions: dict[str, list[str]] = {}
-    for info in store.root.list(base):
-        digest, _, _ = info.key[len(base) :].partition("/")
-        revisions.setdefault(digest, []).append(info.key)
-    for digest, keys in revisions.items():
+    revisions = _by_digest(store, layout.revisions(namespace, name))
+    reports = _by_digest(store, layout.reports(namespace, name))
+    for digest in revisions.keys() | reports.keys():
         if digest not in keep if keep is not None else digest in (remove or ()):
+            keys = [*revisions.get(digest, ()), *reports.get(digest, ())]
             _remove(store, store.key(layout.manifest(namespace, name, digest)), digest, keys)
     if keep is not None and not keep:
         store.root.delete(store.key(layout.owner(namespace, name)))
     return Result()
+
+
+def _by_digest(store: Store, folder: str) -> dict[str, list[str]]:
+    """Revision -> keys below its part of a folder."""
+    base = store.key(folder)
+    found: dict[str, list[str]] = {}
+    for info in store.root.list(base):
+        digest, _, _ = info.key[len(base) :].partition("/")
+        found.setdefault(digest, []).append(info.key)
+    return found
 
 
 def _is_ours(store: Store, namespace: str, name: str, uid: str) -> bool:

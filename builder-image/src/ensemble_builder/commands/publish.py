@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ensemble_builder.artifacts import layout
+from ensemble_builder.artifacts.cases import Read
 from ensemble_builder.artifacts.documents import Owner, Provenance, sha256
 from ensemble_builder.artifacts.manifest import Revision, engine_args, make_revision, merged, model_files
 from ensemble_builder.artifacts.members import Knowledge, placed_models
 from ensemble_builder.artifacts.plugins import by_backend, published_plugins
 from ensemble_builder.artifacts.sources import by_field
 from ensemble_builder.artifacts.verification import verification
+from ensemble_builder.commands.cases import cases_of
 from ensemble_builder.commands.log import say, step
 from ensemble_builder.commands.origins import Fields, fields_of, origin
 from ensemble_builder.modelconfig import generate
@@ -31,11 +33,16 @@ class Planned:
     warnings: tuple[str, ...]
 
 
-def plan_revision(lock: Lock, known: Knowledge) -> Planned:
+def plan_revision(lock: Lock, known: Knowledge, read: Read) -> Planned:
     """All files of all targets. Every artifact of the lock must be known.
 
+    Args:
+        lock: what was ordered.
+        known: what came of it.
+        read: reads the files of the user's cases.
+
     Raises:
-        FaultError: InvalidConfig, InvalidWiring or InvalidModel.
+        FaultError: InvalidConfig, InvalidWiring, InvalidModel, or InvalidSpec of a case.
     """
     targets = {}
     requirements = {}
@@ -46,7 +53,8 @@ def plan_revision(lock: Lock, known: Knowledge) -> Planned:
         generated = generate([placed.member for placed in models], entrypoint=lock.request.entrypoint)
         orders = [order for order in lock.builds if order.target in {None, target.name}]
         records = {order.key: known.records[order.key] for order in orders}
-        checks = verification(lock, records, generated.parsed)
+        cases, case_files = cases_of(lock, models, generated, read)
+        checks = verification(lock, records, generated.parsed, cases, case_files)
         targets[target.name] = {
             **model_files(models, generated.configs),
             **{plugin.file.path: plugin.file for plugin in plugins},

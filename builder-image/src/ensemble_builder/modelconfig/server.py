@@ -44,6 +44,9 @@ def _args(configs: Sequence[pb.ModelConfig], *, complete: bool) -> Iterable[str]
         yield f"--cache-config=local,size={CACHE_BYTES}"
     if any(group.HasField("rate_limiter") for config in configs for group in config.instance_group):
         yield "--rate-limit=execution_count"
+    if any(config.HasField("model_metrics") for config in configs):
+        # Buckets of a model's own do nothing while histograms are off, as they are by default (metrics.md).
+        yield "--metrics-config=histogram_latencies=true"
 
 
 def _python_instances(configs: Iterable[pb.ModelConfig]) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from rich.markup import escape
 from rich.tree import Tree
@@ -52,6 +53,8 @@ def status_tree(found: Found, jobs: Sequence[Job], *, now: datetime, signs: Sign
             branch.add(_job(job, now, signs))
     if status.get("revision"):
         tree.add(_servers(found, now, signs))
+    if status.get("verification"):
+        tree.add(_verification(status["verification"], signs))
     for warning in status.get("warnings", []):
         tree.add(f"[yellow]warning:[/yellow] {escape(warning)}")
     tree.add(escape(explain(found, now=now)))
@@ -88,6 +91,22 @@ def _job(job: Job, now: datetime, signs: Signs) -> str:
     return (
         f"{_mark(state, signs)} {job.role}{model}  {job.state}, {ago(job.since, now)}  [dim]{job.name}[/dim]"
     )
+
+
+def _verification(found: Mapping[str, Any], signs: Signs) -> Tree:
+    failed = found.get("failed", 0)
+    counts = [f"{found.get('passed', 0)} passed", f"{failed} failed"]
+    if found.get("unproven"):
+        counts.append(f"{found['unproven']} unproven")
+    mark = _mark("bad" if failed else "ok", signs)
+    of = f"of revision {short(found['revision'])} by {found.get('servers', 0)} servers"
+    branch = Tree(
+        f"{mark} verification {of}: {', '.join(counts)}  [dim]{escape(found.get('report', ''))}[/dim]"
+    )
+    for each in found.get("failures", []):
+        what = f"case {each['case']}" if each.get("case") else "smoke test"
+        branch.add(escape(f"{what} of {each['model']} on {each['server']}: {each['message']}"))
+    return branch
 
 
 def _servers(found: Found, now: datetime, signs: Signs) -> Tree:

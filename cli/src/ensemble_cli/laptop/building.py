@@ -2,6 +2,7 @@
 
 <folder>/store/          storage, as spec.storage.uri would have it; also the cache of the next build
 <folder>/models/         the model repository
+<folder>/verification/   the cases that `verify` puts to its server
 <folder>/manifest.json   the published revision's manifest
 """
 
@@ -12,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ensemble_builder.artifacts.layout import MODELS, PLUGINS
+from ensemble_builder.artifacts.layout import MODELS, PLUGINS, VERIFICATION
 from ensemble_builder.commands import assemble, fetch, upload
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.store import Store
@@ -92,7 +93,7 @@ def _write_config_maps(ensemble: Ensemble, folder: Path) -> Path:
 
 
 def _place(store: Store, request: Request, revision: str, manifest: Manifest, to: Path) -> None:
-    """Fetch the revision beside what is there, then exchange models, plugins and manifest."""
+    """Fetch the revision beside what is there, then exchange models, plugins, cases and manifest."""
     draft, old = to / f".{MODELS}-new", to / f".{MODELS}-old"
     for leftover in (draft, old):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -103,13 +104,12 @@ def _place(store: Store, request: Request, revision: str, manifest: Manifest, to
         digest=revision,
         target=request.targets[0].name,
         to=draft,
-        only=MODELS,
     )
     (draft / MANIFEST).write_bytes(manifest.canonical())
     if not any((draft / PLUGINS).iterdir()):
         (draft / PLUGINS).rmdir()
     old.mkdir()
-    for name in (MODELS, PLUGINS, MANIFEST):
+    for name in (MODELS, PLUGINS, VERIFICATION, MANIFEST):
         if (to / name).exists():
             (to / name).rename(old / name)
         if (draft / name).exists():

@@ -40,6 +40,7 @@ def make_request(ensemble: Ensemble, *, target: str, server_image: str, builder_
         models=tuple(ensemble.spec.models),
         repository=ensemble.spec.repository,
         entrypoint=ensemble.spec.entrypoint,
+        verification=ensemble.spec.verification,
         targets=(_target(ensemble.spec, target),),
         server_image=server_image or runtime.server_image or "",
         builder_image=builder_image or runtime.builder_image or "",
@@ -93,7 +94,7 @@ def local_store(ensemble: Ensemble, folder: Path, sources: Iterable[str]) -> Sto
 
 
 def _environ(spec: InferenceEnsembleSpec) -> Mapping[str, str]:
-    named = {source.secret_name for _, source in iter_sources(spec.models)}
+    named = {source.secret_name for _, source in iter_sources(spec)}
     named.add(spec.repository.secret_name if spec.repository else None)
     given = {name: os.environ[name] for name in KEYS if name in os.environ}
     under = {f"{credentials_prefix(secret)}{name}": key for secret in named for name, key in given.items()}

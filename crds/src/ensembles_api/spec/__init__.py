@@ -96,6 +96,18 @@ from ensembles_api.spec.values import (
     TensorName,
     one_file,
 )
+from ensembles_api.spec.verification import (
+    AllClose,
+    Case,
+    CaseInput,
+    Encoding,
+    Expectation,
+    Golden,
+    Latency,
+    Range,
+    TopK,
+    Verification,
+)
 
 
 class DeletionPolicy(str, Enum):
@@ -141,6 +153,7 @@ class InferenceEnsembleSpec(ApiModel):
     )
     build: Build = Field(default_factory=Build)
     rollout: Rollout = Field(default_factory=Rollout)
+    verification: Verification = Field(default_factory=Verification)
     gateway: Gateway | None = Field(
         None, description="Routes of the Gateway API to the servers, beside their Service."
     )
@@ -170,6 +183,12 @@ class InferenceEnsembleSpec(ApiModel):
                 "serving.replicas: an autoscaler sets the number of servers; remove replicas and set "
                 "autoscaling.minReplicas, or remove autoscaling (replicas 0 ends all servers)",
             ),
+            Rule(
+                "!has(self.verification) || !has(self.verification.cases) || has(self.repository) || "
+                "self.verification.cases.all(c, !has(c.model) || "
+                "(has(self.models) && self.models.exists(m, m.name == c.model)))",
+                "verification.cases: model names none of spec.models; use one of their names",
+            ),
             _known_members("steps", each="s.model"),
             _known_members("chain", each="s"),
         )
@@ -184,6 +203,7 @@ __all__ = [
     "SERVER_OPTIONS_OF_THE_OPERATOR",
     "VALID_KEYS",
     "AddressingStyle",
+    "AllClose",
     "Analysis",
     "Annotations",
     "AutoComplete",
@@ -191,22 +211,27 @@ __all__ = [
     "Build",
     "Canary",
     "CanaryStep",
+    "Case",
+    "CaseInput",
     "ConfigMapKey",
     "Dali",
     "DaliMode",
     "DeletionPolicy",
     "Dims",
+    "Encoding",
     "EngineBuilder",
     "EngineSample",
     "EngineVerification",
     "Ensemble",
     "EnvironmentVariable",
+    "Expectation",
     "Export",
     "ExportInput",
     "ExtraFile",
     "FloatType",
     "Gateway",
     "GatewayGrpc",
+    "Golden",
     "Gpu",
     "HardwareCompatibility",
     "Identity",
@@ -218,6 +243,7 @@ __all__ = [
     "LabelFile",
     "LabelValue",
     "Labels",
+    "Latency",
     "LocalObject",
     "Model",
     "ModelName",
@@ -234,6 +260,7 @@ __all__ = [
     "PythonEnvironment",
     "Quantities",
     "Quantity",
+    "Range",
     "Reference",
     "Repository",
     "Resources",
@@ -255,6 +282,8 @@ __all__ = [
     "TensorName",
     "TensorRT",
     "TensorType",
+    "TopK",
     "ValueRange",
+    "Verification",
     "one_file",
 ]

@@ -266,7 +266,7 @@ def read_spec(resource: Object) -> InferenceEnsembleSpec | SpecError:
 
 def named_config_maps(spec: InferenceEnsembleSpec) -> frozenset[str]:
     """Every ConfigMap that a spec names."""
-    names = {source.config_map.name for _, source in iter_sources(spec.models) if source.config_map}
+    names = {source.config_map.name for _, source in iter_sources(spec) if source.config_map}
     if spec.storage.ca_config_map:
         names.add(spec.storage.ca_config_map.name)
     return frozenset(names)

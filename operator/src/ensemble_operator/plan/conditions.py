@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ensemble_operator.plan import history, scaling_status
+from ensemble_operator.plan import history, scaling_status, verified
 from ensemble_operator.plan.actions import Event
 from ensemble_operator.plan.chain import BuildOutcome
 from ensemble_operator.plan.healing import deployments_of
@@ -101,6 +101,7 @@ def status(
         failing_since=_text(since),
         models=_models(observation, building),
         targets=_targets(observation, active),
+        verification=verified.status_of(observation, serving.wanted if serving else None, active),
         warnings=_warnings(observation, summary),
         history=records(observation)[:100],
     )

@@ -66,6 +66,7 @@ def resolve(observation: Observation, config: OperatorConfig) -> Desired | Troub
         models=tuple(spec.models),
         repository=spec.repository,
         entrypoint=spec.entrypoint,
+        verification=spec.verification,
         targets=targets,
         server_image=images.server,
         builder_image=images.builder,
@@ -74,7 +75,7 @@ def resolve(observation: Observation, config: OperatorConfig) -> Desired | Troub
         uid=observation.uid,
         architecture=stated_architecture(spec.build.node_selector),
     )
-    secrets = {source.secret_name for _, source in iter_sources(spec.models) if source.secret_name}
+    secrets = {source.secret_name for _, source in iter_sources(spec) if source.secret_name}
     if spec.repository and spec.repository.secret_name:
         secrets.add(spec.repository.secret_name)
     inputs = digest(
@@ -119,7 +120,7 @@ def _images(spec: InferenceEnsembleSpec, config: OperatorConfig) -> Images | Tro
 
 def _config_maps(spec: InferenceEnsembleSpec) -> dict[str, tuple[str, ...]]:
     keys: dict[str, set[str]] = {}
-    for _, source in iter_sources(spec.models):
+    for _, source in iter_sources(spec):
         if source.config_map:
             keys.setdefault(source.config_map.name, set()).add(source.config_map.key)
     return {name: tuple(sorted(found)) for name, found in sorted(keys.items())}
@@ -127,9 +128,7 @@ def _config_maps(spec: InferenceEnsembleSpec) -> dict[str, tuple[str, ...]]:
 
 def _missing_config_map(observation: Observation, spec: InferenceEnsembleSpec) -> Trouble | None:
     references = [
-        (f"{field}.configMap", source.config_map)
-        for field, source in iter_sources(spec.models)
-        if source.config_map
+        (f"{field}.configMap", source.config_map) for field, source in iter_sources(spec) if source.config_map
     ]
     if spec.storage.ca_config_map:
         references.append(("spec.storage.caConfigMap", spec.storage.ca_config_map))

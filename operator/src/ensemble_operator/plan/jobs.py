@@ -75,7 +75,7 @@ def judge(job: JobSeen, *, now: datetime) -> Verdict:
     counting = COUNTING_CONTAINER[job.labels[LABEL_ROLE]]
     pod = _newest_pod(job)
     container = pod.container(counting) if pod else None
-    result = parse_result(container.termination_message) if container else None
+    result = result_of(job)
     if job.state == "succeeded" or (container is not None and container.exit_code == 0):
         if result is not None and result.fault is None:
             return Succeeded(result)
@@ -88,6 +88,13 @@ def judge(job: JobSeen, *, now: datetime) -> Verdict:
     else:
         trouble = _failure(job, pod, result)
     return Failed(_with_retry(job, trouble, now=now))
+
+
+def result_of(job: JobSeen) -> Result | None:
+    """What its counting container left; None where there is nothing, or no Result."""
+    pod = _newest_pod(job)
+    container = pod.container(COUNTING_CONTAINER[job.labels[LABEL_ROLE]]) if pod else None
+    return parse_result(container.termination_message) if container else None
 
 
 def _is_killed_unnoticed(pod: PodSeen | None) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ensemble_operator.config import OperatorConfig
-from ensemble_operator.plan import conditions, history
+from ensemble_operator.plan import conditions, history, verified
 from ensemble_operator.plan.actions import Action, Delete, Plan, SetFinalizer
 from ensemble_operator.plan.autoscaling import autoscale
 from ensemble_operator.plan.build_lane import build
@@ -69,6 +69,7 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
         *(building.actions if building else ()),
         *scaling.first,
         *serving.actions,
+        *verified.notes(observation),
         *litter(
             observation,
             inputs=desired.inputs if desired else None,

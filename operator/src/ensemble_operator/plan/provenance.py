@@ -17,7 +17,7 @@ from ensemble_operator.resources.rollout import (
     RolloutData,
 )
 from ensembles_api.names import ANNOTATION_CHANGE_CAUSE
-from ensembles_api.sources import iter_sources
+from ensembles_api.sources import model_sources
 from ensembles_api.spec import Model
 
 PARTS = TypeAdapter(dict[str, str])
@@ -68,7 +68,7 @@ def parts_of(observation: Observation) -> dict[str, str]:
 
 def _digest(observation: Observation, model: Model) -> str:
     """Of a model's part of the spec, with what the ConfigMaps hold that it names."""
-    named = {source.config_map for _, source in iter_sources([model]) if source.config_map}
+    named = {source.config_map for _, source in model_sources([model]) if source.config_map}
     contents = sorted(
         (each.name, each.key, (observation.config_maps.get(each.name) or {}).get(each.key)) for each in named
     )

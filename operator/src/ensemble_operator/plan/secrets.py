@@ -29,5 +29,5 @@ def _secrets(spec: InferenceEnsembleSpec) -> Iterator[tuple[str, str | None]]:
     yield "spec.storage.secretName", spec.storage.secret_name
     if spec.repository:
         yield "spec.repository.secretName", spec.repository.secret_name
-    for field, source in iter_sources(spec.models):
+    for field, source in iter_sources(spec):
         yield f"{field}.secretName", source.secret_name

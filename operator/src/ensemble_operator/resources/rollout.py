@@ -40,6 +40,8 @@ ANNOTATION_ALSO_INPUTS = "ensembles.dev/alsoInputs"
 """Further inputs digests, separated by spaces, that were assembled and turned out to give this revision."""
 ANNOTATION_WARNINGS = "ensembles.dev/warnings"
 """What the assembler warned of, as a JSON list: status shows it while this revision is the wanted one."""
+ANNOTATION_VERIFICATION = "ensembles.dev/verification"
+"""How its servers stood the last verification, as a VerificationSummary: the Job goes, this stays."""
 
 
 class RolloutData(Document):

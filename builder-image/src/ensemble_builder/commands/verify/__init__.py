@@ -1,5 +1,5 @@
 """verify: asks every new server for real inferences before clients reach it."""
 
-from ensemble_builder.commands.verify.run import run
+from ensemble_builder.commands.verify.run import Subject, run
 
-__all__ = ["run"]
+__all__ = ["Subject", "run"]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInput
 from tritonclient.utils import deserialize_bytes_tensor, triton_to_np_dtype
 
-from ensembles_api.contract import SampleTensor, VerificationCase
+from ensembles_api.contract import SampleTensor
+from ensembles_api.verification import VerificationCase
 
 FREE_SIZES = (16, 224, 1)
 """Sizes tried for axes of any size: a short text, an image, a single value."""
@@ -41,7 +42,8 @@ class Request:
 def requests(
     case: VerificationCase, config: ModelConfig, folder: Path, *, sequence: bool
 ) -> Iterator[tuple[Request, ...]]:
-    """Requests of a case: for each batch size (1 and the largest) the alternatives, of which one must do.
+    """Requests of a case: the user's as it stands; of a smoke test, for each batch size (1 and the largest)
+    the alternatives, of which one must do.
 
     Args:
         case: what to ask; inputs it leaves out are zeros, optional ones are left out.
@@ -49,6 +51,9 @@ def requests(
         folder: where the sample files lie.
         sequence: the model, or a step of it, keeps state: such models take batches of 1 only.
     """
+    if case.name:
+        yield (given(case, config, folder),)
+        return
     samples = {tensor.name: tensor for tensor in case.inputs}
     free = any(-1 in tensor.dims for tensor in config.input if tensor.name not in samples)
     single = [_single(config, samples, folder, size) for size in (FREE_SIZES if free else FREE_SIZES[:1])]
@@ -60,6 +65,12 @@ def requests(
         yield tuple(_batched(inputs, config.max_batch_size, _describe(case)) for inputs in single)
 
 
+def given(case: VerificationCase, config: ModelConfig, folder: Path) -> Request:
+    """The request of a user's case."""
+    inputs = tuple(sampled(tensor, folder) for tensor in case.inputs)
+    return Request(inputs, inputs[0].value.shape[0] if config.max_batch_size else None, "")
+
+
 def _describe(case: VerificationCase) -> str:
     return "with a sample" if case.inputs else "with zeros"
 
@@ -68,7 +79,7 @@ def _single(
     config: ModelConfig, samples: Mapping[str, SampleTensor], folder: Path, free_size: int
 ) -> tuple[Input, ...]:
     return tuple(
-        _sampled(samples[tensor.name], folder)
+        sampled(samples[tensor.name], folder)
         if tensor.name in samples
         else _zeros(tensor, batched=config.max_batch_size > 0, free_size=free_size)
         for tensor in config.input
@@ -76,7 +87,8 @@ def _single(
     )
 
 
-def _sampled(tensor: SampleTensor, folder: Path) -> Input:
+def sampled(tensor: SampleTensor, folder: Path) -> Input:
+    """The value of a tensor whose bytes lie in a folder."""
     data_type = wire_type(tensor.data_type)
     raw = (folder / tensor.file).read_bytes()
     if data_type == "BYTES":

@@ -3,39 +3,57 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 from tritonclient.grpc import InferenceServerClient
-from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
 
 from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import parse
 from ensemble_builder.commands.log import say, step
-from ensemble_builder.commands.verify.answers import complaints
-from ensemble_builder.commands.verify.inference import infer
-from ensemble_builder.commands.verify.requests import Request, requests
+from ensemble_builder.commands.verify.asking import INFERENCE_SECONDS, ServerCheck, TimeLimit
 from ensemble_builder.commands.verify.servers import (
-    CALL_SECONDS,
     PAUSE,
     Deadline,
     failed,
-    is_lost,
     not_ready,
     reason,
     wait_for_servers,
 )
-from ensembles_api.contract import Result, VerificationCase, VerificationPlan
+from ensemble_builder.faults import FaultError
+from ensembles_api.contract import Fault, Result
+from ensembles_api.verification import CaseReport, ServerReport, VerificationPlan, VerificationReport
 
 WORKERS = 8
-INFERENCE_SECONDS = 300.0
+Save = Callable[[VerificationReport], str]
+"""Stores a report; returns its key."""
 
 
-def run(*, host: str, port: int, replicas: int, files: Path, entrypoint: str, timeout: float) -> Result:
-    """Wait for the servers, then ask every model of every server.
+@dataclass(frozen=True)
+class Subject:
+    """What is verified, as its report names it."""
+
+    revision: str = ""
+    rollout: str = ""
+    attempt: int = 1
+
+
+def run(
+    *,
+    host: str,
+    port: int,
+    replicas: int,
+    files: Path,
+    entrypoint: str,
+    timeout: float,
+    subject: Subject | None = None,
+    save: Save | None = None,
+) -> Result:
+    """Wait for the servers, then put every case to every server.
 
     Args:
         host: a name that resolves to every server's address.
@@ -44,47 +62,54 @@ def run(*, host: str, port: int, replicas: int, files: Path, entrypoint: str, ti
         files: what `fetch revision` wrote: verification/cases.json and samples lie in it.
         entrypoint: the model clients call: it must be among the models served.
         timeout: seconds for waiting and asking together.
+        subject: what is verified.
+        save: stores the report; a report that cannot be stored is a warning.
 
     Returns:
-        Result with warnings for guessed requests that were refused.
+        Result with the verification in short, and where a case failed the fault VerificationFailed naming
+        case, server, model and figures.
 
     Raises:
-        FaultError: VerificationFailed naming server, model, tensor and figures; ServersNotReady where the
-        servers came too late, or went away, to be judged.
+        FaultError: ServersNotReady where the servers came too late, or went away, to be judged.
     """
     folder = files / layout.VERIFICATION
     plan = _plan(folder)
-    deadline = Deadline(time.monotonic() + timeout)
-    time_left = _Time(deadline, fair=min(INFERENCE_SECONDS, timeout / 2))
+    begin, started = time.monotonic(), datetime.now(timezone.utc)
+    deadline = Deadline(begin + timeout)
+    limit = TimeLimit(deadline, fair=min(INFERENCE_SECONDS, timeout / 2))
     while True:
         servers = wait_for_servers(host, port, replicas=replicas, deadline=deadline)
         try:
-            with step(f"asked {len(servers)} servers"), ThreadPoolExecutor(WORKERS) as pool:
-                checks = pool.map(lambda server: _check(server, plan, entrypoint, folder, time_left), servers)
-                warnings = dict.fromkeys(warning for found in checks for warning in found)
-            return Result(warnings=tuple(warnings))
+            with step(f"asked {len(servers)} servers"):
+                found = _ask(servers, _Asked(plan, entrypoint, folder, limit))
         except InferenceServerException as error:
             if not deadline.left:
                 raise not_ready(f"a server went away while it was asked: {reason(error)}") from error
             say(f"a server went away, once more: {reason(error)}")
             time.sleep(min(PAUSE, deadline.left))
+        else:
+            break
+    subject = subject or Subject()
+    report = VerificationReport(
+        revision=subject.revision,
+        rollout=subject.rollout,
+        attempt=subject.attempt,
+        started_at=started.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        seconds=round(time.monotonic() - begin, 3),
+        servers=found,
+    )
+    return _result(report, save)
 
 
 @dataclass(frozen=True)
-class _Time:
-    """How long one inference may take.
+class _Asked:
+    plan: VerificationPlan
+    entrypoint: str
+    folder: Path
+    limit: TimeLimit
 
-    Args:
-        deadline: the end of the verification.
-        fair: seconds; a model that was given less, because its server came late, is not condemned.
-    """
-
-    deadline: Deadline
-    fair: float
-
-    @property
-    def seconds(self) -> float:
-        return min(INFERENCE_SECONDS, max(1.0, self.deadline.left))
+    def of(self, client: InferenceServerClient, server: str) -> ServerCheck:
+        return ServerCheck(client, server, self.folder, self.limit)
 
 
 def _plan(folder: Path) -> VerificationPlan:
@@ -94,92 +119,74 @@ def _plan(folder: Path) -> VerificationPlan:
     return plan
 
 
-def _check(
-    server: str, plan: VerificationPlan, entrypoint: str, folder: Path, time_left: _Time
-) -> tuple[str, ...]:
-    """Warnings of one server.
+def _ask(servers: tuple[str, ...], asked: _Asked) -> tuple[ServerReport, ...]:
+    """Reports of all servers. What is timed is timed on one after the other, and only where all is right.
 
     Raises:
-        InferenceServerException: the server went away.
+        InferenceServerException: a server went away.
     """
+    with ThreadPoolExecutor(WORKERS) as pool:
+        reports = tuple(pool.map(lambda server: _judged(server, asked), servers))
+    right = all(case.outcome != "Failed" for report in reports for case in report.cases)
+    if right and any(case.latency for case in asked.plan.cases):
+        return tuple(_timed(report, asked) for report in reports)
+    return reports
+
+
+def _judged(server: str, asked: _Asked) -> ServerReport:
+    begin = time.monotonic()
     with InferenceServerClient(server) as client:
-        _check_models(client, server, {case.model for case in plan.cases} | {entrypoint})
-        server_check = _ServerCheck(client, server, folder, time_left)
-        return tuple(warning for case in plan.cases for warning in server_check.ask(case))
+        check = asked.of(client, server)
+        wanted = {case.model for case in asked.plan.cases} | {asked.entrypoint}
+        cases = tuple(check.unready_models(wanted)) or tuple(check.ask_all(asked.plan.cases))
+    for case in cases:
+        say(f"{server}: {_told(case)}")
+    return ServerReport(server=server, seconds=round(time.monotonic() - begin, 3), cases=cases)
 
 
-def _check_models(client: InferenceServerClient, server: str, wanted: set[str]) -> None:
-    """Every model the server has, and every one we expect, must be ready: strict readiness alone lets an
-    unloaded model pass.
-    """
-    index = client.get_model_repository_index(client_timeout=CALL_SECONDS)
-    states = {model.name: (model.state, model.reason) for model in index.models}
-    for name in sorted(wanted - states.keys()):
-        raise failed(f"{server} has no model {name!r}; it has {', '.join(sorted(states))}")
-    for name, (state, why) in states.items():
-        if state != "READY":
-            raise failed(f"model {name!r} on {server} is {state or 'not loaded'}{f': {why}' if why else ''}")
-
-
-@dataclass(frozen=True)
-class _ServerCheck:
-    client: InferenceServerClient
-    server: str
-    folder: Path
-    time_left: _Time
-
-    def ask(self, case: VerificationCase) -> Iterator[str]:
-        config = self._config(case.model)
-        sequence = self._keeps_state(config)
-        for alternatives in requests(case, config, self.folder, sequence=sequence):
-            found = self._best(config, alternatives, sequence=sequence)
-            if not found:
-                continue
-            message = f"model {case.model!r} on {self.server}, {alternatives[-1].description}: {found[0]}"
-            if not case.guessed:
-                raise failed(message)
-            yield f"not proven, no sample is known to fit: model {case.model!r}: {found[0]}"
-            return
-
-    def _config(self, model: str) -> ModelConfig:
-        return self.client.get_model_config(model, client_timeout=CALL_SECONDS).config
-
-    def _keeps_state(self, config: ModelConfig) -> bool:
-        """Whether the model, or a step of it, is a sequence model (the server refuses cycles of
-        ensembles).
-        """
-        return config.HasField("sequence_batching") or any(
-            self._keeps_state(self._config(name))
-            for name in {step.model_name for step in config.ensemble_scheduling.step}
+def _timed(report: ServerReport, asked: _Asked) -> ServerReport:
+    begin = time.monotonic()
+    with InferenceServerClient(report.server) as client:
+        check = asked.of(client, report.server)
+        cases = tuple(
+            check.timed(case, found) for case, found in zip(asked.plan.cases, report.cases, strict=True)
         )
+    for case in cases:
+        if case.p50_milliseconds is not None:
+            say(f"{report.server}: {_told(case)}")
+    seconds = round(report.seconds + time.monotonic() - begin, 3)
+    return report.model_copy(update={"cases": cases, "seconds": seconds})
 
-    def _best(
-        self, config: ModelConfig, alternatives: tuple[Request, ...], *, sequence: bool
-    ) -> tuple[str, ...]:
-        """Complaints about the best answered of several requests; none where one is answered well."""
-        found: tuple[str, ...] = ()
-        for request in alternatives:
-            found = self._complaints(config, request, sequence=sequence)
-            if not found:
-                break
-        return found
 
-    def _complaints(self, config: ModelConfig, request: Request, *, sequence: bool) -> tuple[str, ...]:
-        streamed = bool(config.model_transaction_policy.decoupled)
-        timeout = self.time_left.seconds
+def _told(case: CaseReport) -> str:
+    what = f"case {case.case!r} of {case.model!r}" if case.case else f"smoke test of {case.model!r}"
+    took = f"p50 {case.p50_milliseconds} ms, p99 {case.p99_milliseconds} ms" if case.p50_milliseconds else ""
+    return ", ".join(part for part in (f"{what}: {case.outcome}", took, case.message) if part)
+
+
+def _result(report: VerificationReport, save: Save | None) -> Result:
+    warnings = [
+        f"not proven, no sample is known to fit: model {case.model!r}: {case.message}"
+        for server in report.servers
+        for case in server.cases
+        if case.outcome == "Unproven"
+    ]
+    key = ""
+    if save is not None:
         try:
-            answers = infer(self.client, config, request, sequence=sequence, timeout=timeout)
-        except InferenceServerException as error:
-            if is_lost(error):
-                raise
-            if timeout < self.time_left.fair and not self.time_left.deadline.left:
-                message = f"no time was left for model {config.name!r} on {self.server}: {reason(error)}"
-                raise not_ready(f"{message}; raise spec.rollout.verifySeconds") from error
-            return (reason(error),)
-        if not answers:
-            return ("the model ended the stream without an answer",)
-        return tuple(
-            complaint
-            for answer in answers
-            for complaint in complaints(config, answer, batch=request.batch, streamed=streamed)
-        )
+            key = save(report)
+        except FaultError as error:
+            warnings.append(f"the report was not stored: {error.fault.message}")
+    return Result(
+        warnings=tuple(dict.fromkeys(warnings)), verification=report.summary(report=key), fault=_fault(report)
+    )
+
+
+def _fault(report: VerificationReport) -> Fault | None:
+    failures = report.failures()
+    if not failures:
+        return None
+    server, case = failures[0]
+    which = f"case {case.case!r}: " if case.case else ""
+    also = f"; {len(failures) - 1} more failed, see the report" if len(failures) > 1 else ""
+    return failed(f"{which}model {case.model!r} on {server}: {case.message}{also}").fault

@@ -51,6 +51,8 @@ def verify_job(
     verify = ["verify", "--host", host]
     verify += ["--replicas", str(max(expected, len(data.targets))), "--files", FILES]
     verify += ["--entrypoint", data.server.entrypoint, "--timeout", str(data.verify_seconds)]
+    verify += ["--storage", access.location, "--ensemble", f"{owner.namespace}/{owner.name}"]
+    verify += ["--revision", data.revision, "--rollout", rollout, "--attempt", str(attempt)]
     return job(
         names.verify_job(owner.name, rollout, attempt=attempt),
         namespace=owner.namespace,
@@ -73,12 +75,18 @@ def verify_job(
                 )
             ],
             containers=[
-                pods.container("verify", args=verify, mounts=[{**files, "readOnly": True}], **tools),
+                # It stores the report, and runs nobody's code.
+                pods.container(
+                    "verify",
+                    args=verify,
+                    env=access.env,
+                    mounts=[{**files, "readOnly": True}, *access.mounts],
+                    **tools,
+                ),
             ],
             volumes=[pods.empty_dir("files"), pods.empty_dir("tmp"), *access.volumes],
             serviceAccountName=access.service_account,
             imagePullSecrets=pods.pull_secrets(data.serving.image_pull_secrets),
             tolerations=data.serving.tolerations,
         ),
-        pod_annotations={pods.ANNOTATION_SKIP_IDENTITY: "verify"},
     )
