@@ -102,6 +102,18 @@ SYMPTOMS: dict[Reason, Symptom] = {
         "model 'classifier' on 10.244.0.31:8001, with zeros, batch 1: output 'probabilities': 1 of 1000 values are not finite, the first at [0, 17]: nan",
         "Weights that are broken, a pipeline that answers with another shape than its config says, a Python model that raises an error for some batch size.",
     ),
+    R.ANALYSIS_FAILED: Symptom(
+        "spec.rollout.analysis.maxErrorPercent: 4.2 points more than the old servers' fail, 1 are allowed (new servers: 21 of 500 requests failed (4.2 %), 8.3 ms on average; old servers: 0 of 4500 requests failed (0.0 %), 8.1 ms on average)",
+        "A model that fails for inputs which the verification does not have; servers that lack CPU or share a GPU; bounds that are narrower than what traffic does by itself.",
+    ),
+    R.REVISION_UNKNOWN: Symptom(
+        "spec.rollout.pinRevision: revision 0d2c1f7a9b3e is not in the history; choose one of 45bf1ab3ede276cd…, 2ee386aad35165b1…",
+        "A digest of another ensemble, one that revisionHistoryLimit has pushed out, or a slip; `kubectl ensemble rollback NAME` chooses from what is there.",
+    ),
+    R.FAILED_AFTER_PROMOTION: Symptom(
+        "revision 45bf1ab3ede2 failed 95 s after its promotion, and the former one serves again: tritonserver in pod net-140ab5a8-default-… ended with exit code 1: …; correct the spec, or annotate ensembles.dev/requestedAt to try the same again",
+        "Servers that crash, lose readiness or run out of memory only under the load of real clients.",
+    ),
     R.TOO_MANY_ROUNDS: Symptom(
         "still not complete after 8 rounds of building",
         "A fault of the operator: each round of builds asked for another one.",
@@ -138,6 +150,14 @@ SYMPTOMS: dict[Reason, Symptom] = {
     R.CONFIG_MAP_MISSING: Symptom(
         "spec.models[0].dali.source.configMap: ConfigMap 'pipes' does not exist in 'demo'; create it",
         "The ConfigMap is applied later, has another key, or a name with a hash that kustomize gave it (docs/gitops.md).",
+    ),
+    R.GATEWAY_API_MISSING: Symptom(
+        "spec.gateway: the cluster does not serve HTTPRoute of gateway.networking.k8s.io/v1",
+        "The CRDs of the Gateway API are not installed, are too old, or the operator was installed without its rights on them.",
+    ),
+    R.ROUTE_NOT_ACCEPTED: Symptom(
+        "spec.gateway.parentRefs: no Gateway has accepted the HTTPRoute as it is now (attached to: public)",
+        "A Gateway of that name is not there or has no listener for the hostname, its listener takes no routes of this namespace, or no controller runs for its class.",
     ),
     R.STORAGE_UNAVAILABLE: Symptom(
         "spec.storage.endpoint: reading s3://models/src/net.onnx at http://minio.storage.svc:9000: Could not connect to the endpoint URL (attempt 3, next at 04:40:31Z)",
@@ -195,6 +215,10 @@ SYMPTOMS: dict[Reason, Symptom] = {
         'pod net-140ab5a8-default-…: Back-off pulling image "registry.example/tritonserver:26.05" (since 2026-03-02T04:39:33Z)',
         "A slip in the name, a registry that asks for credentials (spec.serving.imagePullSecrets), no way to the registry.",
         quotes=True,
+    ),
+    R.ANALYSIS_INCONCLUSIVE: Symptom(
+        "spec.rollout.analysis.minRequests: 12 requests reached the new servers, 50 are needed (since 2026-03-02T04:39:33Z)",
+        "Little traffic, a small weight, a short step.",
     ),
     R.READY: Symptom("revision 45bf1ab3ede2 serves"),
     R.ASSEMBLING: Symptom("sources are being pinned and checked"),
