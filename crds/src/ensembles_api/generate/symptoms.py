@@ -100,7 +100,7 @@ SYMPTOMS: dict[Reason, Symptom] = {
     ),
     R.VERIFICATION_FAILED: Symptom(
         "model 'classifier' on 10.244.0.31:8001, with zeros, batch 1: output 'probabilities': 1 of 1000 values are not finite, the first at [0, 17]: nan",
-        "Weights that are broken, a pipeline that answers with another shape than its config says, a Python model that raises an error for some batch size.",
+        "Weights that are broken, a pipeline that answers with another shape than its config says, a Python model that raises an error for some batch size, a case of spec.verification that does not hold.",
     ),
     R.ANALYSIS_FAILED: Symptom(
         "spec.rollout.analysis.maxErrorPercent: 4.2 points more than the old servers' fail, 1 are allowed (new servers: 21 of 500 requests failed (4.2 %), 8.3 ms on average; old servers: 0 of 4500 requests failed (0.0 %), 8.1 ms on average)",
