@@ -10,7 +10,7 @@ import pytest
 from ensemble_operator.cluster.client import KubernetesApi
 from ensemble_operator.cluster.kinds import CONFIG_MAP, ENSEMBLE, JOB, NODE
 from ensemble_operator.health import Heartbeats
-from ensemble_operator.metrics import Metrics
+from ensemble_operator.metrics.families import Metrics
 from ensemble_operator.observe.cache import ObjectCache
 from ensemble_operator.observe.config_maps import UserConfigMaps
 from ensemble_operator.observe.gpus import GpuNodes
@@ -176,7 +176,7 @@ def test_watchdog_mends_the_cache_and_names_the_dead_stream(
         cache=cache,
         enqueue=enqueued.add,
         heartbeats=heartbeats,
-        metrics=Metrics(since=datetime.now(UTC)),
+        metrics=Metrics(),
         scopes=(target.namespace,),
     )
     ghost = config_map(
@@ -211,7 +211,7 @@ def test_watchdog_does_not_blame_streams_for_a_server_that_is_away(
         cache=cache,
         enqueue=print,
         heartbeats=heartbeats,
-        metrics=Metrics(since=datetime.now(UTC)),
+        metrics=Metrics(),
         scopes=(namespace,),
     )
     configuration = api._client.configuration

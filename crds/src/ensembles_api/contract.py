@@ -376,6 +376,14 @@ class VerificationSummary(Document):
     failures: tuple[CaseFailure, ...] = ()
 
 
+class FoundArtifact(Document):
+    """An artifact that is in storage: its key's beginning, its model, and how long building it took once."""
+
+    key: str
+    model: str
+    seconds: float = 0
+
+
 class Result(Document):
     """Termination message of a Job's counting container."""
 
@@ -388,6 +396,10 @@ class Result(Document):
     `next`. The next round names them; until then nobody takes a running build for obsolete."""
     cached: int = 0
     """Artifacts of this lock that were there already."""
+    found: tuple[FoundArtifact, ...] = ()
+    """The same by name, to be shown; what does not fit into the message is left out."""
+    saved_gpu_seconds: float = 0
+    """What building those took of a GPU, once."""
     server: ServerRequirements | None = None
     warnings: tuple[str, ...] = ()
     analysis: AnalysisFigures | None = None
@@ -402,6 +414,8 @@ class Result(Document):
         return text
 
     def _smaller(self) -> Result:
+        if self.found:
+            return self.model_copy(update={"found": self.found[:-1]})
         if self.warnings:
             return self.model_copy(update={"warnings": self.warnings[:-1]})
         if self.verification and self.verification.failures:

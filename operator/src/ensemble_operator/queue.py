@@ -13,7 +13,7 @@ import itertools
 import random
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -73,16 +73,25 @@ class WorkQueue(Generic[K]):
 
     Args:
         rng: source of the jitter.
+        waited: told how many seconds each key waited for a worker.
     """
 
-    def __init__(self, *, clock: Clock, backoff: Backoff, rng: random.Random) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        backoff: Backoff,
+        rng: random.Random,
+        waited: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self.counts = Counts()
         self._clock = clock
         self._backoff = backoff
         self._rng = rng
+        self._waited = waited
         self._ready: deque[K] = deque()
-        self._waiting: set[K] = set()
-        """Due or in `_ready`: to be looked at."""
+        self._waiting: dict[K, float] = {}
+        """Due or in `_ready`: to be looked at; since when."""
         self._taken: set[K] = set()
         self._appointments: list[tuple[float, int, K]] = []
         self._due: dict[K, float] = {}
@@ -149,7 +158,7 @@ class WorkQueue(Generic[K]):
             self._call_due()
             if self._ready:
                 key = self._ready.popleft()
-                self._waiting.discard(key)
+                self._waited(self._clock.monotonic() - self._waiting.pop(key))
                 self._taken.add(key)
                 return key
             if until is not None and self._clock.monotonic() >= until:
@@ -176,7 +185,7 @@ class WorkQueue(Generic[K]):
         if key in self._waiting:
             return
         self.counts.adds += 1
-        self._waiting.add(key)
+        self._waiting[key] = self._clock.monotonic()
         if key not in self._taken:
             self._ready.append(key)
             self._news.set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ from ensemble_operator.apply.failures import LeavingObjectError, ObjectNotOwnedE
 from ensemble_operator.apply.report import Reporter
 from ensemble_operator.cluster.errors import ApiError, NamespaceTerminatingError
 from ensemble_operator.explain import Explanation, explain
-from ensemble_operator.metrics import Metrics
+from ensemble_operator.metrics.families import Metrics
+from ensemble_operator.metrics.jobs import JobCounts
+from ensemble_operator.metrics.transitions import Transitions
 from ensemble_operator.observe.observer import Look, Observer
 from ensemble_operator.observe.routing import Key
 from ensemble_operator.plan.actions import (
@@ -29,7 +30,7 @@ from ensemble_operator.plan.actions import (
 )
 from ensemble_operator.plan.observation import Observation
 from ensembles_api.names import LABEL_ROLE
-from ensembles_api.reasons import REASONS, Nature, Reason
+from ensembles_api.reasons import Reason
 
 Result = Literal["settled", "changed", "retry", "gone"]
 
@@ -72,6 +73,7 @@ class Reconciler:
         plan: Planner,
         plan_failure: FailurePlanner,
         metrics: Metrics,
+        job_counts: JobCounts,
     ) -> None:
         self._observer = observer
         self._executor = executor
@@ -79,8 +81,8 @@ class Reconciler:
         self._plan = plan
         self._plan_failure = plan_failure
         self._metrics = metrics
-        self._lock = threading.Lock()
-        self._told: dict[Key, Mapping[str, str]] = {}
+        self._job_counts = job_counts
+        self._transitions = Transitions(metrics)
 
     def reconcile(self, key: Key, *, failures: int = 0) -> Outcome:
         """Do what can be done now.
@@ -114,27 +116,37 @@ class Reconciler:
             if look is None:
                 return self._gone(key)
             plan = self._plan(look.observation)
-        self._metrics.count_jobs(look.observation)
+        self._job_counts.seen(look.observation)
         target = Target(namespace=key.namespace, name=key.name, uid=look.observation.uid)
         changed = False
         for action in plan.actions:
             try:
-                changed |= self._act(action, target)
+                changed |= self._act(action, target, look.observation)
             except (ApiError, ObjectNotOwnedError, LeavingObjectError) as error:  # noqa: PERF203
                 return self._failed(key, target, look, action, error, failures=failures)
         self._report(key, target, look.observation, plan)
         wake = min((at for at in (plan.wake, look.again) if at is not None), default=None)
         return Outcome("changed" if changed else "settled", wake)
 
-    def _act(self, action: Action, target: Target) -> bool:
+    def _act(self, action: Action, target: Target, observation: Observation) -> bool:
         changed = self._executor.execute(action, target)
         if changed:
             key = f"{target.namespace}/{target.name}"
             _log.info("action", extra={"key": key, **_described(action)})
-            if isinstance(action, Create) and action.manifest["kind"] == "Job":
-                role = action.manifest["metadata"]["labels"].get(LABEL_ROLE, "")
-                self._metrics.jobs_created.labels(role=role).inc()
+            self._transitions.acted(action)
+            self._count_job(action, observation)
         return changed
+
+    def _count_job(self, action: Action, observation: Observation) -> None:
+        match action:
+            case Create(manifest) if manifest["kind"] == "Job":
+                role = manifest["metadata"]["labels"].get(LABEL_ROLE, "")
+                self._metrics.jobs_created.labels(role=role).inc()
+            case Delete("Job", _, uid) | LeaveJob(_, uid):
+                for job in observation.jobs:
+                    # Another owner's leave lets the Job run on.
+                    if job.uid == uid and (isinstance(action, Delete) or len(job.owners) == 1):
+                        self._job_counts.cancelled(job, observation.now)
 
     def _failed(
         self,
@@ -167,20 +179,10 @@ class Reconciler:
                 "transition",
                 extra={"key": str(key), "type": event.type, "reason": event.reason, "text": event.message},
             )
-        with self._lock:
-            before = self._told.get(key)
-            self._told[key] = plan.labels
-        if before != plan.labels:
-            self._count_failure(plan.labels.get("reason", ""))
-
-    def _count_failure(self, reason: str) -> None:
-        info = REASONS.get(Reason(reason)) if reason in set(Reason) else None
-        if info is not None and info.nature is not Nature.PROGRESS:
-            self._metrics.failures.labels(reason=reason).inc()
+        self._transitions.reported(key, observation, plan)
 
     def _gone(self, key: Key) -> Outcome:
-        with self._lock:
-            self._told.pop(key, None)
+        self._transitions.forget(key)
         return Outcome("gone")
 
 

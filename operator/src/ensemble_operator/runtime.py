@@ -28,7 +28,9 @@ from ensemble_operator.cluster.kinds import ENSEMBLE
 from ensemble_operator.config import OperatorConfig
 from ensemble_operator.handlers import build_registry, build_settings
 from ensemble_operator.leader import Leader, LeadershipLostError
-from ensemble_operator.metrics import EnsembleCollector, Metrics, QueueCollector, QueueFigures
+from ensemble_operator.metrics.collectors import EnsembleCollector, QueueCollector, QueueFigures
+from ensemble_operator.metrics.families import Metrics
+from ensemble_operator.metrics.jobs import JobCounts
 from ensemble_operator.observe.cache import ObjectCache
 from ensemble_operator.observe.config_maps import FRESH_SECONDS, UserConfigMaps
 from ensemble_operator.observe.gpus import GpuNodes
@@ -84,13 +86,16 @@ class Runtime:
         self._stop = asyncio.Event()
         self._identity = f"{socket.gethostname()}_{uuid.uuid4()}"
         self._cluster = cluster
-        self._api = connect(cluster, connections=options.workers * 2 + 8)
+        self._metrics = Metrics()
+        self._api = connect(cluster, connections=options.workers * 2 + 8, failed=self._count_api_error)
         self._cache = ObjectCache()
-        self._metrics = Metrics(since=utc_now())
+        self._job_counts = JobCounts(self._metrics, since=utc_now())
         self._heartbeats = health.Heartbeats(monotonic=time.monotonic)
         self._config_maps = UserConfigMaps(self._api, monotonic=time.monotonic)
         self._optional = OptionalKinds(self._api, self._cache, self._scopes)
-        self._queue: WorkQueue[Key] = WorkQueue(clock=LoopClock(), backoff=Backoff(), rng=self._rng)
+        self._queue: WorkQueue[Key] = WorkQueue(
+            clock=LoopClock(), backoff=Backoff(), rng=self._rng, waited=self._metrics.queue_wait.observe
+        )
         self._metrics.registry.register(EnsembleCollector(self._cache))
         self._metrics.registry.register(QueueCollector(self._queue_figures))
         self._reconciler = self._build_reconciler(config)
@@ -127,6 +132,7 @@ class Runtime:
                 observation, reason=told.reason, field=told.field, message=told.message
             ),
             metrics=self._metrics,
+            job_counts=self._job_counts,
         )
 
     async def run(self) -> None:
@@ -169,6 +175,7 @@ class Runtime:
     async def _work(self, *others: asyncio.Task[None]) -> None:
         """Work as the only active replica until asked to stop, or until one of `others` ends."""
         self._metrics.leader.set(1)
+        self._job_counts.lead(utc_now())
         if not await self._fill():
             return
         for resource in self._cache.all(ENSEMBLE):
@@ -291,6 +298,9 @@ class Runtime:
             return
         for key in changed:
             self._queue.add(key)
+
+    def _count_api_error(self, method: str, code: int) -> None:
+        self._metrics.api_errors.labels(method=method, code=str(code)).inc()
 
     def _queue_figures(self) -> QueueFigures:
         counts = self._queue.counts

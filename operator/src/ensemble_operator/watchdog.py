@@ -15,7 +15,7 @@ from ensemble_operator.cluster.client import KubernetesApi
 from ensemble_operator.cluster.errors import ApiError, NotFoundError
 from ensemble_operator.cluster.kinds import WATCHED, Kind, selector_of
 from ensemble_operator.health import Heartbeats
-from ensemble_operator.metrics import Metrics
+from ensemble_operator.metrics.families import Metrics
 from ensemble_operator.observe.cache import Object, ObjectCache
 from ensemble_operator.observe.routing import Key, keys_of
 

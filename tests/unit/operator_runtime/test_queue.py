@@ -17,7 +17,8 @@ class TimedQueue(WorkQueue[str]):
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        super().__init__(clock=self.clock, backoff=BACKOFF, rng=random.Random(1))
+        self.waits: list[float] = []
+        super().__init__(clock=self.clock, backoff=BACKOFF, rng=random.Random(1), waited=self.waits.append)
 
 
 def scenario(test: Callable[[TimedQueue], Coroutine[None, None, None]]) -> Callable[[], None]:
@@ -39,6 +40,16 @@ async def test_a_key_added_often_is_handed_out_once(queue: TimedQueue) -> None:
     queue.add("b")
     assert [await queue.take(), await queue.take()] == ["a", "b"]
     assert await queue.take(patience=0) is None
+
+
+@scenario
+async def test_the_wait_for_a_worker_is_told_from_the_first_news_on(queue: TimedQueue) -> None:
+    queue.add("a")
+    await queue.clock.advance(3)
+    queue.add("a")
+    await queue.clock.advance(1)
+    assert await queue.take() == "a"
+    assert queue.waits == [4]
 
 
 @scenario

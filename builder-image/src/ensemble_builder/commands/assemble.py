@@ -27,7 +27,16 @@ from ensemble_builder.compilers.parameters import (
 from ensemble_builder.faults import FaultError
 from ensemble_builder.modelconfig import generate
 from ensemble_builder.storage.store import Store
-from ensembles_api.contract import BuildOrder, Fault, Lock, NextBuild, Request, Result
+from ensembles_api.contract import (
+    ArtifactRecord,
+    BuildOrder,
+    Fault,
+    FoundArtifact,
+    Lock,
+    NextBuild,
+    Request,
+    Result,
+)
 from ensembles_api.reasons import Reason
 
 REVISIONS: Revisions = {
@@ -72,13 +81,15 @@ def run(
         write_lock(store, lock)
     _check_vanished((order for order in lacking if order.key not in known.records), built)
     if lacking:
-        return _ask_for(lock, lacking, cached=len(known.records))
+        return _ask_for(lock, lacking, known)
     planned = plan_revision(lock, known, read)
     publish(store, lock, planned.revision)
     return Result(
         lock=lock.digest(),
         revision=planned.revision.digest,
         cached=len(known.records),
+        found=_found(lock, known),
+        saved_gpu_seconds=_gpu_seconds(lock, known),
         server=planned.revision.manifest.server,
         warnings=(*unpinned_images(lock.request), *planned.warnings),
     )
@@ -128,7 +139,30 @@ def _check_vanished(lacking: Iterable[BuildOrder], built: Collection[str]) -> No
             raise FaultError(Fault(code=Reason.ARTIFACT_VANISHED, field=order.field, message=message))
 
 
-def _ask_for(lock: Lock, lacking: Collection[BuildOrder], *, cached: int) -> Result:
+def _found(lock: Lock, known: Knowledge) -> tuple[FoundArtifact, ...]:
+    """What is in storage, the longest builds first: they are what a reader looks for."""
+    found = {
+        order.key: FoundArtifact(
+            key=order.key[:12], model=order.model, seconds=_seconds(known.records[order.key])
+        )
+        for order in lock.builds
+        if order.key in known.records
+    }
+    return tuple(sorted(found.values(), key=lambda artifact: -artifact.seconds))
+
+
+def _gpu_seconds(lock: Lock, known: Knowledge) -> float:
+    keys = {order.key for order in lock.builds if order.gpu and order.key in known.records}
+    return round(sum(_seconds(known.records[key]) for key in keys), 1)
+
+
+def _seconds(record: ArtifactRecord) -> float:
+    """How long building took, where the record says so."""
+    seconds = record.provenance.get("seconds")
+    return round(float(seconds), 1) if isinstance(seconds, int | float) else 0.0
+
+
+def _ask_for(lock: Lock, lacking: Collection[BuildOrder], known: Knowledge) -> Result:
     """Engines last: one is built only when the wiring around it is known to fit."""
     now = [order for order in lacking if order.kind != "tensorrt"] or list(lacking)
     for order in now:
@@ -136,7 +170,9 @@ def _ask_for(lock: Lock, lacking: Collection[BuildOrder], *, cached: int) -> Res
         say(f"to build: {order.kind} {order.model!r} {order.key}{on}")
     return Result(
         lock=lock.digest(),
-        cached=cached,
+        cached=len(known.records),
+        found=_found(lock, known),
+        saved_gpu_seconds=_gpu_seconds(lock, known),
         next=tuple(
             NextBuild(
                 kind=order.kind,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -52,10 +52,20 @@ class KubernetesApi:
     """Requests to one cluster; usable from several threads.
 
     Every method raises a subtype of `ensemble_operator.cluster.errors.ApiError`.
+
+    Args:
+        client: connections and credentials.
+        failed: told of each request that failed, by method and HTTP status (0: no answer).
     """
 
-    def __init__(self, client: kubernetes_client.ApiClient) -> None:
+    def __init__(
+        self,
+        client: kubernetes_client.ApiClient,
+        *,
+        failed: Callable[[str, int], None] = lambda _method, _code: None,
+    ) -> None:
         self._client = client
+        self._failed = failed
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object:
         return self._request("GET", kind.path(namespace, name))
@@ -188,8 +198,10 @@ class KubernetesApi:
             )
             content = cast("bytes", response.data)
         except (urllib3.exceptions.HTTPError, OSError) as error:
+            self._failed(method, 0)
             raise UnavailableError(f"no answer: {error}", request=line) from error
         if response.status >= 400:  # noqa: PLR2004
+            self._failed(method, response.status)
             raise error_from(
                 status=response.status,
                 body=content,
@@ -227,12 +239,17 @@ def find_cluster(kubeconfig: Path | None = None) -> kubernetes_client.Configurat
     return configuration
 
 
-def connect(configuration: kubernetes_client.Configuration, *, connections: int = 16) -> KubernetesApi:
-    """A client of that cluster, with so many connections kept open."""
+def connect(
+    configuration: kubernetes_client.Configuration,
+    *,
+    connections: int = 16,
+    failed: Callable[[str, int], None] = lambda _method, _code: None,
+) -> KubernetesApi:
+    """A client of that cluster, with so many connections kept open; `failed` as in KubernetesApi."""
     configuration.connection_pool_maxsize = connections
     # A pooled connection that the server closed is worth one more try; waiting is the work queue's task.
     configuration.retries = Retry(total=1, connect=1, read=1, redirect=0, status=0, backoff_factor=0)
-    return KubernetesApi(kubernetes_client.ApiClient(configuration))
+    return KubernetesApi(kubernetes_client.ApiClient(configuration), failed=failed)
 
 
 def metadata(manifest: Object) -> Mapping[str, Any]:

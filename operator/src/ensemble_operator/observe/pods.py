@@ -40,6 +40,7 @@ def parse_pod(manifest: Object) -> PodSeen:
         node_selector=manifest.get("spec", {}).get("nodeSelector") or {},
         disrupted=_condition(status, "DisruptionTarget").get("status") == "True",
         created=parse_time(metadata.get("creationTimestamp")),
+        started_at=parse_time(status.get("startTime")),
         containers=tuple(_containers(status)),
     )
 

@@ -73,6 +73,8 @@ class PodSeen:
     disrupted: bool = False
     """A DisruptionTarget condition is true: evicted, preempted, node lost."""
     created: datetime | None = None
+    started_at: datetime | None = None
+    """When its node took it on; None before."""
     containers: tuple[ContainerSeen, ...] = ()
 
     def container(self, name: str) -> ContainerSeen | None:
