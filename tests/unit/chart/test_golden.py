@@ -47,6 +47,7 @@ CASES: dict[str, dict[str, Any]] = {
         "metrics": {
             "service": {"annotations": {"note": "b"}},
             "serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}},
+            "podMonitor": {"enabled": True, "interval": "10s", "labels": {"release": "prometheus"}},
         },
         "admissionPolicy": {"enabled": True},
         "networkPolicy": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -13,12 +14,14 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from ensembles_api.contract import BuildKind
 from ensembles_api.reasons import REASONS, Nature
 
 PREFIX = "ensemble_operator"
 _PASS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _STAGE_BUCKETS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 OUTCOMES = ("settled", "changed", "retry", "gone", "crashed")
+JOB_RESULTS = ("succeeded", "failed", "cancelled")
 ROLLOUT_OUTCOMES = ("Promoted", "Failed")
 
 
@@ -136,6 +139,10 @@ class Metrics:
             self.outcomes.labels(outcome=outcome)
         for outcome in ROLLOUT_OUTCOMES:
             self.rollouts.labels(outcome=outcome)
+        for kind in get_args(BuildKind):
+            self.gpu_seconds.labels(kind=kind)
+            for result in JOB_RESULTS:
+                self.jobs.labels(role="build", kind=kind, result=result)
         for reason, info in REASONS.items():
             if info.nature is not Nature.PROGRESS:
                 self.failures.labels(reason=reason.value)
