@@ -18,10 +18,18 @@ class StatusCondition(ApiModel):
     message: str = Field(max_length=4096)
 
 
+ModelState = Literal["Pending", "Waiting", "Building", "Built", "Cached", "Failed"]
+
+
 class ModelStatus(ApiModel):
     name: str = Field(max_length=128)
     kind: str = Field(max_length=16)
-    state: Literal["Pending", "Building", "Built", "Failed"]
+    state: ModelState = Field(
+        description="Waiting: its build cannot start. Cached: found in storage. Built: or needs no build."
+    )
+    key: str | None = Field(None, max_length=12, description="Beginning of its artifact's key.")
+    seconds: int | None = Field(None, description="What building it took; where it is Cached, once.")
+    since: str | None = Field(None, max_length=40, description="When it came to be Building or Waiting.")
 
 
 class TargetStatus(ApiModel):

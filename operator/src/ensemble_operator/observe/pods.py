@@ -72,6 +72,7 @@ def _containers(status: Object) -> Iterator[ContainerSeen]:
 def _container(seen: Object, *, init: bool) -> ContainerSeen:
     state = seen.get("state") or {}
     waiting = state.get("waiting") or {}
+    running = state.get("running") or {}
     terminated = state.get("terminated") or (seen.get("lastState") or {}).get("terminated") or {}
     return ContainerSeen(
         name=seen["name"],
@@ -83,6 +84,7 @@ def _container(seen: Object, *, init: bool) -> ContainerSeen:
         exit_code=terminated.get("exitCode"),
         terminated_reason=terminated.get("reason", ""),
         termination_message=terminated.get("message", ""),
+        started_at=parse_time(running.get("startedAt") or terminated.get("startedAt")),
         finished_at=parse_time(terminated.get("finishedAt")),
         restarts=seen.get("restartCount", 0),
     )

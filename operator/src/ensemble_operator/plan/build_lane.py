@@ -9,9 +9,11 @@ from ensemble_operator.config import OperatorConfig
 from ensemble_operator.names import ANNOTATION_LOCK
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Annotate, Create, Delete
+from ensemble_operator.plan.build_states import build_states, note_of, noted_states
 from ensemble_operator.plan.builds import build_missing, pin_again
 from ensemble_operator.plan.chain import (
     BuildOutcome,
+    BuildState,
     Chain,
     assemble_jobs,
     built_keys,
@@ -36,6 +38,7 @@ from ensemble_operator.resources.jobs import assemble_job
 from ensemble_operator.resources.request import request_config_map
 from ensemble_operator.resources.rollout import (
     ANNOTATION_ALSO_INPUTS,
+    ANNOTATION_BUILDS,
     ANNOTATION_OUTCOME,
     ANNOTATION_WARNINGS,
     RolloutData,
@@ -50,37 +53,45 @@ MAX_ALSO_INPUTS = 32
 
 def build(observation: Observation, desired: Desired, config: OperatorConfig) -> BuildOutcome:
     """One step of lane A for these inputs."""
+    chain = Chain(observation, desired, config, job_context(observation, desired, config))
     known = _known_revision(observation, desired)
     if known is not None:
-        data = _rollout_data(observation, desired, config, known.data)
-        warnings = _warnings(observation, desired, known)
-        noted = history.warnings_of(known) == warnings
-        return BuildOutcome(
-            Reason.PUBLISHED,
-            f"revision {known.data.revision[:12]} is published",
-            wanted=data,
-            actions=() if noted else (_note_warnings(known, warnings),),
-            assembled=True,
-            built=True,
-            warnings=warnings,
-            kept_jobs=frozenset(job.name for job in assemble_jobs(observation, desired)),
-        )
-    chain = Chain(observation, desired, config, job_context(observation, desired, config))
+        return _published(chain, known)
     outcome = _round(chain)
-    return replace(outcome, actions=(*_missing_request(chain), *outcome.actions))
+    actions = (*_missing_request(chain), *outcome.actions)
+    return replace(outcome, actions=actions, builds=build_states(chain))
 
 
-def _warnings(observation: Observation, desired: Desired, known: RolloutSeen) -> tuple[str, ...]:
-    """What the assembler said of the revision, from its Job; once that is gone, from the record."""
-    for job in sorted(assemble_jobs(observation, desired), key=lambda j: (round_of(j), attempt_of(j)))[-1:]:
-        verdict = judge(job, now=observation.now)
+def _published(chain: Chain, known: RolloutSeen) -> BuildOutcome:
+    observation, desired = chain.observation, chain.desired
+    told = _told_by_jobs(chain, known)
+    warnings, builds = told or (history.warnings_of(known), noted_states(known))
+    noted = (history.warnings_of(known), noted_states(known)) == (warnings, builds)
+    return BuildOutcome(
+        Reason.PUBLISHED,
+        f"revision {known.data.revision[:12]} is published",
+        wanted=_rollout_data(observation, desired, chain.config, known.data),
+        actions=() if noted else (_note(known, warnings, builds),),
+        assembled=True,
+        built=True,
+        builds=builds,
+        warnings=warnings,
+        kept_jobs=frozenset(job.name for job in assemble_jobs(observation, desired)),
+    )
+
+
+def _told_by_jobs(chain: Chain, known: RolloutSeen) -> tuple[tuple[str, ...], tuple[BuildState, ...]] | None:
+    """What the assembler said of the revision, and what it found and asked for; None once its Job is gone."""
+    jobs = assemble_jobs(chain.observation, chain.desired)
+    for job in sorted(jobs, key=lambda j: (round_of(j), attempt_of(j)))[-1:]:
+        verdict = judge(job, now=chain.observation.now)
         if isinstance(verdict, Succeeded) and verdict.result.revision == known.data.revision:
-            return verdict.result.warnings
-    return history.warnings_of(known)
+            return verdict.result.warnings, build_states(chain)
+    return None
 
 
-def _note_warnings(rollout: RolloutSeen, warnings: tuple[str, ...]) -> Action:
-    note = {ANNOTATION_WARNINGS: json.dumps(warnings)}
+def _note(rollout: RolloutSeen, warnings: tuple[str, ...], builds: tuple[BuildState, ...]) -> Action:
+    note = {ANNOTATION_WARNINGS: json.dumps(warnings), ANNOTATION_BUILDS: note_of(builds)}
     return Annotate("ControllerRevision", rollout.name, rollout.uid, note)
 
 

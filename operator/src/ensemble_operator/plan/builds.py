@@ -30,7 +30,7 @@ def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutco
     troubles: list[Trouble] = []
     done = active = 0
     for order in result.next:
-        job = _build_job_of(chain, order, after=assemble.created)
+        job = build_job_of(chain, order, after=assemble.created)
         if job is None:
             if active < chain.config.parallel_builds:
                 last = max(_jobs_of_key(chain, order), key=attempt_of, default=None)
@@ -133,7 +133,7 @@ def _jobs_of_key(chain: Chain, order: NextBuild) -> list[JobSeen]:
     ]
 
 
-def _build_job_of(chain: Chain, order: NextBuild, *, after: datetime) -> JobSeen | None:
+def build_job_of(chain: Chain, order: NextBuild, *, after: datetime) -> JobSeen | None:
     """The newest build Job of a key. One that ended before the assembler looked is no news: the artifact was
     missing all the same.
     """

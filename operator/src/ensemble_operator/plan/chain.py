@@ -17,6 +17,22 @@ from ensemble_operator.resources.owner import Owner
 from ensemble_operator.resources.rollout import RolloutData
 from ensembles_api.names import LABEL_ROLE
 from ensembles_api.reasons import Reason
+from ensembles_api.status import ModelState
+
+
+@dataclass(frozen=True)
+class BuildState:
+    """An artifact of a model, for the status.
+
+    key: its beginning. since: when its build began, or began to wait. seconds: what building it took, now or
+    (Cached) once; None where nobody knows.
+    """
+
+    model: str
+    key: str
+    state: ModelState
+    since: datetime | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,8 @@ class BuildOutcome:
     """Every build that the spec still needs is known: a running one that is not named is obsolete."""
     building: frozenset[str] = frozenset()
     """Names of the models whose artifacts are being built."""
+    builds: tuple[BuildState, ...] = ()
+    """Every artifact that is known of; those of models that need none, or whose Jobs are gone, are not."""
     builds_total: int = 0
     builds_done: int = 0
     warnings: tuple[str, ...] = ()

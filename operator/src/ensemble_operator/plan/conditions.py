@@ -14,16 +14,15 @@ from ensemble_operator.plan import history, scaling_status, verified
 from ensemble_operator.plan.actions import Event
 from ensemble_operator.plan.chain import BuildOutcome
 from ensemble_operator.plan.healing import deployments_of
+from ensemble_operator.plan.model_states import model_states
 from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.records import records
 from ensemble_operator.plan.stage import ServeOutcome
 from ensemble_operator.plan.trouble import Trouble
 from ensembles_api.names import HTTP_PORT, LABEL_TARGET
-from ensembles_api.reasons import Condition, Nature, Reason
-from ensembles_api.spec import KINDS, Model
+from ensembles_api.reasons import Condition, Reason
 from ensembles_api.status import (
     InferenceEnsembleStatus,
-    ModelStatus,
     StatusCondition,
     TargetStatus,
 )
@@ -99,7 +98,7 @@ def status(
         attempt=trouble.attempt if trouble and trouble.attempt else None,
         retry_at=_text(trouble.retry_at) if trouble else None,
         failing_since=_text(since),
-        models=_models(observation, building),
+        models=model_states(observation, building),
         targets=_targets(observation, active),
         verification=verified.status_of(observation, serving.wanted if serving else None, active),
         warnings=_warnings(observation, summary),
@@ -223,34 +222,6 @@ def _targets(observation: Observation, active: str | None) -> list[TargetStatus]
         )
         for d in (deployments_of(observation, active) if active else [])
     ]
-
-
-def _models(observation: Observation, building: BuildOutcome | None) -> list[ModelStatus]:
-    before = [ModelStatus.model_validate(known) for known in observation.status.get("models", [])]
-    if observation.spec is None:
-        return before
-    if building is None:
-        states = {known.name: known.state for known in before}
-        return [
-            ModelStatus(name=m.name, kind=_kind(m), state=states.get(m.name, "Pending"))
-            for m in observation.spec.models
-        ]
-    return [_model_status(model, building) for model in observation.spec.models]
-
-
-def _kind(model: Model) -> str:
-    return next((k for k in KINDS if getattr(model, k) is not None), "versions")
-
-
-def _model_status(model: Model, building: BuildOutcome) -> ModelStatus:
-    if building.wanted is not None:
-        state = "Built"
-    elif model.name in building.building:
-        failed = building.trouble is not None and building.trouble.nature is Nature.USER
-        state = "Failed" if failed else "Building"
-    else:
-        state = "Pending"
-    return ModelStatus.model_validate({"name": model.name, "kind": _kind(model), "state": state})
 
 
 def events(observation: Observation, summary: Summary) -> tuple[Event, ...]:

@@ -44,6 +44,7 @@ class ContainerSeen:
     terminated_reason: str = ""
     """OOMKilled, Error, Completed, …"""
     termination_message: str = ""
+    started_at: datetime | None = None
     finished_at: datetime | None = None
     restarts: int = 0
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ensemble_operator.plan import history
+from ensemble_operator.plan.build_states import noted_states
 from ensemble_operator.plan.chain import BuildOutcome
 from ensemble_operator.plan.observation import Observation, RolloutSeen
 from ensemble_operator.plan.stage import ServeOutcome
@@ -34,6 +35,7 @@ def pin(observation: Observation, revision: str) -> BuildOutcome:
         assembled=True,
         built=True,
         decided=True,
+        builds=noted_states(found),
         warnings=history.warnings_of(found),
     )
 

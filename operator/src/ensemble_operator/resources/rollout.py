@@ -42,6 +42,8 @@ ANNOTATION_WARNINGS = "ensembles.dev/warnings"
 """What the assembler warned of, as a JSON list: status shows it while this revision is the wanted one."""
 ANNOTATION_VERIFICATION = "ensembles.dev/verification"
 """How its servers stood the last verification, as a VerificationSummary: the Job goes, this stays."""
+ANNOTATION_BUILDS = "ensembles.dev/builds"
+"""Which artifacts the revision is made of, as a JSON list: noted for the status, as their Jobs go."""
 
 
 class RolloutData(Document):
