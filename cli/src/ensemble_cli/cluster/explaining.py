@@ -88,7 +88,11 @@ def short(digest: object) -> str:
 
 def ago(moment: str, now: datetime) -> str:
     """An RFC 3339 moment as an age: 42s, 5m, 3h, 2d."""
-    seconds = _seconds(moment, now)
+    return spell(_seconds(moment, now))
+
+
+def spell(seconds: int) -> str:
+    """A time in its largest unit: 42s, 5m, 3h, 2d."""
     for size, letter in ((86400, "d"), (3600, "h"), (60, "m")):
         if seconds >= 2 * size:
             return f"{seconds // size}{letter}"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ensemble_cli.cluster.connection import Cluster, Json, MissingError
+from ensemble_cli.cluster.progress import percent_of
 from ensemble_cli.exits import CommandError, Exit
 from ensembles_api.names import (
     API_VERSION,
@@ -18,6 +19,9 @@ from ensembles_api.names import (
     MANAGED_BY,
     PLURAL,
 )
+
+ENGINE = "build-tensorrt-"
+"""How the names of Jobs begin that tell how far they are."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Job:
     """Running, Waiting, Succeeded or Failed."""
     since: str
     model: str
+    percent: int | None = None
+    """Of an engine that is being built, where its log says so."""
 
 
 def ensemble_path(cluster: Cluster, name: str = "") -> str:
@@ -121,8 +127,14 @@ def jobs(cluster: Cluster, found: Found) -> list[Job]:
         if any(owner["uid"] == uid for owner in job["metadata"].get("ownerReferences", []))
     ]
     models = _models_by_key(cluster, found.name)
-    shown = [_job(job, models) for job in ours]
+    shown = [_with_progress(cluster, _job(job, models)) for job in ours]
     return sorted(shown, key=lambda job: job.since, reverse=True)
+
+
+def _with_progress(cluster: Cluster, job: Job) -> Job:
+    if job.state != "Running" or not job.name.startswith(ENGINE):
+        return job
+    return replace(job, percent=percent_of(cluster, job.name))
 
 
 def _job(job: Json, models: Mapping[str, str]) -> Job:

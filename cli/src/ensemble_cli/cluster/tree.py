@@ -10,7 +10,8 @@ from typing import Any
 from rich.markup import escape
 from rich.tree import Tree
 
-from ensemble_cli.cluster.explaining import ago, explain, short
+from ensemble_cli.cluster.connection import Json
+from ensemble_cli.cluster.explaining import ago, explain, short, spell
 from ensemble_cli.cluster.reading import Found, Job
 from ensembles_api.reasons import Condition
 
@@ -44,9 +45,10 @@ def status_tree(found: Found, jobs: Sequence[Job], *, now: datetime, signs: Sign
     for kind in STEPS:
         steps.add(_step(found, kind, signs))
     if status.get("models"):
-        models = tree.add("models")
+        models = tree.add(f"models{_totals(status['models'])}")
+        percents = {job.model: job.percent for job in jobs if job.percent is not None}
         for model in status["models"]:
-            models.add(_model(model, signs))
+            models.add(_model(model, percents.get(model["name"]), now, signs))
     if jobs:
         branch = tree.add(f"jobs ({len(jobs)})")
         for job in jobs[:MOST_JOBS]:
@@ -79,17 +81,39 @@ def _step(found: Found, kind: Condition, signs: Signs) -> str:
     return f"{_mark(state, signs)} {kind.value}  [dim]{escape(text)}[/dim]".rstrip()
 
 
-def _model(model: dict[str, object], signs: Signs) -> str:
-    state = {"Built": "ok", "Building": "on", "Failed": "bad"}.get(str(model.get("state")), "idle")
-    words = f"{escape(str(model['name']))}  {model['kind']}  {model['state']}"
-    return f"{_mark(state, signs)} {words}"
+def _totals(models: Sequence[Json]) -> str:
+    """What was built and found, in words; empty where nothing was to be built."""
+    built = [model for model in models if model["state"] == "Built" and model.get("key")]
+    found = [model for model in models if model["state"] == "Cached"]
+    seconds = sum(model.get("seconds", 0) for model in built)
+    parts = [f"{len(built)} built in {spell(seconds)}"] if built else []
+    parts += [f"{len(found)} found in storage"] if found else []
+    return f"  [dim]{', '.join(parts)}[/dim]" if parts else ""
+
+
+def _model(model: Json, percent: int | None, now: datetime, signs: Signs) -> str:
+    state = {"Built": "ok", "Cached": "ok", "Building": "on", "Waiting": "on", "Failed": "bad"}
+    words = f"{escape(model['name'])}  {model['kind']}  {model['state']}"
+    if model.get("seconds"):
+        words += (
+            f" (once in {spell(model['seconds'])})"
+            if model["state"] == "Cached"
+            else f" in {spell(model['seconds'])}"
+        )
+    if model.get("since"):
+        words += f" for {ago(model['since'], now)}"
+    words += f", {percent} %" if percent is not None else ""
+    key = f"  [dim]{model['key']}[/dim]" if model.get("key") else ""
+    return f"{_mark(state.get(model['state'], 'idle'), signs)} {words}{key}"
 
 
 def _job(job: Job, now: datetime, signs: Signs) -> str:
     state = {"Succeeded": "ok", "Failed": "bad", "Running": "on"}.get(job.state, "idle")
     model = f" of {escape(job.model)}" if job.model else ""
+    percent = f", {job.percent} %" if job.percent is not None else ""
     return (
-        f"{_mark(state, signs)} {job.role}{model}  {job.state}, {ago(job.since, now)}  [dim]{job.name}[/dim]"
+        f"{_mark(state, signs)} {job.role}{model}  {job.state}, {ago(job.since, now)}{percent}"
+        f"  [dim]{job.name}[/dim]"
     )
 
 

@@ -1,0 +1,75 @@
+"""The tree of `status`, and the percentage that is read from a build's log."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+
+from ensemble_cli.cluster.progress import last_percent
+from ensemble_cli.cluster.reading import Found, Job
+from ensemble_cli.cluster.tree import PLAIN, status_tree
+
+NOW = datetime(2026, 1, 1, 0, 10, tzinfo=UTC)
+BEGUN = "2026-01-01T00:00:00Z"
+
+
+def shown(models: list[dict[str, Any]], *jobs: Job) -> list[str]:
+    document = {
+        "metadata": {"name": "net", "namespace": "n", "generation": 1, "creationTimestamp": BEGUN},
+        "spec": {},
+        "status": {"observedGeneration": 1, "conditions": [], "models": models},
+    }
+    console = Console(width=120, no_color=True)
+    with console.capture() as text:
+        console.print(status_tree(Found(document), jobs, now=NOW, signs=PLAIN))
+    return [line.strip(" │├└─") for line in text.get().splitlines()]
+
+
+def model(name: str, state: str, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "kind": "tensorrt", "state": state, **fields}
+
+
+def test_what_was_built_found_and_waited_for_is_told_with_its_seconds() -> None:
+    lines = shown(
+        [
+            model("a", "Built", key="0123456789ab", seconds=93),
+            model("b", "Cached", key="ba9876543210", seconds=600),
+            model("c", "Waiting", key="cccccccccccc", since="2026-01-01T00:05:00Z"),
+            model("d", "Built"),
+            model("e", "Cached", key="eeeeeeeeeeee"),
+        ]
+    )
+    assert "models  1 built in 93s, 2 found in storage" in lines
+    assert "+ a  tensorrt  Built in 93s  0123456789ab" in lines
+    assert "+ b  tensorrt  Cached (once in 10m)  ba9876543210" in lines
+    assert "o c  tensorrt  Waiting for 5m  cccccccccccc" in lines
+    assert "+ d  tensorrt  Built" in lines
+    assert "+ e  tensorrt  Cached  eeeeeeeeeeee" in lines
+
+
+def test_nothing_built_needs_no_words() -> None:
+    assert "models" in shown([model("d", "Built")])
+
+
+def test_an_engine_tells_its_percentage_beside_model_and_job() -> None:
+    build = Job("build-tensorrt-1", "build", "Running", "2026-01-01T00:09:00Z", "a", percent=40)
+    lines = shown([model("a", "Building", key="0123456789ab", since="2026-01-01T00:09:00Z")], build)
+    assert "o a  tensorrt  Building for 60s, 40 %  0123456789ab" in lines
+    assert "o build of a  Running, 60s, 40 %  build-tensorrt-1" in lines
+
+
+def test_the_newest_percentage_counts_and_other_lines_do_not() -> None:
+    log = [
+        '{"progress": 10, "seconds": 1.5}',
+        "[W] some tactic was skipped",
+        '{"progress": 40, "seconds": 12.0}',
+        '{"progress": "all", "seconds": 1}',
+        '{"progress": 400}',
+        "[1, 2]",
+        '{"torn": ',
+    ]
+    assert last_percent(log) == 40
+    assert last_percent(["nothing of it"]) is None
+    assert last_percent([]) is None
