@@ -107,6 +107,10 @@ def test_a_real_pipeline_goes_all_the_way(bench: Workbench) -> None:
     config = files["models/all/config.pbtxt"].decode()
     assert 'name: "ENCODED"' in config
     assert done.cached == 1
+    (found,) = done.found
+    assert (found.key, found.model) == (order.key[:12], "pre")
+    assert found.seconds > 0, "the compiler says how long it took"
+    assert done.saved_gpu_seconds == 0, "a pipeline needs no GPU to be built"
     cases = VerificationPlan.model_validate_json(files["verification/cases.json"]).cases
     of_ensemble = next(case for case in cases if case.model == "all")
     assert not of_ensemble.guessed
