@@ -163,7 +163,6 @@ def _figures_are_right(watching: prometheus.Prometheus, namespace: str) -> None:
         'sum(ensemble_operator_job_seconds_count{role="publish", result="succeeded"})'
     )
     assert float(published["value"][1]) >= 2
-    answered = watching.query(
-        f'sum by (ensembles_dev_rollout) (nv_inference_request_success{{namespace="{namespace}", model="net"}})'
-    )
+    mine = f'namespace="{namespace}", model="net"'
+    answered = watching.query(f"sum by (ensembles_dev_rollout) (nv_inference_request_success{{{mine}}})")
     assert answered, "the servers count no requests"
