@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ensemble_operator.resources import queries
 from ensemble_operator.resources.autoscalers import autoscaler
@@ -18,9 +20,9 @@ OWNER = Owner("demo", "net", "uid")
 ALL = {"cpuUtilizationPercent": 70, "queueMicroseconds": 5000, "pendingRequests": 4}
 SERVED = DATA.model_copy(update={"server": ServerRequirements(entrypoint="whole")})
 LABELS = {
-    "ensembles_dev_ensemble": "net",
-    "ensembles_dev_rollout": "abcd1234",
-    "ensembles_dev_target": SERVED.targets[0].name,
+    "ensemble": "net",
+    "rollout": "abcd1234",
+    "target": SERVED.targets[0].name,
 }
 
 
@@ -75,12 +77,18 @@ def test_queue_time_is_that_of_all_models_for_each_request_to_the_entrypoint() -
     servers = queries.servers_of(namespace="demo", ensemble="net", rollout="abcd1234", target="l4")
     queued, _, rest = queries.queue_microseconds(servers, entrypoint="whole").partition(" / ")
     assert queued == (
-        'sum(rate(nv_inference_queue_duration_us{namespace="demo",ensembles_dev_ensemble="net",'
-        'ensembles_dev_rollout="abcd1234",ensembles_dev_target="l4"}[1m]))'
+        'sum(rate(nv_inference_queue_duration_us{namespace="demo",ensemble="net",'
+        'rollout="abcd1234",target="l4"}[1m]))'
     )
     assert rest.startswith("(sum(rate(nv_inference_request_success{")
     assert 'model="whole"' in rest
     assert rest.endswith(f"or 0 * {queued}")
+
+
+def test_the_page_has_the_rules_for_prometheus_adapter() -> None:
+    page = (Path(__file__).parents[3] / "docs/autoscaling.md").read_text(encoding="utf-8")
+    block = page.split("```yaml\n# prometheus-adapter\n")[1].split("```")[0]
+    assert yaml.safe_load(block) == {"rules": {"external": queries.adapter_rules()}}
 
 
 def test_names_cannot_leave_their_quotes() -> None:

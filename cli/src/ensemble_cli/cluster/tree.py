@@ -133,6 +133,14 @@ def _verification(found: Mapping[str, Any], signs: Signs) -> Tree:
     return branch
 
 
+def _scaling(target: Mapping[str, Any]) -> str:
+    """What a target's autoscaler says, where it has one."""
+    if target.get("autoscaler"):
+        return f"  cannot be scaled: {escape(str(target['autoscaler']))}"
+    desired = target.get("desiredReplicas")
+    return f"  autoscaler wants {desired}" if desired is not None else ""
+
+
 def _servers(found: Found, now: datetime, signs: Signs) -> Tree:
     status = found.status
     branch = Tree(f"serving revision {short(status.get('revision'))}  {status.get('replicas', '')} ready")
@@ -142,7 +150,8 @@ def _servers(found: Found, now: datetime, signs: Signs) -> Tree:
         ready, wanted = target.get("readyReplicas", 0), target.get("replicas", 0)
         state = "ok" if ready >= wanted else "on"
         branch.add(
-            f"{_mark(state, signs)} {target['name']}  {ready}/{wanted}  [dim]{target['deployment']}[/dim]"
+            f"{_mark(state, signs)} {target['name']}  {ready}/{wanted}{_scaling(target)}"
+            f"  [dim]{target['deployment']}[/dim]"
         )
     if status.get("history"):
         newest = status["history"][0]

@@ -129,7 +129,7 @@ class KubernetesApi:
             kind.path(metadata["namespace"], metadata["name"]),
             body=manifest,
             content_type=_PATCH_TYPES["apply"],
-            query={"fieldManager": field_manager, "force": "true"},
+            query={"fieldManager": field_manager, "force": "true", "fieldValidation": "Strict"},
         )
 
     def patch(
