@@ -52,3 +52,23 @@ class TritonPythonModel:
         return []
 """
 """A Python model that nothing finds wrong before tritonserver starts it."""
+
+MARKER = 12345.0
+ENDS_ITS_SERVER = f"""
+import os
+import signal
+
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [self.answer(pb_utils.get_input_tensor_by_name(r, "X").as_numpy()) for r in requests]
+
+    def answer(self, data):
+        if (data == {MARKER}).any():
+            # A container's first process is not killed from within, but may be asked to end.
+            for number in (signal.SIGKILL, signal.SIGTERM):
+                os.kill(os.getppid(), number)
+        return pb_utils.InferenceResponse([pb_utils.Tensor("Y", data * 7)])
+"""
+"""Y = X * 7; its server ends where an input holds MARKER."""

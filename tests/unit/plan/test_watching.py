@@ -10,7 +10,9 @@ import pytest
 
 from ensemble_operator.plan.actions import Annotate
 from ensemble_operator.plan.observation import ContainerSeen, PodSeen
-from tests.unit.plan.world import REVISION, SPEC, Story, condition, created, of_type, published
+from ensembles_api.contract import Result
+from ensembles_api.reasons import Reason
+from tests.unit.plan.world import REVISION, SPEC, Story, condition, created, fault, of_type, published
 
 OTHER = "4" * 64
 TWO = SPEC["models"][:2]
@@ -292,3 +294,49 @@ def test_a_canary_goes_back_without_steps() -> None:
     servers(story, CRASHED)
     story.change(models=TWO, rollout={**WATCHED, **canary})
     assert went_back(story)
+
+
+def measured(**analysis: Any) -> Story:
+    story = second(analysis=analysis)
+    (job,) = story.jobs("analyse")
+    arguments = created_arguments(story)
+    assert "--new" in arguments
+    assert "--old" not in arguments, "they get no requests any more"
+    assert job.annotations["ensembles.dev/step"] == "w"
+    return story
+
+
+def created_arguments(story: Story) -> list[str]:
+    found: list[str] = []
+    for manifest in created(story.last, "Job"):
+        found += manifest["spec"]["template"]["spec"]["containers"][0]["args"]
+    return found
+
+
+def test_more_failed_requests_than_allowed() -> None:
+    story = measured(maxErrorPercent=5)
+    story.step(50)
+    worse = fault(Reason.ANALYSIS_FAILED, "12.0 points more fail", "spec.rollout.analysis.maxErrorPercent")
+    story.end("analyse", "failed", result=worse)
+    assert went_back(story)
+    assert story.reason == "FailedAfterPromotion"
+    stalled = condition(story.last, "Stalled")
+    assert stalled is not None
+    assert "spec.rollout.analysis.maxErrorPercent: 12.0 points more fail" in stalled["message"]
+
+
+@pytest.mark.parametrize("end", ["passed", "too few", "lost"])
+def test_a_measurement_that_finds_nothing_ends_with_the_watch(end: str) -> None:
+    story = measured()
+    story.step(66)
+    reason = Reason.ANALYSIS_INCONCLUSIVE if end == "too few" else Reason.JOB_FAILED
+    if end == "passed":
+        story.end("analyse", result=Result())
+    else:
+        story.end("analyse", "failed", result=fault(reason, "no figures", ""))
+    for _ in range(6):
+        story.step(20)
+        assert created(story.last, "Job") == []
+    story.step(20)
+    assert (served(story), story.reason) == (OTHER, "Ready")
+    assert len(story.seen.deployments) == 1

@@ -93,7 +93,9 @@ class Rollout(ApiModel):
     strategy: Strategy = Strategy.BLUE_GREEN
     rolling_update: RollingUpdate = Field(default_factory=RollingUpdate)
     canary: Canary | None = None
-    analysis: Analysis = Field(default_factory=Analysis)
+    analysis: Analysis | None = Field(
+        None, description="Set, the new servers are also measured for watchSeconds after the switch."
+    )
     retain_seconds: int = Field(
         60, ge=0, le=86400, description="How long the old servers stay after the switch."
     )

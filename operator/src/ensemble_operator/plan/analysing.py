@@ -65,7 +65,7 @@ def analysis_verdict(stage: Stage, *, step: int, seconds: int, since: datetime) 
         stage.config,
         rollout.data if rollout else stage.wanted,
         measurement=measurement,
-        bounds=stage.settings.analysis,
+        bounds=stage.settings.analysis or Analysis(),
     )
 
 

@@ -76,11 +76,12 @@ def serve(
     former = watching.back_to(observation, active)
     if former is not None:
         return watching.go_back(towards(former.data))
-    watched = watching.watch(observation, spec.rollout, active)
+    watched = watching.watch(observation, config, spec.rollout, active)
     if watched.failed is not None:
         return watching.mark(observation, unchanged, watched.failed)
     outcome = _next_step(towards(wanted)) if wanted is not None else unchanged
-    return replace(outcome, wake=_first(outcome.wake, watched.wake))
+    actions = (*outcome.actions, *watched.actions)
+    return replace(outcome, actions=actions, wake=_first(outcome.wake, watched.wake))
 
 
 def _next_step(stage: Stage) -> ServeOutcome:

@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from ensemble_operator.config import OperatorConfig
 from ensemble_operator.plan import history
+from ensemble_operator.plan.actions import Action
+from ensemble_operator.plan.analysing import WATCH_STEP, AnalysisVerdict, measured
 from ensemble_operator.plan.failing import failure_note, what_failed
 from ensemble_operator.plan.healing import deployments_of
 from ensemble_operator.plan.observation import ContainerSeen, Observation, PodSeen, RolloutSeen
@@ -19,6 +22,7 @@ from ensemble_operator.plan.serving_pods import crash
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.plan.strategies import advance
 from ensemble_operator.plan.trouble import Trouble
+from ensemble_operator.resources.jobs import Measurement
 from ensemble_operator.resources.rollout import ANNOTATION_RETIRED_AT, ANNOTATION_RETIRED_FOR
 from ensembles_api.reasons import Reason
 from ensembles_api.spec.rollout import Rollout
@@ -27,6 +31,8 @@ UNREADY = timedelta(seconds=15)
 """So long a server may be unready, beyond the 15 s that its probe takes to notice, while others answer."""
 NONE_READY = timedelta(seconds=5)
 """So long all may be: meanwhile no client is answered."""
+MEASURED = timedelta(seconds=120)
+"""So much later than the watch its analysis may end: its Job must start first."""
 CRASH_LOOP = "CrashLoopBackOff"
 NODE_ENDED = "Unknown"
 """terminated.reason of a container that ended while its node did not tell of it."""
@@ -38,15 +44,22 @@ class Watch:
 
     failed: Trouble | None = None
     wake: datetime | None = None
+    actions: tuple[Action, ...] = ()
+    """The analysis to begin."""
 
 
 def retain_seconds(settings: Rollout) -> int:
     """How long the servers of a replaced rollout stay: there must be something to go back to."""
-    watched = settings.watch_seconds + UNREADY.seconds if settings.watch_seconds else 0
+    watched = settings.watch_seconds + _margin(settings).seconds if settings.watch_seconds else 0
     return max(settings.retain_seconds, watched)
 
 
-def watch(observation: Observation, settings: Rollout, active: str | None) -> Watch:
+def _margin(settings: Rollout) -> timedelta:
+    """How long after the watch a failure that began within it may show."""
+    return UNREADY if settings.analysis is None else MEASURED
+
+
+def watch(observation: Observation, config: OperatorConfig, settings: Rollout, active: str | None) -> Watch:
     """Look at the servers of the rollout that clients reach.
 
     A rollout that served before is not watched: what it replaced is no better.
@@ -56,14 +69,38 @@ def watch(observation: Observation, settings: Rollout, active: str | None) -> Wa
     if rollout is None or promoted is None or ANNOTATION_RETIRED_AT in rollout.annotations:
         return Watch()
     until = promoted + timedelta(seconds=settings.watch_seconds)
-    over = until + UNREADY
+    over = until + _margin(settings)
     if not settings.watch_seconds or observation.now > over or _before(observation, rollout) is None:
         return Watch()
     found = list(_failures(observation, rollout, promoted=promoted, until=until))
     due = [failure for failure in found if failure.since is None or failure.since <= observation.now]
-    if due:
-        return Watch(failed=_told(rollout, due[0], after=observation.now - promoted))
-    return Watch(wake=min([over, *(failure.since for failure in found if failure.since)]))
+    verdict = _measured(observation, config, settings, rollout, promoted=promoted)
+    failed = due[0] if due else verdict.failed
+    if failed is not None:
+        return Watch(failed=_told(rollout, failed, after=observation.now - promoted))
+    wake = min([over, *(failure.since for failure in found if failure.since)])
+    return Watch(wake=wake, actions=verdict.actions if observation.now <= until else ())
+
+
+def _measured(
+    observation: Observation,
+    config: OperatorConfig,
+    settings: Rollout,
+    rollout: RolloutSeen,
+    *,
+    promoted: datetime,
+) -> AnalysisVerdict:
+    """What Triton's metrics say. The former servers get no requests any more: only failures can be judged."""
+    if settings.analysis is None:
+        return AnalysisVerdict(passed=True)
+    measurement = Measurement(
+        rollout=history.rollout_name(rollout),
+        against=None,
+        step=WATCH_STEP,
+        seconds=settings.watch_seconds,
+        since=promoted,
+    )
+    return measured(observation, config, rollout.data, measurement=measurement, bounds=settings.analysis)
 
 
 def mark(observation: Observation, outcome: ServeOutcome, failed: Trouble) -> ServeOutcome:
