@@ -271,6 +271,17 @@ def test_killed_between_any_two_writes_it_goes_back_all_the_same(kill: int) -> N
     assert story.last.actions == ()
 
 
+def test_the_service_is_deleted_while_it_goes_back() -> None:
+    story = second()
+    servers(story, CRASHED)
+    story.step()
+    story.seen = replace(story.seen, services=tuple(s for s in story.seen.services if s.name != "net"))
+    assert went_back(story)
+    story.seen = replace(story.seen, services=tuple(s for s in story.seen.services if s.name != "net"))
+    story.step()
+    assert served(story) == REVISION
+
+
 def test_a_recovery_after_the_mark_changes_nothing() -> None:
     story = second()
     servers(story, CRASHED)

@@ -14,15 +14,19 @@ from ensemble_operator.resources.rollout import (
     ANNOTATION_GIVEN_BACK_AT,
     ANNOTATION_OUTCOME,
     ANNOTATION_PROMOTED_AT,
+    ANNOTATION_REASON,
     ANNOTATION_RETIRED_AT,
     ANNOTATION_WARNINGS,
 )
 from ensembles_api.names import LABEL_ROLLOUT
+from ensembles_api.reasons import Reason
 
 WARNINGS = TypeAdapter(tuple[str, ...])
 PROMOTED = "Promoted"
 FAILED = "Failed"
 SUPERSEDED = "Superseded"
+FAILED_LATER = Reason.FAILED_AFTER_PROMOTION.value
+"""Noted as the reason of a failed rollout that clients had reached."""
 GIVEN_BACK = timedelta(minutes=10)
 """So long what served before keeps the GPU that the next servers had in vain; then they try again."""
 PRUNING = "Pruning"
@@ -76,9 +80,14 @@ def active_rollout(observation: Observation) -> str | None:
         for candidate in (named, selected):
             if candidate and find(observation, candidate):
                 return str(candidate)
-    promoted = [r for r in observation.rollouts if outcome(r) == PROMOTED]
-    newest = max(promoted, key=promoted_at, default=None)
+    newest = max(filter(_was_reached, observation.rollouts), key=promoted_at, default=None)
     return rollout_name(newest) if newest else None
+
+
+def _was_reached(rollout: RolloutSeen) -> bool:
+    """Whether clients were moved to it, and to no other since, as far as its record tells."""
+    failed = outcome(rollout) == FAILED and rollout.annotations.get(ANNOTATION_REASON) == FAILED_LATER
+    return outcome(rollout) == PROMOTED or failed
 
 
 def selected(observation: Observation) -> set[str]:
