@@ -136,11 +136,6 @@ def _scrape(monitor: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _taken_over(label: str) -> dict[str, Any]:
-    source = f"__meta_kubernetes_pod_label_{_meta(label)}"
-    return {"source_labels": [source], "target_label": _meta(label)}
-
-
 def _keep(label: str, value: str) -> dict[str, Any]:
     return {"action": "keep", "source_labels": [label], "regex": value}
 

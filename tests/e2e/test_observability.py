@@ -108,8 +108,8 @@ def _everything_is_scraped(watching: prometheus.Prometheus, mine: str) -> None:
 
     live.eventually(seen, what=lambda: json.dumps(watching.targets(), indent=1))
     (server,) = watching.query(f'up{mine[:-1]}, job="ensemble-servers"}}')
-    assert {"ensembles_dev_target", "ensembles_dev_rollout", "pod"} <= server["metric"].keys()
-    assert server["metric"]["ensembles_dev_ensemble"] == "served"
+    assert {"ensemble", "target", "rollout", "pod"} <= server["metric"].keys()
+    assert server["metric"]["ensemble"] == "served"
 
 
 def _firing(watching: prometheus.Prometheus, namespace: str, name: str) -> list[prometheus.Sample]:
@@ -164,5 +164,5 @@ def _figures_are_right(watching: prometheus.Prometheus, namespace: str) -> None:
     )
     assert float(published["value"][1]) >= 2
     mine = f'namespace="{namespace}", model="net"'
-    answered = watching.query(f"sum by (ensembles_dev_rollout) (nv_inference_request_success{{{mine}}})")
+    answered = watching.query(f"sum by (rollout) (nv_inference_request_success{{{mine}}})")
     assert answered, "the servers count no requests"
