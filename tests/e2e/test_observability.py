@@ -11,6 +11,7 @@ import pytest
 import yaml
 from localcluster import build
 
+from ensemble_operator.resources import queries
 from tests.e2e import live, prometheus
 from tests.e2e.load import constant_load
 from tests.e2e.models import affine_onnx
@@ -20,6 +21,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.go, pytest.mark.timeout(1200)]
 CHART = live.ROOT / "charts" / "ensemble-operator"
 METRICS = {name: {"enabled": True} for name in ("serviceMonitor", "podMonitor", "rules", "dashboard")}
 COMPARED = re.compile(r"\s*(?:==|[<>]=?)\s*[\d.]+")
+TROUBLES = re.compile(r'\b(reason|code)=~"[^"]+"')
 ONLY_WITH_A_GPU = "nv_gpu_"
 """Metrics that a server without a GPU does not have: such expressions are only seen to be valid."""
 
@@ -45,17 +47,33 @@ def watching(
 
 
 def expressions(manifests: list[dict[str, Any]]) -> dict[str, str]:
-    """Where it stands -> an expression: of alerts without their bounds, which nothing here reaches."""
+    """Where it stands -> an expression: of alerts without bounds and troubles that are not met here."""
     found: dict[str, str] = {}
     for item in manifests:
         if item["kind"] == "PrometheusRule":
             for rule in (rule for group in item["spec"]["groups"] for rule in group["rules"]):
-                found[rule["alert"]] = COMPARED.sub("", rule["expr"]).replace("absent(", "(")
+                calm = TROUBLES.sub(r'\1=~".+"', COMPARED.sub("", rule["expr"]))
+                found[rule["alert"]] = calm.replace("absent(", "(")
         elif item["kind"] == "ConfigMap" and "ensembles.json" in item["data"]:
             for panel in json.loads(item["data"]["ensembles.json"])["panels"]:
                 for target in panel.get("targets", ()):
                     found[f"{panel['title']} {target['refId']}"] = _chosen(target["expr"])
     return found
+
+
+def _of_autoscalers(ensemble: live.Ensemble) -> dict[str, str]:
+    """What a HorizontalPodAutoscaler or KEDA would ask about the servers of an ensemble."""
+    (target,) = ensemble.status["targets"]
+    servers = queries.servers_of(
+        namespace=ensemble.namespace.name,
+        ensemble=ensemble.name,
+        rollout=ensemble.status["rollout"],
+        target=target["name"],
+    )
+    return {
+        "queue of a request": queries.queue_microseconds(servers, entrypoint="net"),
+        "pending requests": queries.pending_requests(servers),
+    }
 
 
 def _chosen(expression: str) -> str:
@@ -86,7 +104,7 @@ def test_every_expression_answers_and_a_stalled_ensemble_is_told(
         namespace.apply("served", onnx(namespace, 4))
         live.eventually(lambda: 4.0 in log.factors[-3:], what=served.describe)
         served.wait()
-        silent = _silent(watching, expressions(manifests))
+        silent = _silent(watching, {**expressions(manifests), **_of_autoscalers(served)})
     log.check(2.0, 4.0, ended=1)
     assert not silent, "these return nothing:\n" + "\n".join(silent)
     _figures_are_right(watching, namespace.name)

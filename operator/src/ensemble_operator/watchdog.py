@@ -60,6 +60,10 @@ class Watchdog:
     scopes: tuple[Scope, ...]
     _strikes: dict[tuple[Kind, Scope], int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for kind in WATCHED:
+            self.metrics.watch_behind.labels(kind=kind.name).set(0)
+
     def compare(self) -> dict[tuple[Kind, Scope], int]:
         """List everything and mend the cache; returns the newest version of each kind's objects.
 

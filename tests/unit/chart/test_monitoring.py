@@ -14,6 +14,7 @@ import yaml
 from ensemble_operator.metrics.collectors import EnsembleCollector, QueueCollector, QueueFigures
 from ensemble_operator.metrics.families import Metrics
 from ensemble_operator.observe.cache import ObjectCache
+from ensemble_operator.resources import queries
 from ensemble_operator.resources.owner import Owner
 from ensembles_api.reasons import Reason
 
@@ -139,6 +140,17 @@ def test_the_dashboard_is_that_of_the_file(chart: Any) -> None:
     found = chart.only("ConfigMap", settings, ending="-dashboard")
     assert json.loads(found["data"]["ensembles.json"]) == dashboard()
     assert found["metadata"]["labels"]["grafana_dashboard"] == "yes"
+
+
+@pytest.mark.helm
+def test_the_monitor_sets_the_labels_that_autoscalers_ask_for(chart: Any) -> None:
+    (endpoint,) = chart.only("PodMonitor", {"metrics": {"podMonitor": {"enabled": True}}})["spec"][
+        "podMetricsEndpoints"
+    ]
+    labels = {each["targetLabel"]: each.get("sourceLabels") for each in endpoint["relabelings"]}
+    for label in queries.LABELS:
+        if label != queries.LABEL_NAMESPACE:  # every PodMonitor sets it
+            assert labels[label] == [f"__meta_kubernetes_pod_label_ensembles_dev_{label}"]
 
 
 @pytest.mark.helm

@@ -139,6 +139,8 @@ class Metrics:
             self.outcomes.labels(outcome=outcome)
         for outcome in ROLLOUT_OUTCOMES:
             self.rollouts.labels(outcome=outcome)
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+            self.api_errors.labels(method=method, code="0")
         for kind in get_args(BuildKind):
             self.gpu_seconds.labels(kind=kind)
             for result in JOB_RESULTS:
