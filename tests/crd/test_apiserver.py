@@ -112,7 +112,16 @@ def test_defaults(created: dict[str, Any]) -> None:
     }
     assert spec["serving"] == {"replicas": 1, "resources": {}, "startupSeconds": 600, "drainSeconds": 30}
     assert spec["build"] == {"resources": {}, "timeoutSeconds": 3600, "whenGPUBusy": "Wait"}
-    assert spec["rollout"] == {"strategy": "BlueGreen", "retainSeconds": 60, "verifySeconds": 600}
+    assert spec["rollout"] == {
+        "strategy": "BlueGreen",
+        "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+        "analysis": {"maxErrorPercent": 1, "maxLatencyPercent": 150, "minRequests": 20},
+        "retainSeconds": 60,
+        "verifySeconds": 600,
+        "watchSeconds": 60,
+        "paused": False,
+    }
+    assert spec["verification"] == {"smokeTest": True}
     assert (spec["suspend"], spec["deletionPolicy"], spec["revisionHistoryLimit"]) == (False, "Retain", 10)
 
 
