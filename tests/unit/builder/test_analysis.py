@@ -6,6 +6,7 @@ import pytest
 
 from ensemble_builder.commands.analyse.judging import Bounds, is_hopeless, judge, latency_percent
 from ensemble_builder.commands.analyse.metrics import Counts, read
+from ensemble_builder.commands.analyse.run import _reference
 from ensemble_builder.commands.analyse.servers import Ports, Servers
 
 BOUNDS = Bounds(max_error_percent=1, max_latency_percent=150, min_requests=20)
@@ -48,6 +49,15 @@ def test_counts_before_the_measurement_do_not_count() -> None:
     side.add({"a": Counts(100, 5, 1000)})
     side.add({"a": Counts(130, 6, 1300)})
     assert side.counted == Counts(30, 1, 300)
+
+
+def test_what_old_servers_answered_before_stands_in_where_they_get_nothing_any_more() -> None:
+    side = servers()
+    side.add({"a": Counts(97, 3, 1000), "b": Counts(97, 3, 1000)})
+    side.add({"a": Counts(97, 3, 1000)})
+    assert _reference(side) == Counts(194, 6, 0)
+    side.add({"a": Counts(98, 3, 1010)})
+    assert _reference(side) == Counts(1, 0, 10)
 
 
 def test_a_restarted_server_counts_from_nought_again() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from ensemble_builder.commands.analyse.judging import (
     Bounds,
@@ -56,19 +57,20 @@ def run(
     new, old = Servers(new_host, entrypoint, ports), Servers(old_host, entrypoint, ports)
     began = time.monotonic()
     _measure(new, old, bounds, until=began + seconds, interval=interval)
+    reference = _reference(old)
     if not new.known:
         why = "; ".join(f"{server}: {text}" for server, text in new.silent.items())
         raise _fault(
             Reason.ANALYSIS_INCONCLUSIVE,
             f"no server of {new_host} tells its metrics: {why or 'the name has no address'}",
         )
-    verdict = judge(new.counted, old.counted, bounds)
+    verdict = judge(new.counted, reference, bounds)
     if verdict.outcome == "open":
         raise _fault(Reason.ANALYSIS_INCONCLUSIVE, verdict.text, field=verdict.field)
     if verdict.outcome == "failed":
         raise _fault(Reason.ANALYSIS_FAILED, verdict.text, field=verdict.field)
     figures = AnalysisFigures(
-        new=_traffic(new.counted), old=_traffic(old.counted), seconds=round(time.monotonic() - began)
+        new=_traffic(new.counted), old=_traffic(reference), seconds=round(time.monotonic() - began)
     )
     return Result(analysis=figures)
 
@@ -81,12 +83,19 @@ def _measure(new: Servers, old: Servers, bounds: Bounds, *, until: float, interv
                 if side.host:
                     side.look(pool)
             now = time.monotonic()
-            if now >= until or is_hopeless(new.counted, old.counted, bounds):
+            if now >= until or is_hopeless(new.counted, _reference(old), bounds):
                 return
             if now - told >= TELL_SECONDS:
                 say(f"new servers: {described(new.counted)}; old servers: {described(old.counted)}")
                 told = now
             time.sleep(min(interval, max(0.0, until - now)))
+
+
+def _reference(old: Servers) -> Counts:
+    """What the new servers are compared with. Where the old ones get no requests any more: their failures of
+    former times, which tell what clients do wrong; how long requests took then says nothing.
+    """
+    return old.counted if total(old.counted) else replace(old.before, spent=0)
 
 
 def _traffic(counts: Counts) -> Traffic:

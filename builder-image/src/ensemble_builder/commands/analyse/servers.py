@@ -34,6 +34,8 @@ class Servers:
     model: str
     ports: Ports
     counted: Counts = field(default_factory=Counts)
+    before: Counts = field(default_factory=Counts)
+    """What they had answered when they were first looked at."""
     silent: dict[str, str] = field(default_factory=dict)
     """Why a server told nothing the last time, by address."""
     _last: dict[str, Counts] = field(default_factory=dict)
@@ -47,8 +49,9 @@ class Servers:
 
     def add(self, told: Mapping[str, Counts]) -> None:
         for server, counts in told.items():
-            before = self._last.get(server, counts)
-            self.counted += counts.since(before)
+            if server not in self._last:
+                self.before += counts
+            self.counted += counts.since(self._last.get(server, counts))
             self._last[server] = counts
 
     @property
