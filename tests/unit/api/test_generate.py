@@ -65,7 +65,7 @@ def test_each_reason_has_meaning_and_cure_on_the_page(reason: Reason) -> None:
     assert f"| `{reason.value}` | {info.meaning} |" in reasons_page.page()
 
 
-@pytest.mark.parametrize("reason", SYMPTOMS)
+@pytest.mark.parametrize("reason", Reason)
 def test_each_reason_has_a_section_with_an_example_of_status(reason: Reason) -> None:
     section = reasons_page.page().partition(f"\n### {reason.value}\n")[2].partition("\n#")[0]
     assert REASONS[reason].cure in section

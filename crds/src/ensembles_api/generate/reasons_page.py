@@ -84,14 +84,18 @@ def _row(info: ReasonInfo) -> str:
 
 def _symptom(info: ReasonInfo) -> list[str]:
     """A section that a link and a search for the reason lead to."""
-    lines = ["", f"### {info.reason.value}", "", info.meaning]
-    symptom = SYMPTOMS.get(info.reason)
-    if symptom and symptom.because:
-        lines += ["", f"**Usual causes.** {symptom.because}"]
-    if info.cure:
-        lines += ["", f"**What to do.** {info.cure}"]
-    if symptom:
-        condition, true = shown_in(info.reason)
-        head = [f"- type: {condition.value}", f'  status: "{true}"', f"  reason: {info.reason.value}"]
-        lines += ["", "```yaml", *head, f"  message: {json.dumps(symptom.says, ensure_ascii=False)}", "```"]
-    return lines
+    symptom = SYMPTOMS[info.reason]
+    condition, true = shown_in(info.reason)
+    return [
+        *("", f"### {info.reason.value}", "", info.meaning),
+        *(("", f"**Usual causes.** {symptom.because}") if symptom.because else ()),
+        *(("", f"**What to do.** {info.cure}") if info.cure else ()),
+        *(
+            "",
+            "```yaml",
+            f"- type: {condition.value}",
+            f'  status: "{true}"',
+            f"  reason: {info.reason.value}",
+        ),
+        *(f"  message: {json.dumps(symptom.says, ensure_ascii=False)}", "```"),
+    ]

@@ -236,7 +236,7 @@ SYMPTOMS: dict[Reason, Symptom] = {
         "Nothing was rolled out yet, or the servers are down: `kubectl get pods -l ensembles.dev/ensemble=NAME,ensembles.dev/role=server`.",
     ),
 }  # fmt: skip
-"""By reason. A reason without one has a section without an example."""
+"""One row for each Reason (a test holds that)."""
 
 _OWN_CONDITIONS = {
     R.READY: (Condition.READY, True),
