@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ensemble_operator.plan.actions import Annotate, Apply, Delete
 from ensemble_operator.plan.observation import DeploymentSeen
 from ensembles_api.contract import Result
-from tests.unit.plan.world import Story, condition, of_type
+from tests.unit.plan.world import REVISION, Story, condition, deleted, of_type
 
 CPU = {"maxReplicas": 8, "target": {"cpuUtilizationPercent": 70}}
 KEDA = {
@@ -212,6 +214,32 @@ def test_an_ensemble_without_a_note_gets_one_when_an_old_rollout_comes_back() ->
     story.step()
     notes = [a for a in of_type(story.last, Annotate) if "ensembles.dev/serversBefore" in a.annotations]
     assert [note.name.rpartition("-")[2] for note in notes] == [first]
+
+
+def test_with_the_resource_its_autoscaler_goes() -> None:
+    story = scaled(deletionPolicy="Delete")
+    story.seen = replace(story.seen, deleting_since=story.seen.now)
+    story.step()
+    assert "HorizontalPodAutoscaler" in {kind for kind, _ in deleted(story.last)}
+
+
+@settings(max_examples=20, deadline=None)
+@given(kills=st.lists(st.one_of(st.none(), st.integers(0, 4)), min_size=15, max_size=25))
+@pytest.mark.parametrize("strategy", ["BlueGreen", "RollingUpdate", "Recreate"])
+def test_killed_anywhere_as_many_servers_take_over(strategy: str, kills: list[int | None]) -> None:
+    story = scaled(rollout={"strategy": strategy, "retainSeconds": 0, "watchSeconds": 0})
+    first = story.active
+    moved(story, 4)
+    changed = {"serving": {"extraArgs": ["--log-verbose=1"]}}
+    story.change(
+        autoscaling=CPU, rollout={"strategy": strategy, "retainSeconds": 0, "watchSeconds": 0}, **changed
+    )
+    for kill in [*kills, *[None] * 30]:
+        story.step(4, killed_after=kill)
+        story.cluster_moves(REVISION)
+    assert (story.reason, story.active == first) == ("Ready", False)
+    assert servers(story) == {story.active: 4}
+    assert aims(story) == [deployment(story, story.active).name]
 
 
 def test_status_tells_what_the_autoscaler_wants_and_why_it_cannot() -> None:

@@ -118,6 +118,11 @@ def _children(observation: Observation) -> list[Action]:
         elif role in {"assemble", "verify", "analyse"} and not job.deleting:
             actions.append(Delete("Job", job.name, job.uid))
     actions += [
+        Delete(str(scaler.manifest["kind"]), scaler.name, scaler.uid)
+        for scaler in observation.autoscalers
+        if history.is_ours(scaler, observation) and not scaler.deleting
+    ]
+    actions += [
         Delete("Service", s.name, s.uid)
         for s in observation.services
         if history.is_ours(s, observation) and not s.deleting
