@@ -106,3 +106,28 @@ def test_something_serves_at_every_moment_of_a_switch(kill: int) -> None:
             if selected in {None, d.labels["ensembles.dev/rollout"]} and d.ready_replicas
         ]
         assert servers
+
+
+@settings(max_examples=15, deadline=None)
+@given(turns=st.lists(st.sampled_from(["first", "second", "pin", "unpin", "steps", 0, 1, 2]), max_size=20))
+def test_pins_and_changes_in_any_order_and_killed_at_will_end_at_the_pin(turns: list[str | int]) -> None:
+    story = Story()
+    spec: dict[str, Any] = {"rollout": QUICK}
+    story.change(**spec)
+    _settle(story, REVISION)
+    revision = REVISION
+    for turn in [*turns, "pin"]:
+        if turn in {"first", "second"}:
+            revision = REVISION if turn == "first" else OTHER
+            spec = {**spec, "models": SPEC["models"] if turn == "first" else SPEC["models"][:2]}
+        elif turn in {"pin", "unpin"}:
+            spec = {**spec, "rollout": QUICK | ({"pinRevision": REVISION} if turn == "pin" else {})}
+        if isinstance(turn, str) and turn != "steps":
+            story.change(**spec)
+        for _ in range(4):
+            story.step(2, killed_after=turn if isinstance(turn, int) else None)
+            story.cluster_moves(revision)
+    _settle(story, REVISION)
+    state = _end_state(story)
+    assert (state["reason"], state["revision"], state["actions"]) == ("Ready", REVISION, ())
+    assert len(state["deployments"]) == 1
