@@ -70,11 +70,12 @@ def watch(observation: Observation, config: OperatorConfig, settings: Rollout, a
         return Watch()
     until = promoted + timedelta(seconds=settings.watch_seconds)
     over = until + _margin(settings)
-    if not settings.watch_seconds or observation.now > over or _before(observation, rollout) is None:
+    former = _before(observation, rollout)
+    if not settings.watch_seconds or observation.now > over or former is None:
         return Watch()
     found = list(_failures(observation, rollout, promoted=promoted, until=until))
     due = [failure for failure in found if failure.since is None or failure.since <= observation.now]
-    verdict = _measured(observation, config, settings, rollout, promoted=promoted)
+    verdict = _measured(observation, config, settings, rollout, former)
     failed = due[0] if due else verdict.failed
     if failed is not None:
         return Watch(failed=_told(rollout, failed, after=observation.now - promoted))
@@ -87,15 +88,15 @@ def _measured(
     config: OperatorConfig,
     settings: Rollout,
     rollout: RolloutSeen,
-    *,
-    promoted: datetime,
+    former: RolloutSeen,
 ) -> AnalysisVerdict:
-    """What Triton's metrics say. The former servers get no requests any more: only failures can be judged."""
-    if settings.analysis is None:
+    """What Triton's metrics say. The former servers get no requests now: their failures till then count."""
+    promoted = history.moment(history.promoted_at(rollout))
+    if settings.analysis is None or promoted is None:
         return AnalysisVerdict(passed=True)
     measurement = Measurement(
         rollout=history.rollout_name(rollout),
-        against=None,
+        against=history.rollout_name(former),
         step=WATCH_STEP,
         seconds=settings.watch_seconds,
         since=promoted,
