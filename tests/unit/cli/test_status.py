@@ -15,11 +15,11 @@ NOW = datetime(2026, 1, 1, 0, 10, tzinfo=UTC)
 BEGUN = "2026-01-01T00:00:00Z"
 
 
-def shown(models: list[dict[str, Any]], *jobs: Job) -> list[str]:
+def shown(models: list[dict[str, Any]], *jobs: Job, **status: Any) -> list[str]:
     document = {
         "metadata": {"name": "net", "namespace": "n", "generation": 1, "creationTimestamp": BEGUN},
         "spec": {},
-        "status": {"observedGeneration": 1, "conditions": [], "models": models},
+        "status": {"observedGeneration": 1, "conditions": [], "models": models, **status},
     }
     console = Console(width=120, no_color=True)
     with console.capture() as text:
@@ -73,3 +73,19 @@ def test_the_newest_percentage_counts_and_other_lines_do_not() -> None:
     assert last_percent(log) == 40
     assert last_percent(["nothing of it"]) is None
     assert last_percent([]) is None
+
+
+def test_a_verification_tells_its_counts_and_each_failure() -> None:
+    failure = {
+        "case": "espresso",
+        "model": "net",
+        "server": "10.0.0.9:8001",
+        "message": "output 'y': row 0: 'espresso' (class 1) comes 2nd",
+    }
+    verification = {"revision": "4" * 64, "servers": 2, "passed": 3, "failed": 1, "failures": [failure]}
+    lines = shown([], verification=verification)
+    assert "x verification of revision 444444444444 by 2 servers: 3 passed, 1 failed" in lines
+    told = f"case espresso of net on 10.0.0.9:8001: {failure['message']}"
+    assert told in lines
+    lines = shown([], verification={**verification, "failed": 0, "unproven": 1, "failures": []})
+    assert "+ verification of revision 444444444444 by 2 servers: 3 passed, 0 failed, 1 unproven" in lines
