@@ -108,6 +108,8 @@ def test_what_does_not_fit_is_refused_with_a_cure(
 
 def test_a_golden_value_may_have_other_numbers() -> None:
     assert wire_type(read(npy([1.0, 2.0, 3.0]), Encoding.NPY, NUMBERS, any_number=True)) == "FP64"
+    brain = read(npy(f32([1, 2, 3])), Encoding.NPY, Declared("BF16", (3,)), any_number=True)
+    assert wire_type(brain) == "FP32", "it is not rounded before it is compared"
 
 
 def test_numpy_has_no_bfloat16_so_that_fp32_is_taken_for_it() -> None:

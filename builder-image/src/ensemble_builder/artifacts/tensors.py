@@ -140,10 +140,10 @@ def _typed(value: Array, declared: Declared, *, any_number: bool) -> Array:
         raise TensorError(f"Triton has no tensors of {value.dtype}: convert it")
     if not declared.data_type or found == declared.data_type:
         return value
-    if declared.data_type == "BF16" and found == "FP32":
-        return value.astype(triton_to_np_dtype("BF16"))
     if any_number and "BYTES" not in (found, declared.data_type):
         return value
+    if declared.data_type == "BF16" and found == "FP32":
+        return value.astype(triton_to_np_dtype("BF16"))
     raise TensorError(f"it is {found} and the tensor {declared.data_type}: convert it")
 
 
