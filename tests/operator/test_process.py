@@ -145,6 +145,28 @@ def test_invalid_spec_is_told_and_nothing_is_created(
     assert jobs(api, namespace) == []
 
 
+def test_metrics_tell_a_failure_once_and_its_ensemble_for_as_long_as_it_is_there(
+    api: KubernetesApi, start_operator: StartOperator, create_ensemble: CreateEnsemble, namespace: str
+) -> None:
+    failures = 'ensemble_operator_failures_total{reason="UnknownRelease"}'
+    stands = f'ensemble="demo",ensemble_namespace="{namespace}"'
+    first = start_operator(ALONE)
+    first.wait_for('"working"')
+    assert f"{failures} 0.0" in first.metrics()
+    target = create_ensemble(runtime={"release": "99"})
+    eventually(lambda: f"{failures} 1.0" in first.metrics(), what="the failure in the metrics")
+    shown = f'ensemble_operator_ensemble_reason{{{stands},reason="UnknownRelease"}} 1.0'
+    eventually(lambda: shown in first.metrics(), what="the ensemble in the metrics")
+    assert first.end() == 0
+    second = start_operator(ALONE)
+    second.wait_for('"working"')
+    passes = "ensemble_operator_reconcile_seconds_count 0.0"
+    eventually(lambda: shown in second.metrics() and passes not in second.metrics(), what="a pass over it")
+    assert f"{failures} 0.0" in second.metrics(), "the first process has told it"
+    api.delete(ENSEMBLE, namespace, target.name, uid=target.uid)
+    eventually(lambda: stands not in second.metrics(), what="the series go with the ensemble")
+
+
 def test_only_the_listed_namespaces_are_watched(
     api: KubernetesApi, start_operator: StartOperator, create_ensemble: CreateEnsemble, namespace: str
 ) -> None:

@@ -127,7 +127,8 @@ def jobs(cluster: Cluster, found: Found) -> list[Job]:
         if any(owner["uid"] == uid for owner in job["metadata"].get("ownerReferences", []))
     ]
     models = _models_by_key(cluster, found.name)
-    shown = [_with_progress(cluster, _job(job, models)) for job in ours]
+    working = _working(cluster)
+    shown = [_with_progress(cluster, _job(job, models, working)) for job in ours]
     return sorted(shown, key=lambda job: job.since, reverse=True)
 
 
@@ -137,7 +138,25 @@ def _with_progress(cluster: Cluster, job: Job) -> Job:
     return replace(job, percent=percent_of(cluster, job.name))
 
 
-def _job(job: Json, models: Mapping[str, str]) -> Job:
+def _working(cluster: Cluster) -> set[str]:
+    """Names of Jobs with a container that runs.
+
+    A Job itself calls a pod active that waits for a node, and not ready one at its init containers, where
+    builds compile.
+    """
+    return {
+        pod["metadata"]["labels"].get("batch.kubernetes.io/job-name", "")
+        for pod in pods(cluster)
+        if any("running" in each.get("state", {}) for each in _container_statuses(pod))
+    }
+
+
+def _container_statuses(pod: Json) -> list[Json]:
+    status = pod.get("status", {})
+    return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+
+
+def _job(job: Json, models: Mapping[str, str], working: set[str]) -> Job:
     metadata, status = job["metadata"], job.get("status", {})
     ended = {each["type"] for each in status.get("conditions", []) if each["status"] == "True"}
     if "Complete" in ended:
@@ -145,7 +164,7 @@ def _job(job: Json, models: Mapping[str, str]) -> Job:
     elif "Failed" in ended:
         state = "Failed"
     else:
-        state = "Running" if status.get("ready") else "Waiting"
+        state = "Running" if metadata["name"] in working else "Waiting"
     labels = metadata.get("labels", {})
     return Job(
         name=metadata["name"],
