@@ -163,6 +163,8 @@ def test_metrics_tell_a_failure_once_and_its_ensemble_for_as_long_as_it_is_there
     passes = "ensemble_operator_reconcile_seconds_count 0.0"
     eventually(lambda: shown in second.metrics() and passes not in second.metrics(), what="a pass over it")
     assert f"{failures} 0.0" in second.metrics(), "the first process has told it"
+    create_ensemble("later", runtime={"release": "99"})
+    eventually(lambda: f"{failures} 1.0" in second.metrics(), what="what is new, by the watch")
     api.delete(ENSEMBLE, namespace, target.name, uid=target.uid)
     eventually(lambda: stands not in second.metrics(), what="the series go with the ensemble")
 
