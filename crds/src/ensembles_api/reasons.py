@@ -43,6 +43,9 @@ class Reason(str, Enum):
     VERIFYING = "Verifying"
     PROMOTING = "Promoting"
     SUSPENDED = "Suspended"
+    PAUSED = "Paused"
+    STEPPING = "Stepping"
+    TAKING_BACK = "TakingBack"
     DELETING = "Deleting"
     PENDING = "Pending"
     AVAILABLE = "EndpointsReady"
@@ -96,6 +99,7 @@ class Reason(str, Enum):
     # waiting
     QUOTA_EXCEEDED = "QuotaExceeded"
     WAITING_FOR_GPU = "WaitingForGPU"
+    GPU_EXHAUSTED = "GPUExhausted"
     UNSCHEDULABLE = "Unschedulable"
     IMAGE_UNAVAILABLE = "ImageUnavailable"
     ANALYSIS_INCONCLUSIVE = "AnalysisInconclusive"
@@ -121,6 +125,9 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.VERIFYING, _P, "The new servers are asked for real inferences.", ""),
         ReasonInfo(Reason.PROMOTING, _P, "The Service moves to the new servers.", ""),
         ReasonInfo(Reason.SUSPENDED, _P, "spec.suspend is true: nothing is changed.", "Set spec.suspend to false."),
+        ReasonInfo(Reason.PAUSED, _P, "spec.rollout.paused is true: no rollout begins or goes on; what serves is kept alive.", "Set spec.rollout.paused to false."),
+        ReasonInfo(Reason.STEPPING, _P, "New and old servers share the requests, step by step.", "Where the message says that a step waits for approval: `kubectl ensemble promote NAME`."),
+        ReasonInfo(Reason.TAKING_BACK, _P, "The requests go back to the servers from before, because the new ones failed or are not wanted any more.", ""),
         ReasonInfo(Reason.DELETING, _P, "The resource is being deleted.", ""),
         ReasonInfo(Reason.PENDING, _P, "The step has not begun.", ""),
         ReasonInfo(Reason.AVAILABLE, _P, "The Service has a ready server.", ""),
@@ -170,6 +177,7 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.SERVERS_NOT_READY, _W, "The new servers were not ready in time to be verified.", "Retried; see the pods, or raise spec.rollout.verifySeconds."),
         ReasonInfo(Reason.QUOTA_EXCEEDED, _Q, "A ResourceQuota leaves no room for the pod.", "Raise the quota or lower the requests."),
         ReasonInfo(Reason.WAITING_FOR_GPU, _Q, "No matching GPU is free.", "Free one, or add a node."),
+        ReasonInfo(Reason.GPU_EXHAUSTED, _Q, "A new server waits for a GPU that only the servers to be replaced hold.", "Add a GPU, or set spec.rollout.strategy to Recreate, or to RollingUpdate with maxSurge 0 and maxUnavailable 1."),
         ReasonInfo(Reason.UNSCHEDULABLE, _Q, "No node fits the pod.", "Add a node, or lower requests and selectors."),
         ReasonInfo(Reason.IMAGE_UNAVAILABLE, _Q, "An image cannot be pulled.", "Check its name, the registry and imagePullSecrets."),
         ReasonInfo(Reason.ANALYSIS_INCONCLUSIVE, _Q, "Too few requests reached the new servers for a verdict; they are measured again.", "Wait for traffic, lengthen analyseSeconds, raise the weight, or lower spec.rollout.analysis.minRequests."),

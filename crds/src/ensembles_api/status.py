@@ -95,6 +95,19 @@ class VerificationStatus(ApiModel):
     failures: list[FailedCase] = Field(default_factory=list, max_length=8)
 
 
+class RolloutProgress(ApiModel):
+    """How far the new servers have come in taking over."""
+
+    rollout: str = Field(max_length=16)
+    revision: str = Field(max_length=64)
+    strategy: str = Field(max_length=16)
+    servers: str = Field(max_length=32, description="Ready and wanted new servers.")
+    step: int | None = Field(None, description="Of a canary; one more than steps: all the requests.")
+    steps: int | None = None
+    weight: int | None = Field(None, description="Percent of the requests that the new servers get.")
+    since: str | None = Field(None, max_length=40, description="Since when they get it.")
+
+
 class InferenceEnsembleStatus(ApiModel):
     observed_generation: int = -1
     conditions: list[StatusCondition] = Field(
@@ -120,4 +133,5 @@ class InferenceEnsembleStatus(ApiModel):
         None, description="Of the wanted servers; before these were asked, of those that serve."
     )
     warnings: list[Annotated[str, Field(max_length=1024)]] = Field(default_factory=list, max_length=32)
+    progress: RolloutProgress | None = Field(None, description="Absent while no rollout is under way.")
     history: list[RolloutRecord] = Field(default_factory=list, max_length=100)

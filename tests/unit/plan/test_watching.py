@@ -110,7 +110,7 @@ def test_going_back_only_moves_the_service() -> None:
     new, old = story.last.status["history"]
     assert (new["outcome"], old["outcome"]) == ("Failed", "Promoted")
     assert new["message"].startswith("revision 444444444444 failed")
-    assert [d.replicas for d in story.seen.deployments if d.pods] == [0], "the failed servers end"
+    assert sorted(d.replicas for d in story.seen.deployments) == [0, 1], "the failed servers end"
 
 
 def test_it_is_not_tried_again_until_asked() -> None:

@@ -340,7 +340,12 @@ class Story:
 
     def _scale(self, action: Scale) -> None:
         deployments = tuple(
-            replace(d, replicas=action.replicas, ready_replicas=min(d.ready_replicas, action.replicas))
+            replace(
+                d,
+                replicas=action.replicas,
+                ready_replicas=min(d.ready_replicas, action.replicas),
+                pods=d.pods[: action.replicas],
+            )
             if d.name == action.deployment
             else d
             for d in self.seen.deployments
@@ -371,12 +376,31 @@ class Story:
             self.seen,
             endpoints_ready=True,
             deployments=tuple(
-                replace(d, ready_replicas=d.replicas, updated_replicas=d.replicas)
+                replace(d, ready_replicas=d.replicas, updated_replicas=d.replicas, pods=self._ready_pods(d))
                 if rollout is None or d.labels["ensembles.dev/rollout"] == rollout
                 else d
                 for d in self.seen.deployments
             ),
         )
+
+    def _ready_pods(self, deployment: DeploymentSeen) -> tuple[PodSeen, ...]:
+        """As many as there shall be; those that were ready stay so since then."""
+        ready = [
+            replace(pod, ready=True, ready_since=pod.ready_since or self.seen.now) for pod in deployment.pods
+        ]
+        made = [
+            PodSeen(
+                name=f"{deployment.name}-{number}",
+                uid=f"{deployment.name}-{number}",
+                labels=deployment.labels,
+                phase="Running",
+                ready=True,
+                ready_since=self.seen.now,
+                created=self.seen.now,
+            )
+            for number in range(len(ready), deployment.replicas)
+        ]
+        return (*ready, *made)[: deployment.replicas]
 
     def change(self, **changes: Any) -> None:
         """The user applies another spec."""

@@ -206,6 +206,10 @@ SYMPTOMS: dict[Reason, Symptom] = {
         "pod build-trt-…: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu.; this ensemble's own server net-140ab5a8-l4-… holds one: add a GPU, or set spec.build.whenGPUBusy to StopServing to end it until the new ones serve (since 2026-03-02T04:39:33Z)",
         "All GPUs of the type are taken, by others or by this ensemble's own servers ([GPUs](gpus.md)).",
     ),
+    R.GPU_EXHAUSTED: Symptom(
+        "pod net-7c01e3aa-l4-…: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu.; this ensemble's own server net-140ab5a8-l4-… holds one: add a GPU, or set spec.rollout.strategy to Recreate (an outage), or to RollingUpdate with maxSurge 0 and maxUnavailable 1 (one server less meanwhile) (since 2026-03-02T04:39:33Z)",
+        "BlueGreen, Canary and RollingUpdate with a surge start new servers beside the old ones; here there are only as many GPUs as old servers ([GPUs](gpus.md)).",
+    ),
     R.UNSCHEDULABLE: Symptom(
         "pod net-140ab5a8-default-…: 0/3 nodes are available: 3 Insufficient memory. (since 2026-03-02T04:39:33Z)",
         "Requests that no node can meet, selectors without a node, taints without a toleration.",
@@ -227,6 +231,15 @@ SYMPTOMS: dict[Reason, Symptom] = {
     R.ROLLING_OUT: Symptom("new servers fetch and load the revision"),
     R.VERIFYING: Symptom("the servers are asked for real inferences"),
     R.PROMOTING: Symptom("older servers end before the switch"),
+    R.PAUSED: Symptom("spec.rollout.paused is true", "It was set; the spec has changed since."),
+    R.STEPPING: Symptom(
+        "step 2 of 2, 50 %: waits for approval, kubectl ensemble promote net",
+        "A canary is at one of its steps, or a rolling update exchanges servers; `status.progress` says how far it is.",
+    ),
+    R.TAKING_BACK: Symptom(
+        "the requests go back to the former servers, once these are back",
+        "The new servers failed while they shared the requests, or the spec has changed meanwhile.",
+    ),
     R.SUSPENDED: Symptom("spec.suspend is true"),
     R.DELETING: Symptom("its servers end, then its revisions are removed from storage"),
     R.PENDING: Symptom("not yet"),
@@ -241,6 +254,7 @@ SYMPTOMS: dict[Reason, Symptom] = {
 _OWN_CONDITIONS = {
     R.READY: (Condition.READY, True),
     R.SUSPENDED: (Condition.READY, False),
+    R.PAUSED: (Condition.READY, False),
     R.PENDING: (Condition.PUBLISHED, False),
     R.AVAILABLE: (Condition.AVAILABLE, True),
     R.UNAVAILABLE: (Condition.AVAILABLE, False),

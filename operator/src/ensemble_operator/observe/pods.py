@@ -31,6 +31,9 @@ def parse_pod(manifest: Object) -> PodSeen:
         not_ready_since=(
             parse_time(readiness.get("lastTransitionTime")) if readiness.get("status") == "False" else None
         ),
+        ready_since=parse_time(readiness.get("lastTransitionTime"))
+        if readiness.get("status") == "True"
+        else None,
         deleting="deletionTimestamp" in metadata,
         scheduled=scheduled.get("status") == "True" or bool(manifest.get("spec", {}).get("nodeName")),
         unscheduled_reason=scheduled.get("reason", "") if unscheduled else "",

@@ -1,7 +1,7 @@
 """The autoscalers: one for each target of the rollout that clients reach.
 
-They go where the operator itself must move the numbers: while a RollingUpdate exchanges servers, or servers
-have ended for a GPU or by replicas 0 (KEDA would start them again).
+They go where the operator itself must move the numbers: while RollingUpdate or Recreate exchange servers, or
+servers have ended for a GPU or by replicas 0 (KEDA would start them again).
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def _manifest(
 
 
 def _exchanges(observation: Observation, spec: InferenceEnsembleSpec, serving: ServeOutcome) -> bool:
-    """Whether old servers are ended one by one for new ones."""
-    if spec.rollout.strategy is not Strategy.ROLLING_UPDATE:
+    """Whether old servers are ended, one by one or all at once, for new ones."""
+    if spec.rollout.strategy not in {Strategy.ROLLING_UPDATE, Strategy.RECREATE}:
         return False
     return _next(observation, serving) is not None
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ensemble_operator import names
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Create
 from ensemble_operator.plan.chain import owner_of
 from ensemble_operator.plan.failing import mark_failed
-from ensemble_operator.plan.healing import heal_deployments
+from ensemble_operator.plan.healing import heal_budgets, heal_deployments
 from ensemble_operator.plan.observation import RolloutSeen
 from ensemble_operator.plan.provenance import provenance
 from ensemble_operator.plan.replicas import Replicas, servers_before
 from ensemble_operator.plan.serving_pods import pods_trouble, ready_everywhere
+from ensemble_operator.plan.sharing import known_servers
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.plan.verifying import Verification, verification
@@ -24,31 +23,52 @@ from ensembles_api.reasons import Nature, Reason
 
 
 def bring_up(stage: Stage, *, servers: Replicas) -> ServeOutcome | None:
-    """The next step towards so many verified servers of the wanted rollout; None once they are there.
-
-    Without any server wanted there is nothing to verify.
+    """The next step towards `servers` verified servers of each target of the wanted rollout; None once they
+    are there. Without any server wanted there is nothing to verify.
     """
     rollout = stage.rollout
     create: list[Action] = []
     if rollout is None:
-        create.append(Create(_record(stage)))
+        create.append(record(stage))
     create += _missing(stage, rollout.data if rollout else stage.wanted, servers=servers)
     if rollout is None or create:
         return stage.outcome(Reason.ROLLING_OUT, "new servers are started", *create)
     return _await(stage, rollout, servers=servers) if servers else None
 
 
-def _record(stage: Stage) -> dict[str, Any]:
+def record(stage: Stage) -> Action:
+    """The record of the wanted rollout, which is made before anything else of it."""
     before = history.find(stage.observation, stage.active) if stage.active else None
-    return controller_revision(
-        owner=owner_of(stage.observation),
-        data=stage.wanted,
-        number=stage.next_number,
-        provenance={
-            **provenance(stage.observation, stage.wanted, before),
-            **servers_before(stage.observation),
-        },
+    return Create(
+        controller_revision(
+            owner=owner_of(stage.observation),
+            data=stage.wanted,
+            number=stage.next_number,
+            provenance={
+                **provenance(stage.observation, stage.wanted, before),
+                **servers_before(stage.observation),
+            },
+        )
     )
+
+
+def hold(stage: Stage, servers: Replicas) -> ServeOutcome | None:
+    """The next step towards `servers` of the wanted rollout, which was verified and gets requests; None where
+    nothing is to be done, though they may not be ready. Servers that cannot work fail the rollout.
+    """
+    rollout = stage.rollout
+    assert rollout is not None  # noqa: S101 - it gets requests
+    trouble = pods_trouble(stage.observation, stage.hash)
+    if trouble and is_their_fault(trouble):
+        return mark_failed(stage, rollout, trouble)
+    owner = owner_of(stage.observation)
+    actions = [
+        *heal_deployments(stage.observation, stage.config, owner, rollout.data, replicas=servers),
+        *heal_budgets(stage.observation, owner, rollout.data, replicas=servers),
+    ]
+    wake = known_servers(stage.observation, stage.hash).wake
+    message = "the number of new servers changes"
+    return stage.outcome(Reason.STEPPING, message, *actions, trouble=trouble, wake=wake) if actions else None
 
 
 def _missing(stage: Stage, data: RolloutData, *, servers: Replicas) -> list[Action]:

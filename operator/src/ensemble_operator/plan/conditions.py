@@ -103,6 +103,7 @@ def status(
         verification=verified.status_of(observation, serving.wanted if serving else None, active),
         warnings=_warnings(observation, summary),
         history=records(observation)[:100],
+        progress=serving.progress if serving else None,
     )
     return document.model_dump(mode="json", by_alias=True, exclude_none=True)
 
@@ -126,7 +127,7 @@ def _conditions(observation: Observation, summary: Summary, *, stalled: bool) ->
     ]
     if stalled:
         values.append((Condition.STALLED, "True", summary.reason, summary.message))
-    elif not summary.ready and not summary.suspended:
+    elif not summary.ready and not summary.suspended and summary.reason is not Reason.PAUSED:
         values.append((Condition.RECONCILING, "True", summary.reason, summary.message))
     available = observation.endpoints_ready and bool(summary.serving and summary.serving.active)
     values.append(
@@ -206,7 +207,9 @@ def _stamped(
 def _replicas(observation: Observation, active: str | None) -> str | None:
     if not active:
         return None
-    deployments = deployments_of(observation, active)
+    # Of both rollouts where two get requests.
+    serving = {active} | history.selected(observation)
+    deployments = [d for rollout in sorted(serving) for d in deployments_of(observation, rollout)]
     return f"{sum(d.ready_replicas for d in deployments)}/{sum(d.replicas for d in deployments)}"
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Annotate, Delete, Scale
 from ensemble_operator.plan.observation import Observation, RolloutSeen
+from ensemble_operator.plan.sharing import taking_over
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.rollout import (
@@ -101,7 +102,11 @@ def _forget(observation: Observation, rollout: RolloutSeen) -> Iterator[Action]:
 
 
 def _silence(observation: Observation, rollout: str) -> Iterator[Action]:
-    """A failed rollout keeps its objects for whoever looks, but no pods and no GPU."""
+    """A failed rollout keeps its objects for whoever looks, but no pods and no GPU. Where it gets requests,
+    the former servers must take them first.
+    """
+    if taking_over(observation) == rollout:
+        return
     for deployment in observation.deployments:
         if deployment.labels.get(LABEL_ROLLOUT) == rollout and deployment.replicas:
             yield Scale(deployment.name, 0)

@@ -11,12 +11,13 @@ from ensemble_operator.plan.chain import BuildOutcome
 from ensemble_operator.plan.healing import deployments_of
 from ensemble_operator.plan.jobs import pod_wait
 from ensemble_operator.plan.observation import CLAIMS, DeploymentSeen, Observation, PodSeen
+from ensemble_operator.plan.sharing import taking_over
 from ensemble_operator.plan.stage import ServeOutcome
 from ensemble_operator.plan.trouble import GRACE, Trouble
 from ensemble_operator.resources.gpu import PRODUCT_LABEL
 from ensembles_api.names import LABEL_TARGET
 from ensembles_api.reasons import Reason
-from ensembles_api.spec import InferenceEnsembleSpec
+from ensembles_api.spec.rollout import Rollout, Strategy
 
 WAIT = timedelta(seconds=30)
 """So long a pod waits before servers end for it: a build that has just ended frees its GPU in a moment."""
@@ -38,25 +39,38 @@ def gives_way(
 ) -> Yielding | None:
     """Which servers that clients reach shall end, by spec.build.whenGPUBusy, until the next ones serve.
 
-    Once they have ended they stay so while the work goes on, and come back where it does not. None: all stay.
+    Once they have ended, for that or by strategy, they stay so while the work goes on, and come back where it
+    does not. None: all stay.
     """
     spec, active = observation.spec, history.active_rollout(observation)
     if spec is None or building is None or active is None or not spec.serving.replicas:
         return None
     wanted = building.wanted.rollout_hash() if building.wanted else None
-    if spec.build.when_gpu_busy != "StopServing" or wanted == active or _is_over(observation, wanted):
+    if wanted == active or _is_over(observation, wanted):
         return None
     servers = deployments_of(observation, active)
     ended = frozenset(server.labels.get(LABEL_TARGET, "") for server in servers if not server.replicas)
+    stops = spec.build.when_gpu_busy == "StopServing" and not (spec.rollout.paused and not ended)
+    if not stops and not _may_end_all(spec.rollout):
+        return None
     trouble = building.trouble or serving.trouble
-    if ended and trouble is not None and trouble.reason is not Reason.WAITING_FOR_GPU:
+    begun = wanted is not None and taking_over(observation) == wanted
+    if ended and trouble is not None and trouble.reason is not Reason.WAITING_FOR_GPU and not begun:
         return _after_trouble(observation, ended, trouble) if wanted else None
+    if not stops:
+        return None
     now = observation.now
     waiting = [(pod, (pod.created or now) + WAIT) for pod in _waiting(observation, building, active)]
     due = [pod for pod, until in waiting if until <= now]
     later = [until for _, until in waiting if until > now]
     asked = (server.labels.get(LABEL_TARGET, "") for server in servers if _held_for(server, due))
     return Yielding(ended | frozenset(asked), wake=min(later, default=None))
+
+
+def _may_end_all(settings: Rollout) -> bool:
+    """Whether the strategy may leave nothing that serves, before the new servers do."""
+    rolling = settings.strategy is Strategy.ROLLING_UPDATE and not settings.rolling_update.max_surge
+    return settings.strategy is Strategy.RECREATE or rolling
 
 
 def _after_trouble(observation: Observation, ended: frozenset[str], trouble: Trouble) -> Yielding:
@@ -72,16 +86,23 @@ def explained(observation: Observation, building: BuildOutcome, trouble: Trouble
     holder = _holder(observation, building)
     if holder is None or observation.spec is None:
         return trouble
-    return replace(trouble, message=f"{trouble.message}; {_advice(holder, observation.spec)}")
+    held = f"{trouble.message}; this ensemble's own server {holder.name} holds one"
+    if holder.deleting or observation.spec.build.when_gpu_busy == "StopServing":
+        return replace(trouble, message=f"{held} and is being ended")
+    if building.wanted is None:
+        return replace(
+            trouble,
+            message=f"{held}: add a GPU, or set spec.build.whenGPUBusy to StopServing to end it until the "
+            "new ones serve",
+        )
+    return replace(trouble, reason=Reason.GPU_EXHAUSTED, message=f"{held}: {CHOICES}")
 
 
-def _advice(holder: PodSeen, spec: InferenceEnsembleSpec) -> str:
-    held = f"this ensemble's own server {holder.name} holds one"
-    if spec.build.when_gpu_busy == "StopServing":
-        return f"{held} and is being ended"
-    return (
-        f"{held}: add a GPU, or set spec.build.whenGPUBusy to StopServing to end it until the new ones serve"
-    )
+CHOICES = (
+    "add a GPU, or set spec.rollout.strategy to Recreate (an outage), or to RollingUpdate with maxSurge 0 "
+    "and maxUnavailable 1 (one server less meanwhile)"
+)
+"""Where the old servers hold every GPU. The operator chooses none of it: nobody asked for an outage."""
 
 
 def _is_over(observation: Observation, rollout: str | None) -> bool:
@@ -98,7 +119,9 @@ def _holder(observation: Observation, building: BuildOutcome) -> PodSeen | None:
     active = history.active_rollout(observation)
     servers = deployments_of(observation, active) if active else []
     waiting = list(_waiting(observation, building, active))
-    return next((pod for server in servers for pod in _held_for(server, waiting)), None)
+    held = [pod for server in servers for pod in _held_for(server, waiting)]
+    # One that ends just now frees its GPU in a moment: then nothing is exhausted.
+    return max(held, key=lambda pod: pod.deleting, default=None)
 
 
 def _held_for(server: DeploymentSeen, waiting: list[PodSeen]) -> list[PodSeen]:

@@ -61,6 +61,8 @@ class PodSeen:
     ready: bool = False
     not_ready_since: datetime | None = None
     """When it lost readiness, or was made; None while it is ready."""
+    ready_since: datetime | None = None
+    """Since when it is ready; None where it is not."""
     deleting: bool = False
     scheduled: bool = True
     unscheduled_reason: str = ""

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ensemble_operator import names
 from ensemble_operator.plan import history
-from ensemble_operator.plan.actions import Action, Annotate, Apply, Delete
+from ensemble_operator.plan.actions import Action, Annotate, Apply
 from ensemble_operator.plan.chain import owner_of
-from ensemble_operator.plan.healing import main_service_manifest, overlap_manifest
+from ensemble_operator.plan.healing import main_service_manifest
 from ensemble_operator.plan.observation import Observation, RolloutSeen
 from ensemble_operator.plan.provenance import serves_again
+from ensemble_operator.plan.sharing import OVERLAP, overlap_since, share
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.resources.rollout import (
     ANNOTATION_MESSAGE,
@@ -20,17 +20,18 @@ from ensemble_operator.resources.rollout import (
     ANNOTATION_PROMOTED_AT,
     ANNOTATION_RETIRED_AT,
     ANNOTATION_RETIRED_FOR,
+    ANNOTATION_STEP,
+    ANNOTATION_STEP_SINCE,
     ANNOTATION_VERIFIED_AT,
-    RolloutData,
 )
-from ensembles_api.names import LABEL_ROLLOUT
 from ensembles_api.reasons import Reason
-
-OVERLAP = timedelta(seconds=3)
-"""How long the Service selects both: every kube-proxy must know the new pods before the old ones leave."""
 
 SETTLE = timedelta(seconds=2)
 """kube-proxy gathers changes for a second before it routes to a new endpoint: Ready must come later."""
+
+
+NO_STEP = {ANNOTATION_STEP: "", ANNOTATION_STEP_SINCE: ""}
+"""Of a rollout that gets no share of the requests by steps, or not any more."""
 
 
 def first_servers_known(stage: Stage) -> datetime:
@@ -41,17 +42,14 @@ def first_servers_known(stage: Stage) -> datetime:
     return promoted + SETTLE if promoted and alone else stage.observation.now
 
 
-def taking_over(observation: Observation) -> str | None:
-    service = history.main_service(observation)
-    return service.annotations.get(names.ANNOTATION_NEXT) or None if service else None
-
-
 def mark_promoted(observation: Observation, rollout: RolloutSeen) -> Action:
     note = {ANNOTATION_OUTCOME: history.PROMOTED, ANNOTATION_PROMOTED_AT: observation.now.isoformat()}
     if ANNOTATION_RETIRED_AT in rollout.annotations:
         note[ANNOTATION_MESSAGE] = serves_again(observation)
     elif ANNOTATION_MESSAGE in rollout.annotations:
         note[ANNOTATION_MESSAGE] = ""  # of a GPU that it had handed back
+    if rollout.annotations.get(ANNOTATION_STEP):
+        note |= NO_STEP
     return Annotate("ControllerRevision", rollout.name, rollout.uid, note)
 
 
@@ -72,53 +70,20 @@ def select(stage: Stage, rollout: str) -> Action:
 
 def promote(stage: Stage) -> ServeOutcome:
     """Move the Service, with an overlap where something served before."""
+    note = "" if stage.replicas else "; not verified: spec.serving.replicas is 0"
+    message = f"the Service moves to revision {stage.wanted.revision[:12]}{note}"
+    sharing = share(stage, message)
+    if sharing is not None:
+        return sharing
+    since = overlap_since(stage.observation) if stage.active else None
+    if since is not None and since + OVERLAP > stage.observation.now:
+        return replace(stage.outcome(Reason.PROMOTING, message), wake=since + OVERLAP)
+    return _switch(stage, message)
+
+
+def _switch(stage: Stage, message: str) -> ServeOutcome:
     observation, rollout = stage.observation, stage.rollout
     assert rollout is not None  # noqa: S101 - its servers were brought up
-    note = "" if stage.replicas else "; not verified: spec.serving.replicas is 0"
-    message = f"the Service moves to revision {rollout.data.revision[:12]}{note}"
-    if stage.active is None:
-        return _switch(stage, rollout, message)
-    bystanders = _bystanders(observation, {stage.active, stage.hash})
-    if bystanders:
-        # During the overlap the Service selects by ensemble alone: no third rollout may have pods then.
-        return stage.outcome(Reason.PROMOTING, "older servers end before the switch", *bystanders)
-    service = history.main_service(observation)
-    since = history.moment(service.annotations.get(names.ANNOTATION_OVERLAP_SINCE)) if service else None
-    if taking_over(observation) != stage.hash or since is None:
-        old = history.find(observation, stage.active)
-        overlap = _overlap_service(stage, old.data if old else stage.wanted)
-        begun = stage.outcome(Reason.PROMOTING, message, overlap)
-        return replace(begun, wake=observation.now + OVERLAP)
-    if since + OVERLAP > observation.now:
-        return replace(stage.outcome(Reason.PROMOTING, message), wake=since + OVERLAP)
-    return _switch(stage, rollout, message)
-
-
-def _overlap_service(stage: Stage, data: RolloutData) -> Action:
-    assert stage.active is not None  # noqa: S101 - an overlap has two sides
-    owner = owner_of(stage.observation)
-    return Apply(
-        overlap_manifest(
-            stage.observation,
-            owner,
-            data,
-            active=stage.active,
-            following=stage.hash,
-            since=stage.observation.now,
-        )
-    )
-
-
-def _bystanders(observation: Observation, parties: set[str]) -> list[Action]:
-    return [
-        Delete("Deployment", deployment.name, deployment.uid)
-        for deployment in observation.deployments
-        if deployment.labels.get(LABEL_ROLLOUT) not in parties and (deployment.pods or deployment.replicas)
-    ]
-
-
-def _switch(stage: Stage, rollout: RolloutSeen, message: str) -> ServeOutcome:
-    observation = stage.observation
     actions: list[Action] = [select(stage, stage.hash), mark_promoted(observation, rollout)]
     if stage.replicas and not is_verified(rollout):
         actions.append(mark_verified(observation, rollout))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -16,7 +17,9 @@ from ensemble_operator.plan.healing import (
     heal_service,
 )
 from ensemble_operator.plan.observation import Observation
-from ensemble_operator.plan.replicas import replicas
+from ensemble_operator.plan.progress import progress
+from ensemble_operator.plan.replicas import Replicas, replicas
+from ensemble_operator.plan.sharing import taking_over
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.plan.steady import steady
 from ensemble_operator.plan.trouble import Trouble
@@ -46,13 +49,13 @@ def serve(
     active = history.active_rollout(observation)
     kept, wake = _retained(observation, watching.retain_seconds(spec.rollout) if spec else None)
     kept |= history.selected(observation) | ({active} if active else set())
-    healing = _heal(observation, config, active, spec, yielding.ended if yielding else frozenset())
+    ended = yielding.ended if yielding else frozenset()
     unchanged = ServeOutcome(
         active,
         None,
         Reason.PENDING,
         "",
-        actions=healing,
+        actions=_heal_as_it_is(observation, config, active, spec, ended),
         kept_rollouts=frozenset(kept | history.in_progress(observation)),
         wake=_first(wake, yielding.wake if yielding else None),
     )
@@ -60,22 +63,24 @@ def serve(
         return unchanged
 
     def towards(data: RolloutData) -> Stage:
-        return Stage(
+        stage = Stage(
             observation,
             config,
-            spec.rollout,
+            spec,
             replicas(observation, spec, data),
             active,
             data,
-            healing,
-            frozenset(kept),
-            unchanged.wake,
-            yielding.give_back if yielding else None,
+            kept_rollouts=frozenset(kept),
+            wake=unchanged.wake,
+            give_back=yielding.give_back if yielding else None,
         )
+        servers = strategies.active_servers(stage)
+        return replace(stage, actions=_heal(observation, config, active, servers, ended))
 
     former = watching.back_to(observation, active)
     if former is not None:
-        return watching.go_back(towards(former.data))
+        stage = towards(former.data)
+        return replace(watching.go_back(stage), progress=progress(stage))
     watched = watching.watch(observation, config, spec.rollout, active)
     if watched.failed is not None:
         return watching.mark(observation, unchanged, watched.failed)
@@ -85,7 +90,13 @@ def serve(
 
 
 def _next_step(stage: Stage) -> ServeOutcome:
-    return steady(stage) if stage.hash == stage.active else strategies.advance(stage)
+    if stage.hash == stage.active:
+        return steady(stage)
+    if strategies.is_paused(stage):
+        sharing = _heal_sharing(stage.observation, stage.config)
+        stage = replace(stage, actions=(*stage.actions, *sharing))
+    outcome = strategies.advance(stage)
+    return outcome if outcome.active == stage.hash else replace(outcome, progress=progress(stage))
 
 
 def _first(*times: datetime | None) -> datetime | None:
@@ -125,20 +136,40 @@ def _retained(observation: Observation, retain_seconds: int | None) -> tuple[set
     return kept, min(ends, default=None)
 
 
-def _heal(
+def _heal_as_it_is(
     observation: Observation,
     config: OperatorConfig,
     active: str | None,
     spec: InferenceEnsembleSpec | None,
     ended: frozenset[str],
 ) -> tuple[Action, ...]:
+    """While nobody knows what comes next. Where two rollouts share the requests their numbers stay."""
+    old = history.find(observation, active) if active else None
+    whole = replicas(observation, spec, old.data) if spec and old and not taking_over(observation) else None
+    return (*_heal(observation, config, active, whole, ended), *_heal_sharing(observation, config))
+
+
+def _heal(
+    observation: Observation,
+    config: OperatorConfig,
+    active: str | None,
+    servers: Replicas | None,
+    ended: frozenset[str],
+) -> tuple[Action, ...]:
     rollout = history.find(observation, active) if active else None
     if rollout is None or active is None:
         return ()
     owner = owner_of(observation)
-    wanted = replicas(observation, spec, rollout.data) if spec else None
     return (
-        *heal_deployments(observation, config, owner, rollout.data, replicas=wanted, ended=ended),
-        *heal_budgets(observation, owner, rollout.data, replicas=wanted),
+        *heal_deployments(observation, config, owner, rollout.data, replicas=servers, ended=ended),
+        *heal_budgets(observation, owner, rollout.data, replicas=servers),
         *heal_service(observation, owner, rollout.data, active=active),
     )
+
+
+def _heal_sharing(observation: Observation, config: OperatorConfig) -> Iterator[Action]:
+    """Servers that get requests beside the active ones, where nothing else looks after them."""
+    pending = taking_over(observation)
+    rollout = history.find(observation, pending) if pending else None
+    if rollout is not None:
+        yield from heal_deployments(observation, config, owner_of(observation), rollout.data, replicas=None)

@@ -11,11 +11,13 @@ from ensemble_operator.config import OperatorConfig
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action
 from ensemble_operator.plan.observation import Observation, RolloutSeen
-from ensemble_operator.plan.replicas import Replicas
+from ensemble_operator.plan.replicas import Replicas, replicas
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.rollout import RolloutData
 from ensembles_api.reasons import Reason
+from ensembles_api.spec import InferenceEnsembleSpec
 from ensembles_api.spec.rollout import Rollout
+from ensembles_api.status import RolloutProgress
 
 Weights = Mapping[str, int]
 """Hash of a rollout -> percent of the requests that come through a Gateway."""
@@ -43,7 +45,10 @@ class ServeOutcome:
     kept_jobs: frozenset[str] = frozenset()
     wake: datetime | None = None
     starved: bool = False
-    """The wanted rollout is in place, but the Service has no ready server, or none that was verified."""
+    """The wanted rollout is in place, but the Service has no ready server, none that was verified, or another
+    rollout's beside it.
+    """
+    progress: RolloutProgress | None = None
 
     weights: Weights | None = field(default_factory=lambda: MAIN)
     """Where spec.gateway's routes lead; None: as they do."""
@@ -60,8 +65,9 @@ class Stage:
 
     observation: Observation
     config: OperatorConfig
-    settings: Rollout
+    spec: InferenceEnsembleSpec
     replicas: Replicas
+    """Servers of the wanted rollout, once it serves alone."""
     active: str | None
     wanted: RolloutData
     actions: tuple[Action, ...] = ()
@@ -69,6 +75,14 @@ class Stage:
     wake: datetime | None = None
     give_back: Trouble | None = None
     """Why its servers must hand back the GPU that they were given."""
+
+    @property
+    def settings(self) -> Rollout:
+        return self.spec.rollout
+
+    def whole(self, data: RolloutData) -> Replicas:
+        """Servers of another rollout, where it serves alone."""
+        return replicas(self.observation, self.spec, data)
 
     @property
     def hash(self) -> str:
@@ -84,8 +98,14 @@ class Stage:
         return max((rollout.number for rollout in self.observation.rollouts), default=0) + 1
 
     def outcome(
-        self, step: Reason, message: str, *actions: Action, trouble: Trouble | None = None
+        self,
+        step: Reason,
+        message: str,
+        *actions: Action,
+        trouble: Trouble | None = None,
+        wake: datetime | None = None,
     ) -> ServeOutcome:
+        times = [moment for moment in (self.wake, wake) if moment is not None]
         return ServeOutcome(
             active=self.active,
             wanted=self.hash,
@@ -94,5 +114,5 @@ class Stage:
             trouble=trouble,
             actions=(*self.actions, *actions),
             kept_rollouts=self.kept_rollouts | {self.hash},
-            wake=trouble.retry_at if trouble and trouble.retry_at else self.wake,
+            wake=trouble.retry_at if trouble and trouble.retry_at else min(times, default=None),
         )

@@ -13,11 +13,11 @@ from ensemble_operator.plan.promotion import (
     mark_promoted,
     mark_verified,
     retire_others,
-    select,
-    taking_over,
 )
 from ensemble_operator.plan.serving_pods import pods_trouble
+from ensemble_operator.plan.sharing import taking_over
 from ensemble_operator.plan.stage import ServeOutcome, Stage
+from ensemble_operator.plan.taking_back import take_back
 from ensemble_operator.plan.verifying import verification
 from ensembles_api.reasons import Reason
 
@@ -27,9 +27,11 @@ def steady(stage: Stage) -> ServeOutcome:
     actions: tuple[Action, ...] = tuple(retire_others(stage))
     if rollout is not None and history.outcome(rollout) != history.PROMOTED:
         actions = (*actions, mark_promoted(stage.observation, rollout))
-    if taking_over(stage.observation):
+    pending = taking_over(stage.observation)
+    if pending:
         # The spec came back to what serves while another rollout was taking over.
-        actions = (*actions, select(stage, stage.hash))
+        back = take_back(replace(stage, actions=(*stage.actions, *actions)), pending)
+        return replace(back, verified=is_verified(rollout), starved=True)
     outcome = replace(
         stage.outcome(Reason.READY, f"revision {stage.wanted.revision[:12]} serves", *actions),
         verified=is_verified(rollout),

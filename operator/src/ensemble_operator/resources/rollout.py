@@ -21,6 +21,12 @@ ANNOTATION_GIVEN_BACK_AT = "ensembles.dev/givenBackAt"
 ANNOTATION_PROMOTED_AT = "ensembles.dev/promotedAt"
 ANNOTATION_VERIFIED_AT = "ensembles.dev/verifiedAt"
 """When its servers answered real inferences; absent where it was promoted without any server."""
+ANNOTATION_STEP = "ensembles.dev/step"
+"""While it gets a share of the requests by steps: which one, 1 for the first; one more than there are for all
+its servers. Empty or absent before and after.
+"""
+ANNOTATION_STEP_SINCE = "ensembles.dev/stepSince"
+"""Since when clients have got that step's share; empty until they do."""
 ANNOTATION_RETIRED_AT = "ensembles.dev/retiredAt"
 """When another rollout took its place; its servers are deleted retainSeconds later."""
 

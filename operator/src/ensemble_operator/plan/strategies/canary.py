@@ -1,0 +1,117 @@
+"""Canary: the new servers get a share of the requests, step by step; all of the old ones stay until the last.
+
+Where it stands is noted on the rollout's record: the step, and since when clients get its share.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ensemble_operator.plan.actions import Annotate
+from ensemble_operator.plan.analysing import analysis_verdict
+from ensemble_operator.plan.bringing_up import bring_up, hold
+from ensemble_operator.plan.failing import mark_failed
+from ensemble_operator.plan.promotion import promote
+from ensemble_operator.plan.serving_pods import pods_trouble
+from ensemble_operator.plan.sharing import Standing, known_servers, servers_for, share, standing
+from ensemble_operator.plan.stage import ServeOutcome, Stage
+from ensemble_operator.plan.strategies import blue_green
+from ensemble_operator.resources.rollout import ANNOTATION_STEP, ANNOTATION_STEP_SINCE
+from ensembles_api.names import ANNOTATION_PROMOTE
+from ensembles_api.reasons import Reason
+from ensembles_api.spec.rollout import CanaryStep
+
+FULL = "full"
+EVERY = 1000
+"""More steps than a canary may have."""
+
+
+def advance(stage: Stage) -> ServeOutcome:
+    """The first step's servers, verified; then step after step; then all of them, and the Service moves."""
+    steps = stage.settings.canary.steps if stage.settings.canary else []
+    if stage.active is None or not stage.replicas or not steps:
+        return blue_green.advance(stage)
+    at = standing(stage.rollout)
+    if at is None:
+        first = servers_for(stage.replicas, weight=steps[0].weight)
+        message = f"step 1 of {len(steps)}: new servers take requests"
+        return bring_up(stage, servers=first) or share(stage, message) or _enter(stage, 1)
+    if at.step > len(steps) or _approved(stage) is None:
+        return _all(stage, at, len(steps))
+    return _step(stage, at, steps)
+
+
+def _all(stage: Stage, at: Standing, steps: int) -> ServeOutcome:
+    if at.step <= steps:
+        return _enter(stage, steps + 1)
+    return _gather(stage, 100, "all steps are done: the other new servers come") or promote(stage)
+
+
+def _step(stage: Stage, at: Standing, steps: list[CanaryStep]) -> ServeOutcome:
+    step = steps[at.step - 1]
+    title = f"step {at.step} of {len(steps)}, {step.weight} %"
+    waiting = share(stage, title) or _gather(stage, step.weight, f"{title}: new servers come")
+    if waiting is not None:
+        return waiting
+    if at.since is None:
+        return _note(stage, title, {ANNOTATION_STEP_SINCE: stage.observation.now.isoformat()})
+    return _measured(stage, at, step, title) or _enter(stage, at.step + 1)
+
+
+def _measured(stage: Stage, at: Standing, step: CanaryStep, title: str) -> ServeOutcome | None:
+    """What the step still waits for: its time, its analysis, somebody's approval."""
+    assert at.since is not None  # noqa: S101 - clients get the step's share
+    until = at.since + timedelta(seconds=step.pause_seconds)
+    if step.analyse_seconds:
+        verdict = analysis_verdict(stage, step=at.step, seconds=step.analyse_seconds, since=at.since)
+        if verdict.failed is not None and stage.rollout is not None:
+            return mark_failed(stage, stage.rollout, verdict.failed)
+        if not verdict.passed:
+            message = f"{title}: new and old servers are measured"
+            return stage.outcome(
+                Reason.STEPPING, message, *verdict.actions, trouble=verdict.wait, wake=verdict.wake
+            )
+    if until > stage.observation.now:
+        return stage.outcome(Reason.STEPPING, f"{title}: until {until:%H:%M:%S}Z", wake=until)
+    approved = _approved(stage)
+    if step.wait_for_approval and approved is not None and approved < at.step:
+        return stage.outcome(
+            Reason.STEPPING, f"{title}: waits for approval, kubectl ensemble promote {stage.observation.name}"
+        )
+    return None
+
+
+def _gather(stage: Stage, weight: int, message: str) -> ServeOutcome | None:
+    """The next step towards the servers of a share; None once every node routes to all of them."""
+    wanted = stage.replicas if weight == 100 else servers_for(stage.replicas, weight=weight)  # noqa: PLR2004
+    going_on = hold(stage, wanted)
+    if going_on is not None:
+        return going_on
+    known = known_servers(stage.observation, stage.hash)
+    if known.are(wanted):
+        return None
+    trouble = pods_trouble(stage.observation, stage.hash)
+    return stage.outcome(Reason.STEPPING, message, trouble=trouble, wake=known.wake)
+
+
+def _enter(stage: Stage, step: int) -> ServeOutcome:
+    return _note(stage, f"step {step} begins", {ANNOTATION_STEP: str(step), ANNOTATION_STEP_SINCE: ""})
+
+
+def _note(stage: Stage, message: str, note: dict[str, str]) -> ServeOutcome:
+    rollout = stage.rollout
+    assert rollout is not None  # noqa: S101 - its servers were brought up
+    written = Annotate("ControllerRevision", rollout.name, rollout.uid, note)
+    return stage.outcome(Reason.STEPPING, message, written, wake=stage.observation.now + timedelta(seconds=1))
+
+
+def _approved(stage: Stage) -> int | None:
+    """The last step that somebody has approved, 0 for none; None: all the requests at once."""
+    rollout, _, what = stage.observation.annotations.get(ANNOTATION_PROMOTE, "").partition("/")
+    if rollout != stage.hash:
+        return 0
+    if what == FULL:
+        return None
+    if not what:
+        return EVERY
+    return int(what) if what.isdecimal() else 0
