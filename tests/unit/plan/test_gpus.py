@@ -234,6 +234,16 @@ def test_servers_come_back_where_the_build_fails() -> None:
     assert replicas(told) == [1]
 
 
+def test_an_autoscaler_is_away_while_its_servers_are() -> None:
+    scaling = {"maxReplicas": 4, "target": {"cpuUtilizationPercent": 70}}
+    told = rebuilding("StopServing", autoscaling=scaling)
+    assert (replicas(told), told.seen.autoscalers) == ([0], ()), "KEDA would start them again"
+    runs(told)
+    told.end("build", "failed", result=fault(Reason.INVALID_MODEL))
+    told.step()
+    assert (replicas(told), len(told.seen.autoscalers)) == ([1], 1)
+
+
 def next_servers(told: Story, **next_pod: Any) -> None:
     """The build is done; its servers were given the old ones' GPU, and look so."""
     told.end("build", result=Result())

@@ -91,12 +91,13 @@ def _exchanges(observation: Observation, spec: InferenceEnsembleSpec, serving: S
 
 
 def _next(observation: Observation, serving: ServeOutcome) -> RolloutSeen | None:
-    """The record of the rollout that shall take over, unless it has failed."""
+    """The record of the rollout that shall take over, unless it has failed, or handed its GPU back."""
     if serving.wanted is None or serving.wanted == history.active_rollout(observation):
         return None
     rollout = history.find(observation, serving.wanted)
-    failed = rollout is not None and history.outcome(rollout) == history.FAILED
-    return None if failed else rollout
+    if rollout is None or history.outcome(rollout) == history.FAILED:
+        return None
+    return None if history.given_back_until(rollout, observation.now) else rollout
 
 
 def _note(observation: Observation, serving: ServeOutcome) -> Iterator[Action]:
