@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from tests.storage.support.s3server import free_port
 WHEEL = "nvidia-pytriton==0.7.0"
 NUMPY = "numpy==1.26.4"
 """What the wheel's Python stub was built for: with NumPy 2 it sends empty tensors."""
+IMAGE = Path(__file__).parents[2] / "images" / "tritonserver-cpu"
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,26 @@ def program() -> Program:
         "PATH": f"{base / 'venv/bin'}:{os.environ['PATH']}",
     }
     return Program(server / "bin/tritonserver", server / "backends", environment)
+
+
+def with_stand_ins(folder: Path) -> Program:
+    """The same with the stand-ins of the test image for DALI's and ONNX Runtime's backends, in `folder`."""
+    found, base = program(), installed()
+    python = base / "stand-ins"
+    if not (python / "complete").exists():
+        _uv("venv", "--clear", "--python", sys.executable, str(python))
+        _uv("pip", "install", "--no-deps", "--python", str(python / "bin/python3"), *_image_packages())
+        (python / "complete").touch()
+    shutil.copytree(found.backends / "python", folder / "python")
+    shutil.copytree(IMAGE / "backends", folder, dirs_exist_ok=True)
+    environment = {**found.environment, "PATH": f"{python / 'bin'}:{os.environ['PATH']}"}
+    return Program(found.path, folder, environment)
+
+
+def _image_packages() -> list[str]:
+    """What the test image's Dockerfile installs, but the server."""
+    pinned = re.findall(r"(?<=\s)[\w.-]+==[\w.]+", (IMAGE / "Dockerfile").read_text())
+    return [package for package in pinned if package != WHEEL]
 
 
 @contextmanager
