@@ -8,8 +8,9 @@ from dataclasses import replace
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Annotate, Delete, Scale
 from ensemble_operator.plan.observation import Observation, RolloutSeen
+from ensemble_operator.plan.routing import live_shares
 from ensemble_operator.plan.sharing import taking_over
-from ensemble_operator.plan.stage import ServeOutcome, Stage
+from ensemble_operator.plan.stage import MAIN, ServeOutcome, Stage
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.rollout import (
     ANNOTATION_FAILED_AT,
@@ -23,7 +24,7 @@ from ensembles_api.reasons import Reason
 
 
 def mark_failed(stage: Stage, rollout: RolloutSeen, trouble: Trouble) -> ServeOutcome:
-    return stage.outcome(
+    return replace(stage, weights=MAIN).outcome(
         Reason.ROLLING_OUT,
         "the rollout failed",
         failure_note(stage.observation, rollout, trouble),
@@ -105,7 +106,7 @@ def _silence(observation: Observation, rollout: str) -> Iterator[Action]:
     """A failed rollout keeps its objects for whoever looks, but no pods and no GPU. Where it gets requests,
     the former servers must take them first.
     """
-    if taking_over(observation) == rollout:
+    if taking_over(observation) == rollout or rollout in live_shares(observation).weights:
         return
     for deployment in observation.deployments:
         if deployment.labels.get(LABEL_ROLLOUT) == rollout and deployment.replicas:

@@ -16,7 +16,7 @@ from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Apply, Create, Delete
 from ensemble_operator.plan.chain import owner_of
 from ensemble_operator.plan.observation import ObjectSeen, Observation
-from ensemble_operator.plan.stage import MAIN, ServeOutcome, Weights
+from ensemble_operator.plan.stage import MAIN, ServeOutcome, Stage, Weights
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources import routes
 from ensemble_operator.resources.drift import covers
@@ -110,6 +110,21 @@ def in_effect(observation: Observation, weights: Weights) -> bool:
         return False
     ours = _ours(observation)
     return len(ours) == len(routes.KINDS) and all(_is_accepted(seen) for seen in ours)
+
+
+def weigh(stage: Stage, weight: int, title: str) -> ServeOutcome | None:
+    """The next step towards the wanted rollout's share of the requests, in percent; None once it holds.
+
+    Its servers, for so many requests, must be ready.
+    """
+    others = {stage.active: 100 - weight} if stage.active and weight < 100 else {}  # noqa: PLR2004
+    weights = {**others, stage.hash: weight}
+    if in_effect(stage.observation, weights):
+        return None
+    message = f"{title}: Gateways take over the share"
+    return replace(stage, weights=weights).outcome(
+        Reason.STEPPING, message, wake=stage.observation.now + LOOK
+    )
 
 
 def live_shares(observation: Observation) -> Shares:

@@ -75,6 +75,8 @@ class Stage:
     wake: datetime | None = None
     give_back: Trouble | None = None
     """Why its servers must hand back the GPU that they were given."""
+    weights: Weights | None = field(default_factory=lambda: MAIN)
+    """Of the outcome to be."""
 
     @property
     def settings(self) -> Rollout:
@@ -115,4 +117,5 @@ class Stage:
             actions=(*self.actions, *actions),
             kept_rollouts=self.kept_rollouts | {self.hash},
             wake=trouble.retry_at if trouble and trouble.retry_at else min(times, default=None),
+            weights=self.weights,
         )

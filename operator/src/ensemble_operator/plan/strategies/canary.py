@@ -5,6 +5,7 @@ Where it stands is noted on the rollout's record: the step, and since when clien
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from ensemble_operator.plan.actions import Annotate
@@ -12,6 +13,8 @@ from ensemble_operator.plan.analysing import analysis_verdict
 from ensemble_operator.plan.bringing_up import bring_up, hold
 from ensemble_operator.plan.failing import mark_failed
 from ensemble_operator.plan.promotion import promote
+from ensemble_operator.plan.replicas import Replicas
+from ensemble_operator.plan.routing import weigh
 from ensemble_operator.plan.serving_pods import pods_trouble
 from ensemble_operator.plan.sharing import Standing, known_servers, servers_for, share, standing
 from ensemble_operator.plan.stage import ServeOutcome, Stage
@@ -22,6 +25,8 @@ from ensembles_api.reasons import Reason
 from ensembles_api.spec.rollout import CanaryStep
 
 FULL = "full"
+ALL = 100
+"""Percent of the requests."""
 EVERY = 1000
 """More steps than a canary may have."""
 
@@ -33,9 +38,11 @@ def advance(stage: Stage) -> ServeOutcome:
         return blue_green.advance(stage)
     at = standing(stage.rollout)
     if at is None:
-        first = servers_for(stage.replicas, weight=steps[0].weight)
+        first = _servers(stage, steps[0].weight)
         message = f"step 1 of {len(steps)}: new servers take requests"
-        return bring_up(stage, servers=first) or share(stage, message) or _enter(stage, 1)
+        begun = bring_up(stage, servers=first) or (None if stage.spec.gateway else share(stage, message))
+        return begun or _enter(stage, 1)
+    stage = replace(stage, weights=None)
     if at.step > len(steps) or _approved(stage) is None:
         return _all(stage, at, len(steps))
     return _step(stage, at, steps)
@@ -44,13 +51,13 @@ def advance(stage: Stage) -> ServeOutcome:
 def _all(stage: Stage, at: Standing, steps: int) -> ServeOutcome:
     if at.step <= steps:
         return _enter(stage, steps + 1)
-    return _gather(stage, 100, "all steps are done: the other new servers come") or promote(stage)
+    return _reach(stage, ALL, "all steps are done") or promote(replace(stage, weights={stage.hash: ALL}))
 
 
 def _step(stage: Stage, at: Standing, steps: list[CanaryStep]) -> ServeOutcome:
     step = steps[at.step - 1]
     title = f"step {at.step} of {len(steps)}, {step.weight} %"
-    waiting = share(stage, title) or _gather(stage, step.weight, f"{title}: new servers come")
+    waiting = _reach(stage, step.weight, title)
     if waiting is not None:
         return waiting
     if at.since is None:
@@ -81,9 +88,30 @@ def _measured(stage: Stage, at: Standing, step: CanaryStep, title: str) -> Serve
     return None
 
 
+def _reach(stage: Stage, weight: int, title: str) -> ServeOutcome | None:
+    """The next step towards the new servers getting a share of the requests; None once they get it.
+
+    Without a Gateway their number is their share.
+    """
+    coming = f"{title}: new servers come"
+    if stage.spec.gateway:
+        return _gather(stage, weight, coming) or weigh(stage, weight, title)
+    sharing = None if weight == ALL else share(stage, title)
+    return sharing or _gather(stage, weight, coming)
+
+
+def _servers(stage: Stage, weight: int) -> Replicas:
+    if weight == ALL:
+        return stage.replicas
+    if stage.spec.gateway is None:
+        return servers_for(stage.replicas, weight=weight)
+    counts = stage.replicas.by_target.items()
+    return replace(stage.replicas, by_target={name: -(-count * weight // ALL) for name, count in counts})
+
+
 def _gather(stage: Stage, weight: int, message: str) -> ServeOutcome | None:
     """The next step towards the servers of a share; None once every node routes to all of them."""
-    wanted = stage.replicas if weight == 100 else servers_for(stage.replicas, weight=weight)  # noqa: PLR2004
+    wanted = _servers(stage, weight)
     going_on = hold(stage, wanted)
     if going_on is not None:
         return going_on
