@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from ensemble_operator.cluster.client import KubernetesApi
-from ensemble_operator.cluster.errors import AlreadyExistsError
+from ensemble_operator.cluster.errors import AlreadyExistsError, NotFoundError
 from ensemble_operator.cluster.kinds import Kind
 from tests.gitops.judges import go
 
@@ -50,3 +50,11 @@ def install(api: KubernetesApi, cache: Path) -> None:
 def remove(api: KubernetesApi, cache: Path) -> None:
     for manifest in crds(cache):
         api._request("DELETE", CRD.path(None, manifest["metadata"]["name"]))
+
+
+def is_served(api: KubernetesApi) -> bool:
+    try:
+        api.list(GATEWAY)
+    except NotFoundError:
+        return False
+    return True

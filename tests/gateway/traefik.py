@@ -27,7 +27,7 @@ CONTROLLER = "traefik.io/gateway-controller"
 
 
 def build(cache: Path) -> Path:
-    """The program; compiled where the cache does not have it (4 minutes on two idle cores)."""
+    """The program; compiled where the cache does not have it (ten minutes of CPU time)."""
     files = sorted(SOURCES.iterdir())
     digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
     target = cache / "gateway" / f"traefik-{digest[:12]}"
