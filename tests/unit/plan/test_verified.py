@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ensembles_api.contract import CaseFailure, Fault, Result, VerificationSummary
+from ensembles_api.contract import RESULT_LIMIT, CaseFailure, Fault, Result, VerificationSummary
 from ensembles_api.reasons import Reason
 from tests.unit.plan.world import SPEC, VERIFIED, Story, condition
 
@@ -58,3 +58,16 @@ def test_a_failed_case_is_named_while_the_old_servers_serve_on() -> None:
     story.step(3600)
     assert shown(story) == found
     assert not [action for action in story.last.actions if "Job" in str(action)], "it is not tried again"
+
+
+def test_what_a_termination_message_has_no_room_for_is_left_to_the_report() -> None:
+    long = FAILURE.model_copy(update={"message": "x" * 300})
+    summary = VerificationSummary(failed=9, servers=9, report="r" * 200, failures=(long,) * 8)
+    fault = Fault(code=Reason.VERIFICATION_FAILED, message="y" * 600)
+    text = Result(verification=summary, fault=fault).message()
+    assert len(text) <= RESULT_LIMIT
+    found = Result.model_validate_json(text)
+    assert found.fault == fault
+    assert found.verification is not None
+    assert 0 < len(found.verification.failures) < 8
+    assert (found.verification.failed, found.verification.report) == (9, summary.report)

@@ -99,7 +99,7 @@ SYMPTOMS: dict[Reason, Symptom] = {
         "A Python model whose packages are not there, a backend that the image does not have, too little memory, an option in extraArgs that this Triton does not know.",
     ),
     R.VERIFICATION_FAILED: Symptom(
-        "model 'classifier' on 10.244.0.31:8001, with zeros, batch 1: output 'probabilities': 1 of 1000 values are not finite, the first at [0, 17]: nan",
+        "case 'espresso': model 'efficientnet' on 10.244.0.31:8001: output 'probabilities': row 0: 'espresso' (class 967) comes 3rd with 0.021, and top 1 is expected; the first is class 504 with 0.83",
         "Weights that are broken, a pipeline that answers with another shape than its config says, a Python model that raises an error for some batch size, a case of spec.verification that does not hold.",
     ),
     R.ANALYSIS_FAILED: Symptom(
