@@ -73,7 +73,7 @@ def test_from_a_pod(namespace: live.Namespace) -> None:
     ):
         namespace.kubectl(*arguments)
     program = "python3 -m ensemble_cli"
-    asked = [f"{program} infer double --random", f"{program} infer double --random --grpc"]
+    asked = [f"{program} infer double --random --top 0{protocol}" for protocol in ("", " --grpc")]
     read = [f"{program} status double", f"{program} logs double --tail 1"]
     namespace.kubectl("apply", "-f", "-", text=json.dumps(_pod("; ".join([*asked, *read]))))
 
