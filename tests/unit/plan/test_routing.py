@@ -164,6 +164,11 @@ class Shared:
             story._take(action)
         return routing
 
+    def share(self, old: int, new: int) -> None:
+        """Services first, then the routes."""
+        for _ in range(2):
+            self.route({self.old: old, self.new: new})
+
 
 @pytest.fixture
 def shared() -> Shared:
@@ -172,9 +177,13 @@ def shared() -> Shared:
 
 def test_weights_go_to_services_of_the_rollouts(shared: Shared) -> None:
     weights = {shared.old: 75, shared.new: 25}
-    routing = shared.route(weights)
+    begun = shared.route(weights)
+    kinds = [action.manifest["kind"] for action in begun.last if isinstance(action, Create | Apply)]
+    assert kinds == ["Service", "Service"], "proxies must know the servers before a route leads there"
+    assert backends(shared.story)["HTTPRoute"] == [("net", 8000, 1)]
+    routing = shared.route(weights, 1)
     kinds = [action.manifest["kind"] for action in routing.first if isinstance(action, Create | Apply)]
-    assert kinds == ["Service", "Service", "HTTPRoute", "GRPCRoute"], "Services first"
+    assert kinds == ["HTTPRoute", "GRPCRoute"]
     expected = sorted([(f"net-{shared.old}-t", 75), (f"net-{shared.new}-t", 25)])
     for kind, port in (("HTTPRoute", 8000), ("GRPCRoute", 8001)):
         assert backends(shared.story)[kind] == [(name, port, weight) for name, weight in expected]
@@ -185,7 +194,7 @@ def test_weights_go_to_services_of_the_rollouts(shared: Shared) -> None:
 
 def test_weights_count_from_when_the_gateway_has_taken_them(shared: Shared) -> None:
     weights = {shared.old: 75, shared.new: 25}
-    shared.route(weights)
+    shared.share(75, 25)
     shared.route(weights, 10)
     assert not in_effect(shared.story.seen, weights), "not accepted yet"
     shared.story.gateway_says()
@@ -195,7 +204,7 @@ def test_weights_count_from_when_the_gateway_has_taken_them(shared: Shared) -> N
 
 
 def test_what_routes_led_to_stays_for_a_while(shared: Shared) -> None:
-    shared.route({shared.old: 75, shared.new: 25})
+    shared.share(75, 25)
     back = shared.route({}, 60)
     assert back.first, "before servers end"
     assert {shared.old, shared.new} <= back.kept
@@ -209,6 +218,7 @@ def test_what_routes_led_to_stays_for_a_while(shared: Shared) -> None:
 
 def test_killed_between_two_routes_it_writes_both(shared: Shared) -> None:
     weights = {shared.old: 75, shared.new: 25}
+    shared.route(weights)
     routing = route(shared.story.seen, Gateway.model_validate(GATEWAY), weights)
     for action in routing.first[:-1]:
         shared.story._take(action)
@@ -221,7 +231,7 @@ def test_killed_between_two_routes_it_writes_both(shared: Shared) -> None:
 
 
 def test_a_rollout_that_is_gone_gets_nothing(shared: Shared) -> None:
-    shared.route({shared.old: 75, shared.new: 25})
+    shared.share(75, 25)
     shared.story.seen = replace(shared.story.seen, rollouts=shared.story.seen.rollouts[:1])
     shared.route(None, 1)
     assert backends(shared.story)["HTTPRoute"] == [("net", 8000, 1)]

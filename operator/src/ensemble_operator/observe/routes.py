@@ -50,14 +50,13 @@ class GatewayRoutes:
             ensemble_operator.cluster.errors.ApiError: the API server does not answer.
         """
         with self._lock:
-            known, now = self._missing, self._monotonic()
+            missing, now = self._missing, self._monotonic()
             if not wanted and self._clean.get(key) == version:
                 return RoutesSeen()
-        if known is not None and now - known[0] < FRESH_SECONDS:
-            return RoutesSeen(missing=known[1])
+        if missing is not None and now - missing[0] < FRESH_SECONDS:
+            return RoutesSeen(missing=missing[1])
         routes = self._read(key)
         with self._lock:
-            self._missing = (now, routes.missing) if routes.missing else None
             if not wanted and not routes.found:
                 self._clean[key] = version
             else:
@@ -83,4 +82,7 @@ class GatewayRoutes:
             # Of an object that is absent the server gives the name; of an unknown kind it cannot.
             if f'"{key.name}"' in error.message:
                 return None
-            return f"the cluster does not serve {kind.name} of {kind.api_version}"
+            missing = f"the cluster does not serve {kind.name} of {kind.api_version}"
+            with self._lock:
+                self._missing = (self._monotonic(), missing)
+            return missing

@@ -69,7 +69,15 @@ def route(observation: Observation, gateway: Gateway | None, weights: Weights | 
             trouble=Trouble(Reason.GATEWAY_API_MISSING, observation.routes.missing, "spec.gateway")
         )
     live = live_shares(observation)
-    shares = _next(observation, live, live.weights if weights is None else weights)
+    wanted = live.weights if weights is None else weights
+    if not all(_is_known(observation, rollout) for rollout in wanted.keys() - live.weights.keys()):
+        # A route that leads to a Service before the proxies know its servers answers with errors.
+        return Routing(
+            last=tuple(_services(observation, frozenset(wanted))),
+            wake=observation.now + LOOK,
+            kept=frozenset(wanted) | _named(observation),
+        )
+    shares = _next(observation, live, wanted)
     needed = frozenset(shares.weights) | _lately(observation, shares)
     actions = (
         *_services(observation, frozenset(shares.weights)),
@@ -181,6 +189,16 @@ def _services(observation: Observation, needed: frozenset[str]) -> Iterator[Acti
             yield Apply(wanted)
 
 
+def _is_known(observation: Observation, rollout: str) -> bool:
+    """Whether the Service of a rollout's share is old enough for every proxy to know its servers."""
+    name = names.traffic_service(observation.name, rollout)
+    seen = next((service for service in observation.services if service.name == name), None)
+    if seen is None or seen.deleting:
+        return False
+    created = history.moment(seen.manifest["metadata"].get("creationTimestamp"))
+    return created is None or created + SETTLE <= observation.now
+
+
 def _selects_more(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return bool(live.get("spec", {}).get("selector") != wanted["spec"]["selector"])
 
@@ -249,17 +267,19 @@ def _refusal(manifest: Mapping[str, Any]) -> str:
 
 
 def _is_accepted(seen: ObjectSeen) -> bool:
-    """Whether every Gateway that the route is attached to has accepted it as it is now."""
-    accepted = [
+    """Whether every Gateway that the route is attached to has accepted it, and found its Services, as it is
+    now.
+    """
+    told = [
         condition
         for parent in _parents(seen.manifest)
         for condition in parent.get("conditions") or ()
-        if condition.get("type") == "Accepted"
+        if condition.get("type") in {"Accepted", "ResolvedRefs"}
     ]
     generation = seen.manifest["metadata"].get("generation", 0)
-    return bool(accepted) and all(
+    return any(condition.get("type") == "Accepted" for condition in told) and all(
         condition.get("status") == "True" and condition.get("observedGeneration", generation) >= generation
-        for condition in accepted
+        for condition in told
     )
 
 
