@@ -15,7 +15,7 @@ from ensemble_operator.plan.observation import Observation
 from ensemble_operator.resources.rollout import ANNOTATION_OUTCOME, ANNOTATION_PROMOTED_AT
 from ensembles_api.reasons import REASONS, Condition, Nature, Reason
 
-_LASTING = frozenset({Reason.READY.value, Reason.SUSPENDED.value, ""})
+_LASTING = frozenset({Reason.READY.value, Reason.SUSPENDED.value, Reason.PAUSED.value, ""})
 """No steps: an ensemble may stand there for months."""
 _BOOKKEEPING = frozenset({SUPERSEDED, PRUNING, ""})
 """Outcomes that an ended rollout gets later."""
