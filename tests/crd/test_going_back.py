@@ -154,6 +154,24 @@ def test_waiting(run: Run, api: Any, ensemble: str) -> None:
     assert "returns serves revision aaaaaaaaaaaa after 0." in shown
 
 
+@pytest.mark.parametrize(
+    ("options", "value"), [([], "r7/2"), (["--full"], "r7/full")],
+)  # fmt: skip
+def test_a_step_is_approved(run: Run, api: Any, ensemble: str, options: list[str], value: str) -> None:
+    code, _, error = run("promote", ensemble)
+    assert (code, error) == (
+        Exit.ABSENT,
+        "error: no canary of returns is at a step; kubectl ensemble status returns shows where it stands\n",
+    )
+    progress = {"rollout": "r7", "revision": A, "strategy": "Canary", "servers": "1/1", "step": 2, "steps": 3,
+                "weight": 25}  # fmt: skip
+    assert api.merge(ensemble, {"status": {"progress": progress}}, status=True).code == 200
+    _, shown, _ = run("status", ensemble)
+    assert "revision aaaaaaaaaaaa takes over  Canary  1/1 ready  step 2 of 3, 25 %" in shown
+    assert run("promote", ensemble, *options)[0] == Exit.DONE
+    assert api.get(ensemble)["metadata"]["annotations"] == {"ensembles.dev/promote": value}
+
+
 def test_history_tells_who_what_and_why(run: Run, ensemble: str) -> None:
     _, shown, _ = run("history", ensemble)
     line = next(line for line in shown.splitlines() if line.startswith("*"))

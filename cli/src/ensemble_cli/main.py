@@ -38,6 +38,7 @@ COMMANDS = {
     "status": Entry("status", "Show what an ensemble is made of and where it stands."),
     "why": Entry("why", "Say what an ensemble waits for, and what to do."),
     "history": Entry("history", "List the rollouts of an ensemble."),
+    "promote": Entry("promote", "Approve the present step of a canary."),
     "rollback": Entry("rollback", "Serve an earlier revision again, without building.", "rollback"),
     "unpin": Entry("rollback", "Serve again what the spec asks for.", "unpin"),
     "logs": Entry("logs", "Print the servers' logs, or those of a model's build."),

@@ -55,6 +55,8 @@ def status_tree(found: Found, jobs: Sequence[Job], *, now: datetime, signs: Sign
             branch.add(_job(job, now, signs))
     if status.get("revision"):
         tree.add(_servers(found, now, signs))
+    if status.get("progress"):
+        tree.add(_taking_over(status["progress"], now, signs))
     if status.get("verification"):
         tree.add(_verification(status["verification"], signs))
     for warning in status.get("warnings", []):
@@ -131,6 +133,18 @@ def _verification(found: Mapping[str, Any], signs: Signs) -> Tree:
         what = f"case {each['case']}" if each.get("case") else "smoke test"
         branch.add(escape(f"{what} of {each['model']} on {each['server']}: {each['message']}"))
     return branch
+
+
+def _taking_over(progress: Mapping[str, Any], now: datetime, signs: Signs) -> str:
+    """New servers beside those that serve: how many, and which share of the requests they get."""
+    told = f"{progress['strategy']}  {progress['servers']} ready"
+    if progress.get("step") and progress.get("steps"):
+        told += f"  step {min(progress['step'], progress['steps'])} of {progress['steps']}"
+    if progress.get("weight") is not None:
+        told += f", {progress['weight']} %"
+    if progress.get("since"):
+        told += f" for {ago(progress['since'], now)}"
+    return f"{_mark('on', signs)} revision {short(progress['revision'])} takes over  {told}"
 
 
 def _scaling(target: Mapping[str, Any]) -> str:
