@@ -175,6 +175,13 @@ def test_a_model_that_had_time_and_did_not_answer_fails(server: RunningServer, t
     assert caught.value.fault.code is Reason.VERIFICATION_FAILED
 
 
+def test_a_guess_may_be_refused_but_not_left_without_an_answer(server: RunningServer, tmp_path: Path) -> None:
+    cases = (VerificationCase(model="slow", guessed=True), VerificationCase(model="double"))
+    with pytest.raises(FaultError, match=r"no answer within 1 s .*smokeTest") as caught:
+        check(server, tmp_path, *cases, timeout=1.5)
+    assert caught.value.fault.code is Reason.VERIFICATION_FAILED
+
+
 def test_a_model_that_was_left_no_time_is_asked_again(server: RunningServer, tmp_path: Path) -> None:
     twice = (VerificationCase(model="slow"), VerificationCase(model="slow"))
     with pytest.raises(FaultError, match=r"raise spec\.rollout\.verifySeconds") as caught:
