@@ -19,6 +19,7 @@ from ensemble_operator.cluster.kinds import DEPLOYMENT, ENSEMBLE, HPA, SCALED_OB
 from tests.gitops.judges import go
 from tests.operator.conftest import CreateEnsemble, StartOperator
 from tests.operator.control_plane import eventually
+from tests.operator.fake_metrics import fake_adapter
 from tests.operator.test_lifecycle import ALONE, World, edit, status, wait_for, world
 
 pytestmark = pytest.mark.apiserver
@@ -116,6 +117,43 @@ def test_the_resource_is_scaled_like_a_deployment(
     api.patch(ENSEMBLE, target.namespace, target.name, {"spec": {"autoscaling": scaling}})
     with pytest.raises(InvalidError, match=r"serving\.replicas: an autoscaler sets the number"):
         api.patch(ENSEMBLE, target.namespace, target.name, body, subresource="scale")
+
+
+def test_the_cluster_scales_by_queue_time_and_goes_on_with_the_next_rollout(
+    api: KubernetesApi,
+    start_operator: StartOperator,
+    create_ensemble: CreateEnsemble,
+    world: World,
+    tmp_path: Path,
+) -> None:
+    """The controller is Kubernetes' own; a fake adapter tells it how long requests wait."""
+    start_operator(ALONE).wait_for('"working"')
+    with fake_adapter(api, tmp_path) as metrics:
+        metrics.values = {"triton_queue_microseconds": "5k", "triton_pending_requests": "1"}
+        wanted = {"queueMicroseconds": 5000, "pendingRequests": 4}
+        target = create_ensemble(autoscaling={"maxReplicas": 6, "target": wanted})
+        wait_for(api, target, "Ready")
+        eventually(lambda: status(api, target)["targets"][0].get("desiredReplicas") == 1, seconds=60)
+        metrics.values["triton_queue_microseconds"] = "15k"  # three times as long as it should be
+        eventually(lambda: status(api, target).get("replicas") == "3/3", seconds=60, what="three servers")
+        metrics.values["triton_queue_microseconds"] = "5k"
+        assert "autoscaler" not in status(api, target)["targets"][0]
+        rollout = status(api, target)["rollout"]
+        (selector,) = metrics.asked["triton_pending_requests"]
+        assert selector == f"ensemble=demo,rollout={rollout},target=default"
+        assert f"model=net,{selector.partition(',')[2]}" in str(metrics.asked["triton_queue_microseconds"])
+
+        edit(api, target, "s3://models/other.onnx")
+        wait_for(api, target, "Ready")
+        assert status(api, target)["replicas"] == "3/3"
+        asked = f"rollout={status(api, target)['rollout']}"
+        eventually(
+            lambda: asked in str(metrics.asked["triton_pending_requests"]),
+            seconds=60,
+            what="the next rollout's servers are measured",
+        )
+        metrics.values["triton_pending_requests"] = "18"  # 4 for each server make 5 of them
+        eventually(lambda: status(api, target).get("replicas") == "5/5", seconds=60, what="five servers")
 
 
 @pytest.fixture(scope="module")
