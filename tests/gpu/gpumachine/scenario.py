@@ -152,7 +152,7 @@ def free(here: Machine) -> None:
 
     def gone() -> bool:
         pods = here.get("pods", "-n", NAMESPACE)["items"]
-        return not any(requests_gpu(pod["spec"]) for pod in pods)
+        return not any(requests_gpu(pod["spec"]) and not _ended(pod) for pod in pods)
 
     eventually(gone, seconds=_GONE_SECONDS, what=lambda: "no pod holds the GPU")
 
@@ -197,6 +197,10 @@ def _in_place_of_compile(job: Json, name: str, command: Sequence[str]) -> Json:
 
 def _asks_for_gpu(job: Json) -> bool:
     return requests_gpu(job["spec"]["template"]["spec"])
+
+
+def _ended(pod: Json) -> bool:
+    return pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}
 
 
 def requests_gpu(spec: Json) -> bool:

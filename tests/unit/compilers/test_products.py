@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ensemble_builder.compilers.tensorrt.products import computed_types, state_kernel_shapes
+from ensemble_builder.compilers.tensorrt.products import computed_types, quantised_types, state_kernel_shapes
 
 
 def model_of(nodes: list[onnx.NodeProto], *, kind: int, given: list[onnx.TensorProto]) -> onnx.ModelProto:
@@ -71,6 +71,11 @@ def test_a_weight_of_unknown_shape_is_left_alone() -> None:
 )
 def test_the_types_that_the_onnx_multiplies_in(model: onnx.ModelProto, types: set[str]) -> None:
     assert computed_types(model) == types
+
+
+def test_the_types_that_quantizelinear_makes() -> None:
+    assert quantised_types(quantised()) == {"INT8"}
+    assert quantised_types(convolution(TensorProto.FLOAT)) == set()
 
 
 def test_a_product_behind_a_cast_is_in_the_type_it_is_cast_to() -> None:

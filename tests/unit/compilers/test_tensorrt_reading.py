@@ -139,6 +139,31 @@ def test_kernels_skipped_for_memory_are_no_missing_kernels(warning: str) -> None
     assert other.code is Reason.COMPILE_FAILED
 
 
+# Of TensorRT 8.6.0 on an H200 with 700 MiB left.
+STARVED = [
+    "1: [caskUtils.cpp::createCaskHardwareInfo::858] Error Code 1: Cask (no further information)",
+    "1: [checkMacros.cpp::catchCudaError::203] Error Code 1: Cuda Runtime (invalid resource handle)",
+]
+
+
+@pytest.mark.parametrize(
+    ("free", "code"),
+    [
+        (200 << 20, Reason.GPU_OUT_OF_MEMORY),
+        (0, Reason.GPU_OUT_OF_MEMORY),
+        (40 << 30, Reason.COMPILE_FAILED),
+        (None, Reason.COMPILE_FAILED),
+    ],
+)
+def test_cuda_that_fails_on_a_full_gpu_fails_for_memory(free: int | None, code: Reason) -> None:
+    assert build_failure(STARVED, field="f", workspace=None, free_memory=free).fault.code is code
+
+
+def test_another_failure_on_a_full_gpu_is_what_it_says() -> None:
+    said = ["4: [network.cpp::validate] Error Code 4: Internal Error (no outputs)"]
+    assert build_failure(said, field="f", workspace=None, free_memory=0).fault.code is Reason.COMPILE_FAILED
+
+
 def test_an_empty_last_word_is_not_what_is_quoted() -> None:
     errors = [
         "9: x: cannot be",

@@ -7,6 +7,7 @@ import ctypes
 import re
 from typing import Any
 
+from ensemble_builder.compilers.tensorrt.cuda import CudaDevice, CudaError, CudaOutOfMemoryError
 from ensemble_builder.compilers.tensorrt.report import Device, fault
 from ensembles_api.reasons import Reason
 
@@ -53,6 +54,17 @@ def _driver() -> str:
         if not nvml.nvmlInit_v2() and not nvml.nvmlSystemGetDriverVersion(version, _TEXT):
             return version.value.decode(errors="replace")
     return ""
+
+
+def free_memory() -> int | None:
+    """Bytes of the GPU that nobody uses, none where not even a context fits; None where there is no GPU."""
+    try:
+        with CudaDevice() as device:
+            return device.free_memory()
+    except CudaOutOfMemoryError:
+        return 0
+    except CudaError:
+        return None
 
 
 def product_of(name: str) -> str:

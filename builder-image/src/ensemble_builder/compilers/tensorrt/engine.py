@@ -15,7 +15,7 @@ from typing import Any
 
 from ensemble_builder.compilers.tensorrt import graph as graphs
 from ensemble_builder.compilers.tensorrt import half, timing
-from ensemble_builder.compilers.tensorrt.device import check_device, find_device
+from ensemble_builder.compilers.tensorrt.device import check_device, find_device, free_memory
 from ensemble_builder.compilers.tensorrt.failures import build_failure
 from ensemble_builder.compilers.tensorrt.library import Library, load_plugins, load_tensorrt, open_library
 from ensemble_builder.compilers.tensorrt.network import (
@@ -28,7 +28,7 @@ from ensemble_builder.compilers.tensorrt.network import (
 )
 from ensemble_builder.compilers.tensorrt.offer import offered
 from ensemble_builder.compilers.tensorrt.precision import NetworkTypes
-from ensemble_builder.compilers.tensorrt.products import computed_types
+from ensemble_builder.compilers.tensorrt.products import computed_types, quantised_types
 from ensemble_builder.compilers.tensorrt.profiles import NetworkTensor, Plan, Wanted, plan
 from ensemble_builder.compilers.tensorrt.progress import Progress, VerboseLog, monitor, printed
 from ensemble_builder.compilers.tensorrt.readback import read_back
@@ -84,6 +84,7 @@ class _Building:
                 field=job.field,
                 workspace=workspace,
                 warnings=list(library.logger.warnings),
+                free_memory=free_memory(),
             )
         seconds = round(time.monotonic() - began, 1)
         progress.reach(1)
@@ -144,7 +145,11 @@ def _prepare(library: Library, job: Job, scratch: Path) -> _Prepared:
     network = parsed(library, graph)
     if not library.offer.strongly_typed:
         own = types_of(network)
-        own = replace(own, computed=own.computed | computed_types(graph.model))
+        own = replace(
+            own,
+            computed=own.computed | computed_types(graph.model),
+            all=own.all | quantised_types(graph.model),
+        )
         set_io_types(library, network, types, field=job.field)
         return _Prepared(network, own, kept=hold_in_fp32(library, network, kept))
     lower = job.parameters.precision is Precision.FP16 and not types_of(network).compute_in("HALF")

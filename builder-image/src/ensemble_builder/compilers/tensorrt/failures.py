@@ -19,6 +19,10 @@ _SKIPPED_FOR_MEMORY = re.compile(
     re.IGNORECASE,
 )
 """Warnings of TensorRT 8.6 and 10 about a kernel that was not even tried; none may be left."""
+_CUDA_FAILED = re.compile(r"Error Code 1: (Cask|Cuda)", re.IGNORECASE)
+"""What is left where not even a kernel's code could be loaded; that it was for memory, nobody says."""
+_NEEDED = 1 << 30
+"""Bytes that CUDA and TensorRT want for themselves."""
 _EMPTY = re.compile(r"Assertion engine != nullptr failed")
 """What TensorRT 8 and 10 say last, whatever was wrong."""
 _NO_WORKSPACE = re.compile(r"insufficient workspace|within workspace limit", re.IGNORECASE)
@@ -29,7 +33,12 @@ SHOWN = 600
 
 
 def build_failure(
-    errors: Sequence[str], *, field: str, workspace: str | None, warnings: Sequence[str] = ()
+    errors: Sequence[str],
+    *,
+    field: str,
+    workspace: str | None,
+    warnings: Sequence[str] = (),
+    free_memory: int | None = None,
 ) -> FaultError:
     """The fault of a build that gave no engine, or none that loads.
 
@@ -38,6 +47,7 @@ def build_failure(
         field: path of the model's tensorrt in the resource.
         workspace: `builder.workspace` as stated.
         warnings: what it warned of before.
+        free_memory: bytes of the GPU that are free after the failure, where that is known.
     """
     telling = [error for error in errors if not _EMPTY.search(error)]
     said = " ".join(telling)
@@ -60,7 +70,8 @@ def build_failure(
     skipped = next((each for each in warnings if _SKIPPED_FOR_MEMORY.search(each)), "")
     if no_kernel and skipped:
         quoted = f"{skipped[:SHOWN]} {quoted}"
-    if _NO_MEMORY.search(said) or (no_kernel and skipped):
+    full = free_memory is not None and free_memory < _NEEDED and bool(_CUDA_FAILED.search(said))
+    if _NO_MEMORY.search(said) or (no_kernel and skipped) or full:
         return fault(
             Reason.GPU_OUT_OF_MEMORY,
             f"{field}.profiles",

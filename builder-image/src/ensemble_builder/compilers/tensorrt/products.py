@@ -21,6 +21,11 @@ _TYPES = {
 """TensorRT's names of ONNX's types."""
 
 
+_QUANTISED = {onnx.TensorProto.INT8: "INT8", onnx.TensorProto.FLOAT8E4M3FN: "FP8"}
+_ZERO_POINT = 2
+"""Its place among the inputs of QuantizeLinear."""
+
+
 def state_kernel_shapes(graph: onnx.GraphProto) -> None:
     """Write `kernel_shape`, which ONNX leaves optional, where the weight's shape is known.
 
@@ -68,6 +73,17 @@ def computed_types(model: onnx.ModelProto) -> frozenset[str]:
         for name in (*node.input[:2], *node.output)
     }
     return frozenset(_TYPES[element] for element in found if element in _TYPES)
+
+
+def quantised_types(model: onnx.ModelProto) -> frozenset[str]:
+    """TensorRT's names of the types that QuantizeLinear makes: those of its zero points.
+
+    TensorRT 8.6 says FLOAT of such a layer until the network is built.
+    """
+    elements = dict(_elements(model.graph))
+    points = (node.input[_ZERO_POINT:] for node in model.graph.node if node.op_type == "QuantizeLinear")
+    found = {elements.get(name) for names in points for name in names}
+    return frozenset(_QUANTISED[element] for element in found if element in _QUANTISED)
 
 
 def _elements(graph: onnx.GraphProto) -> Iterator[tuple[str, int]]:
