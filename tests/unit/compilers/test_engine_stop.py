@@ -109,4 +109,4 @@ def test_caches_are_merged_and_damaged_ones_left_out(tmp_path: Path) -> None:
     filled = timing.fill(builder.create_builder_config(), folder)
 
     assert filled.merged == ("a",)
-    assert filled.warnings == ("timing cache b is damaged, or of another TensorRT or GPU: not used",)
+    assert filled.warnings == ("timing cache b is damaged, or of another TensorRT: not used",)

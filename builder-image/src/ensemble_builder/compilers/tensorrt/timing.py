@@ -37,12 +37,12 @@ def fill(config: Any, folder: Path) -> Filled:
             other = config.create_timing_cache(data)
             # What cannot be read gives an empty cache and a line in the log.
             useful = other is not None and (len(serialized(other)) > empty or len(data) <= empty)
-            if useful and cache.combine(other, False):  # noqa: FBT003 - the API's only form
-                merged.append(file.name)
+            if not useful:
+                refused.append(f"timing cache {file.name[:12]} is damaged, or of another TensorRT: not used")
+            elif not cache.combine(other, False):  # noqa: FBT003 - the API's only form
+                refused.append(f"timing cache {file.name[:12]} is of another GPU, TensorRT says: not used")
             else:
-                refused.append(
-                    f"timing cache {file.name[:12]} is damaged, or of another TensorRT or GPU: not used"
-                )
+                merged.append(file.name)
         config.set_timing_cache(cache, False)  # noqa: FBT003
     return Filled(tuple(merged), tuple(refused), cache)
 
