@@ -89,3 +89,11 @@ def test_a_verification_tells_its_counts_and_each_failure() -> None:
     assert told in lines
     lines = shown([], verification={**verification, "failed": 0, "unproven": 1, "failures": []})
     assert "+ verification of revision 444444444444 by 2 servers: 3 passed, 0 failed, 1 unproven" in lines
+
+
+def test_an_autoscaler_tells_what_it_wants_and_why_it_cannot() -> None:
+    servers = {"name": "l4", "readyReplicas": 2, "replicas": 2, "deployment": "net-1-l4"}
+    wants = shown([], revision="2" * 64, targets=[{**servers, "desiredReplicas": 4}])
+    assert "+ l4  2/2  autoscaler wants 4  net-1-l4" in wants
+    cannot = shown([], revision="2" * 64, targets=[{**servers, "autoscaler": "FailedGet: no metrics [x]"}])
+    assert "+ l4  2/2  cannot be scaled: FailedGet: no metrics [x]  net-1-l4" in cannot
