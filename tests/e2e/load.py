@@ -106,7 +106,7 @@ class _Client:
             np.testing.assert_array_equal(answer, data * factor)
             log.factors.append(factor)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client has no answer
-            self.failures.append(f"{started} {self.connect.__name__}: {error!r}")
+            self.failures.append(f"{started} {self.connect.__name__}: {type(error).__name__}: {error}")
 
 
 @contextmanager
