@@ -3,8 +3,8 @@
     uv run python -m tests.bench.cpu        prints the table
 
 Needs the cluster with images and operator. Photographs of 640 x 480, one a request, one request after the
-other; both take one thread for the network and as many for DALI. CPU time is that of the container's cgroup:
-the request's way through the server is in it, the client is not.
+other; both take one thread for the network and as many for DALI. The server's CPU time is that of the
+container's cgroup: the request's way through the server is in it, the client is not.
 """
 
 from __future__ import annotations
