@@ -10,9 +10,10 @@ import pytest
 
 from ensemble_operator.plan.actions import Annotate
 from ensemble_operator.plan.observation import ContainerSeen, PodSeen
+from ensemble_operator.plan.planner import plan
 from ensembles_api.contract import Result
 from ensembles_api.reasons import Reason
-from tests.unit.plan.world import REVISION, SPEC, Story, condition, created, fault, of_type, published
+from tests.unit.plan.world import CONFIG, REVISION, SPEC, Story, condition, created, fault, of_type, published
 
 OTHER = "4" * 64
 TWO = SPEC["models"][:2]
@@ -258,6 +259,20 @@ def test_the_former_servers_stay_as_long_as_is_watched() -> None:
     assert len(story.seen.deployments) == 1
 
 
+@pytest.mark.parametrize("kill", range(1, 4))
+def test_killed_during_the_switch_back_it_is_noted_later(kill: int) -> None:
+    story = second()
+    servers(story, CRASHED)
+    while served(story) == OTHER:
+        story.step(killed_after=kill)
+        story.step(0, killed_after=0)
+        story.last = plan(story.seen, CONFIG)
+    for _ in range(3):
+        story.step()
+    assert story.last.status is not None
+    assert [record["outcome"] for record in story.last.status["history"]] == ["Failed", "Promoted"]
+
+
 @pytest.mark.parametrize("kill", range(4))
 def test_killed_between_any_two_writes_it_goes_back_all_the_same(kill: int) -> None:
     story = second()
@@ -269,6 +284,8 @@ def test_killed_between_any_two_writes_it_goes_back_all_the_same(kill: int) -> N
     assert served(story) == REVISION
     assert story.reason == "FailedAfterPromotion"
     assert story.last.actions == ()
+    assert story.last.status is not None
+    assert [record["outcome"] for record in story.last.status["history"]] == ["Failed", "Promoted"]
 
 
 def test_the_service_is_deleted_while_it_goes_back() -> None:

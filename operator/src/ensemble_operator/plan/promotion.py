@@ -53,6 +53,17 @@ def mark_promoted(observation: Observation, rollout: RolloutSeen) -> Action:
     return Annotate("ControllerRevision", rollout.name, rollout.uid, note)
 
 
+def finish_promotion(observation: Observation, outcome: ServeOutcome) -> Iterator[Action]:
+    """Note the promotion of what clients reach, where an operator was killed before it could, and something
+    else is wanted since.
+    """
+    rollout = history.find(observation, outcome.active or "")
+    if rollout is None or outcome.active in {outcome.wanted, None}:
+        return
+    if history.outcome(rollout) in {"", history.SUPERSEDED}:
+        yield mark_promoted(observation, rollout)
+
+
 def mark_verified(observation: Observation, rollout: RolloutSeen) -> Action:
     note = {ANNOTATION_VERIFIED_AT: observation.now.isoformat()}
     return Annotate("ControllerRevision", rollout.name, rollout.uid, note)

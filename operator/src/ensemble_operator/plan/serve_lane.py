@@ -18,6 +18,7 @@ from ensemble_operator.plan.healing import (
 )
 from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.progress import progress
+from ensemble_operator.plan.promotion import finish_promotion
 from ensemble_operator.plan.replicas import Replicas, replicas
 from ensemble_operator.plan.sharing import taking_over
 from ensemble_operator.plan.stage import ServeOutcome, Stage
@@ -85,7 +86,7 @@ def serve(
     if watched.failed is not None:
         return watching.mark(observation, unchanged, watched.failed)
     outcome = _next_step(towards(wanted)) if wanted is not None else unchanged
-    actions = (*outcome.actions, *watched.actions)
+    actions = (*outcome.actions, *watched.actions, *finish_promotion(observation, outcome))
     return replace(outcome, actions=actions, wake=_first(outcome.wake, watched.wake))
 
 
