@@ -33,13 +33,13 @@ def multiplies(ensemble: live.Ensemble, factor: float) -> None:
     np.testing.assert_array_equal(answer, data * factor)
 
 
-def waits_for_gpu(ensemble: live.Ensemble, *words: str) -> None:
+def waits_for_gpu(ensemble: live.Ensemble, *words: str, reason: str = "WaitingForGPU") -> None:
     """Reconciling, not Stalled, with since when; the message has these words."""
 
     def said() -> bool:
         found = ensemble.condition("Reconciling")
         message = found.get("message", "")
-        return found.get("reason") == "WaitingForGPU" and all(word in message for word in words)
+        return found.get("reason") == reason and all(word in message for word in words)
 
     live.eventually(said, seconds=PATIENCE, what=ensemble.describe)
     assert SINCE.search(ensemble.condition("Reconciling")["message"])
@@ -64,10 +64,14 @@ def test_waiting_for_the_only_gpu(namespace: live.Namespace) -> None:
         # What is changed now needs a second GPU for the time of the switch, or the first one's server to go.
         changed = model(namespace, scale=4)
         namespace.apply("second", changed, serving=SERVING)
-        waits_for_gpu(second, "own server", "spec.build.whenGPUBusy")
+        waits_for_gpu(second, "own server", "Recreate", "maxSurge 0", reason="GPUExhausted")
         assert second.condition("Available")["status"] == "True"
         namespace.apply("second", changed, serving=SERVING, build={"whenGPUBusy": "StopServing"})
         multiplies(second, 4)
+        namespace.apply(
+            "second", model(namespace, scale=6), serving=SERVING, rollout={"strategy": "Recreate"}
+        )
+        multiplies(second, 6)
 
         # An engine is built on the only GPU type there is, though none was named; the build waits in turn.
         source = {"uri": namespace.put("engine.onnx", affine_onnx(scale=5))}
