@@ -22,7 +22,7 @@ end
 if status.observedGeneration ~= obj.metadata.generation or conditions.Ready == nil then
   return { status = "Progressing", message = "the operator has not seen this change yet" }
 end
-if obj.spec.suspend == true then
+if obj.spec.suspend == true or conditions.Ready.reason == "Paused" then
   return health("Suspended", "Ready")
 end
 if holds("Stalled") then
