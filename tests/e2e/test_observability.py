@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.go, pytest.mark.timeout(1200)]
 CHART = live.ROOT / "charts" / "ensemble-operator"
 METRICS = {name: {"enabled": True} for name in ("serviceMonitor", "podMonitor", "rules", "dashboard")}
 COMPARED = re.compile(r"\s*(?:==|[<>]=?)\s*[\d.]+")
-TROUBLES = re.compile(r'\b(reason|code)=~"[^"]+"')
+TROUBLES = re.compile(r'\b(reason|code)=~?"[^"]+"')
 ONLY_WITH_A_GPU = "nv_gpu_"
 """Metrics that a server without a GPU does not have: such expressions are only seen to be valid."""
 
