@@ -21,6 +21,8 @@ import tritonclient.http
 from botocore.config import Config
 from mypy_boto3_s3 import S3Client
 
+from tests.e2e.api import api
+
 ROOT = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("ENSEMBLES_CACHE", "~/.cache/ensembles-cluster")).expanduser()
 STATE = Path(os.environ.get("ENSEMBLES_STATE", "/var/lib/ensembles-cluster"))
@@ -61,9 +63,20 @@ def kubectl(*arguments: str, text: str | None = None, check: bool = True) -> str
     return run("kubectl", *arguments, text=text, check=check)
 
 
-def get(*arguments: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(kubectl("get", *arguments, "-o", "json"))
-    return found
+def get(kind: str, name: str = "", /, *, namespace: str = "", **query: str) -> dict[str, Any]:
+    """An object, or a list of them: of a namespace, or of all where there is none.
+
+    Args:
+        kind: as kubectl takes it; several, with commas between, give one list.
+        name: of the object; without, a list.
+        namespace: where it is.
+        query: labelSelector, fieldSelector.
+    """
+    server = api(environment()["KUBECONFIG"])
+    found = [server.read(each, name=name, namespace=namespace, **query) for each in kind.split(",")]
+    if len(found) == 1:
+        return found[0]
+    return {"items": [item for each in found for item in each["items"]]}
 
 
 def eventually(
@@ -97,7 +110,8 @@ def eventually(
 
 def operator_pods() -> list[str]:
     """Names of the operator's pods that are ready."""
-    pods = get("pods", "-n", "ensemble-operator", "-l", "app.kubernetes.io/name=ensemble-operator")["items"]
+    label = "app.kubernetes.io/name=ensemble-operator"
+    pods = get("pods", namespace="ensemble-operator", labelSelector=label)["items"]
     return [
         pod["metadata"]["name"]
         for pod in pods
@@ -115,7 +129,7 @@ def s3_address() -> str:
     address = os.environ.get("ENSEMBLES_S3_ADDRESS")
     if address:
         return address
-    service = get("service", "s3", "-n", "s3")
+    service = get("service", "s3", namespace="s3")
     return f"http://{service['spec']['clusterIP']}:7070"
 
 
@@ -162,12 +176,12 @@ class Namespace:
     def kubectl(self, *arguments: str, text: str | None = None, check: bool = True) -> str:
         return kubectl("-n", self.name, *arguments, text=text, check=check)
 
-    def get(self, *arguments: str) -> dict[str, Any]:
-        return get("-n", self.name, *arguments)
+    def get(self, kind: str, name: str = "", /, **query: str) -> dict[str, Any]:
+        return get(kind, name, namespace=self.name, **query)
 
     def items(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
-        extra = ["-l", selector] if selector else []
-        found: list[dict[str, Any]] = self.get(kind, *extra)["items"]
+        query = {"labelSelector": selector} if selector else {}
+        found: list[dict[str, Any]] = self.get(kind, **query)["items"]
         return found
 
     def document(self, name: str, models: list[dict[str, Any]], **spec: Any) -> dict[str, Any]:

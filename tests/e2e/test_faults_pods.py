@@ -97,7 +97,7 @@ def evict(space: live.Namespace, pod: dict[str, Any]) -> str:
 def told(space: live.Namespace, reason: str) -> bool:
     """Whether an Event of the ensemble has this reason: conditions can pass while nobody looks."""
     selector = f"involvedObject.kind=InferenceEnsemble,reason={reason}"
-    return bool(space.get("events", "--field-selector", selector)["items"])
+    return bool(space.get("events", fieldSelector=selector)["items"])
 
 
 def attempts(space: live.Namespace, role: str) -> list[int]:
