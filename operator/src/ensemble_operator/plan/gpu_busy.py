@@ -125,7 +125,7 @@ def _holder(observation: Observation, building: BuildOutcome) -> PodSeen | None:
 
 
 def _held_for(server: DeploymentSeen, waiting: list[PodSeen]) -> list[PodSeen]:
-    held = [pod for pod in server.pods if pod.devices and pod.scheduled]
+    held = [pod for pod in server.pods if pod.devices and pod.scheduled and not pod.ended]
     return [pod for pod in held if any(_same_gpu(pod, other) for other in waiting)]
 
 

@@ -83,6 +83,11 @@ class PodSeen:
     def container(self, name: str) -> ContainerSeen | None:
         return next((c for c in self.containers if c.name == name), None)
 
+    @property
+    def ended(self) -> bool:
+        """Whether it runs nothing and never will: an evicted pod stays as an object, and holds no GPU."""
+        return self.phase in {"Failed", "Succeeded"}
+
 
 @dataclass(frozen=True)
 class JobSeen:

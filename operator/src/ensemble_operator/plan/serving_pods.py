@@ -48,7 +48,7 @@ def _deployment_troubles(deployment: DeploymentSeen, options: tuple[str, ...]) -
     if refused:
         yield creation_wait(refused, of="serving", since=deployment.created)
     for pod in deployment.pods:
-        if pod.ready or pod.deleting:
+        if pod.ready or pod.deleting or pod.ended:
             continue
         trouble = crash(pod, options) or _fetch_fault(pod) or pod_wait(pod)
         if trouble:

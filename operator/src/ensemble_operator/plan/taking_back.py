@@ -99,6 +99,8 @@ def _possible(stage: Stage, deployment: DeploymentSeen | None, whole: int) -> in
     late = [
         pod
         for pod in pods
-        if not pod.ready and pod.created and pod.created + patience < stage.observation.now
+        if not (pod.ready or pod.deleting or pod.ended)  # nobody waits for those, others take their place
+        and pod.created
+        and pod.created + patience < stage.observation.now
     ]
     return max(0, whole - len(late))

@@ -15,7 +15,8 @@ from ensembles_api.reasons import Reason
 def advance(stage: Stage) -> ServeOutcome:
     """Wait for the last of the old servers' pods, which holds its GPU until it has drained."""
     old = deployments_of(stage.observation, stage.active) if stage.active else []
-    if stage.rollout is not None and not (stage.replicas and any(d.replicas or d.pods for d in old)):
+    there = any(d.replicas or not all(pod.ended for pod in d.pods) for d in old)
+    if stage.rollout is not None and not (stage.replicas and there):
         return blue_green.advance(stage)
     begun = [record(stage)] if stage.rollout is None else []
     return stage.outcome(Reason.ROLLING_OUT, "the old servers end before new ones are started", *begun)
