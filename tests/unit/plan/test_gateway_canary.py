@@ -207,3 +207,81 @@ def test_without_a_gateway_no_route_is_touched() -> None:
     story.play(OTHER, 40)
     assert story.reason == "Ready"
     assert story.seen.routes.found == ()
+
+
+def ready(story: Routed, *, new: bool) -> None:
+    """Whether the newest rollout's servers are ready, which the world decides."""
+    story.servers_ready()
+    if not new:
+        story.seen = replace(
+            story.seen,
+            deployments=tuple(
+                d
+                if story.of(d.labels) == story.old
+                else replace(
+                    d,
+                    ready_replicas=0,
+                    pods=tuple(replace(pod, ready=False, ready_since=None) for pod in d.pods),
+                )
+                for d in story.seen.deployments
+            ),
+        )
+
+
+def test_servers_stay_while_a_proxy_may_not_know_yet_that_their_share_was_taken_back() -> None:
+    story = Routed()
+    story.begin(4, CANARY)
+    story.want()
+    story.until_shares(75, 25)
+    story.crash()
+    story.step(2)
+    assert story.shares() == (0, 0)
+    left = story.seen.now
+    while (story.seen.now - left).total_seconds() < 14:
+        assert story.numbers() == (4, 1)
+        names = {service.name for service in story.seen.services}
+        assert f"net-{story.old}-t" in names
+        story.step(1)
+        story.gateway_says()
+    story.play(OTHER, 10)
+    assert story.numbers() == (4, 0)
+    assert condition(story.last, "Stalled")
+
+
+def test_what_a_route_left_two_steps_ago_stays_as_long() -> None:
+    story = Routed()
+    story.begin(2, {**CANARY, "canary": {"steps": [{"weight": 50}]}})
+    story.want()
+    story.until_shares(0, 100)
+    left = story.seen.now
+    while (story.seen.now - left).total_seconds() < 14:
+        assert f"net-{story.old}-t" in {service.name for service in story.seen.services}
+        assert story.numbers()[0] == 2
+        story.step(1)
+        story.cluster_moves(OTHER)
+    story.play(OTHER, 30)
+    assert story.numbers() == (0, 2)
+
+
+def test_a_share_without_a_ready_server_goes_to_those_that_have_some() -> None:
+    story = Routed()
+    story.begin(4, CANARY)
+    story.want()
+    story.until_shares(75, 25)
+    ready(story, new=False)
+    story.step(1)
+    assert story.shares() == (0, 0), "a route does not look for ready servers elsewhere"
+    story.play(OTHER, 10)
+    assert story.shares() == (75, 25)
+
+
+def test_a_share_without_a_ready_server_while_paused() -> None:
+    story = Routed()
+    story.begin(4, CANARY)
+    story.want()
+    story.until_shares(75, 25)
+    story.want(paused=True)
+    story.step(1)
+    ready(story, new=False)
+    story.step(1)
+    assert story.shares() == (0, 0)

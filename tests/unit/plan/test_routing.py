@@ -153,7 +153,13 @@ class Shared:
         other = replace(new.seen.rollouts[0], name="net-bbbbbbbb", number=2)
         old = story.seen.rollouts[0].name.rpartition("-")[2]
         self.old, self.new = old, "bbbbbbbb"
-        story.seen = replace(story.seen, rollouts=(*story.seen.rollouts, other))
+        labels = {**new.seen.deployments[0].labels, "ensembles.dev/rollout": self.new}
+        servers = replace(new.seen.deployments[0], name="net-bbbbbbbb-default", labels=labels)
+        story.seen = replace(
+            story.seen,
+            rollouts=(*story.seen.rollouts, other),
+            deployments=(*story.seen.deployments, servers),
+        )
         self.story = story
 
     def route(self, weights: dict[str, int] | None, seconds: float = 0) -> Routing:
@@ -235,3 +241,18 @@ def test_a_rollout_that_is_gone_gets_nothing(shared: Shared) -> None:
     shared.story.seen = replace(shared.story.seen, rollouts=shared.story.seen.rollouts[:1])
     shared.route(None, 1)
     assert backends(shared.story)["HTTPRoute"] == [("net", 8000, 1)]
+
+
+def test_a_share_taken_back_while_only_one_route_was_written_stays_as_long(shared: Shared) -> None:
+    shared.route({shared.old: 75, shared.new: 25})
+    routing = route(
+        replace(shared.story.seen, now=shared.story.seen.now + timedelta(seconds=1)),
+        Gateway.model_validate(GATEWAY),
+        {shared.old: 75, shared.new: 25},
+    )
+    shared.story._take(routing.first[0])
+    back = shared.route({}, 2)
+    assert back.first, "before servers end"
+    assert backends(shared.story)["HTTPRoute"] == [("net", 8000, 1)]
+    assert not [action for action in back.last if isinstance(action, Delete)]
+    assert {shared.old, shared.new} <= shared.route({}, 1).kept

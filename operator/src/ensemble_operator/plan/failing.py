@@ -8,7 +8,7 @@ from dataclasses import replace
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Annotate, Delete, Scale
 from ensemble_operator.plan.observation import Observation, RolloutSeen
-from ensemble_operator.plan.routing import live_shares
+from ensemble_operator.plan.routing import still_asked
 from ensemble_operator.plan.sharing import taking_over
 from ensemble_operator.plan.stage import MAIN, ServeOutcome, Stage
 from ensemble_operator.plan.trouble import Trouble
@@ -77,7 +77,8 @@ def give_back(stage: Stage, rollout: RolloutSeen, trouble: Trouble) -> ServeOutc
 
 def failed_before(stage: Stage, rollout: RolloutSeen) -> ServeOutcome:
     requested = stage.wanted.requested_at
-    if requested and requested != rollout.data.requested_at:
+    may_go = stage.hash not in still_asked(stage.observation)
+    if requested and requested != rollout.data.requested_at and may_go:
         # Asked for again: forget the failure, its servers and its Jobs; the next pass begins anew.
         return replace(
             stage.outcome(
@@ -106,7 +107,7 @@ def _silence(observation: Observation, rollout: str) -> Iterator[Action]:
     """A failed rollout keeps its objects for whoever looks, but no pods and no GPU. Where it gets requests,
     the former servers must take them first.
     """
-    if taking_over(observation) == rollout or rollout in live_shares(observation).weights:
+    if taking_over(observation) == rollout or rollout in still_asked(observation):
         return
     for deployment in observation.deployments:
         if deployment.labels.get(LABEL_ROLLOUT) == rollout and deployment.replicas:

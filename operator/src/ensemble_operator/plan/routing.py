@@ -15,6 +15,7 @@ from ensemble_operator import names
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Apply, Create, Delete
 from ensemble_operator.plan.chain import owner_of
+from ensemble_operator.plan.healing import deployments_of
 from ensemble_operator.plan.observation import ObjectSeen, Observation
 from ensemble_operator.plan.stage import MAIN, ServeOutcome, Stage, Weights
 from ensemble_operator.plan.trouble import Trouble
@@ -70,6 +71,8 @@ def route(observation: Observation, gateway: Gateway | None, weights: Weights | 
         )
     live = live_shares(observation)
     wanted = live.weights if weights is None else weights
+    if not _is_answered(observation, wanted):
+        wanted = MAIN
     if not all(_is_known(observation, rollout) for rollout in wanted.keys() - live.weights.keys()):
         # A route that leads to a Service before the proxies know its servers answers with errors.
         return Routing(
@@ -84,7 +87,7 @@ def route(observation: Observation, gateway: Gateway | None, weights: Weights | 
         *_routes(observation, gateway, shares),
         *_unneeded(observation, needed),
     )
-    moves = shares.weights != live.weights
+    moves = any(told.weights != shares.weights for told in _told(observation))
     moving = moves or (bool(shares.weights or shares.before) and _is_recent(observation, shares))
     trouble = _trouble(observation, gateway, moving=moving)
     return Routing(
@@ -137,8 +140,17 @@ def weigh(stage: Stage, weight: int, title: str) -> ServeOutcome | None:
 
 def live_shares(observation: Observation) -> Shares:
     """What the routes say. They are written one after the other: the earlier word counts until both agree."""
-    told = [_shares(seen) for seen in _ours(observation)]
+    told = _told(observation)
     return min(told, key=lambda shares: (shares.since is not None, shares.since), default=Shares(MAIN))
+
+
+def still_asked(observation: Observation) -> frozenset[str]:
+    """Rollouts to which a proxy may send requests, though a route may lead elsewhere by now."""
+    return _named(observation) | _lately(observation, live_shares(observation))
+
+
+def _told(observation: Observation) -> list[Shares]:
+    return [_shares(seen) for seen in _ours(observation)]
 
 
 def _shares(seen: ObjectSeen) -> Shares:
@@ -155,9 +167,23 @@ def _next(observation: Observation, live: Shares, weights: Weights) -> Shares:
     known = {history.rollout_name(rollout) for rollout in observation.rollouts}
     if not weights.keys() <= known:
         weights = MAIN
-    if weights == live.weights and _ours(observation):
+    told = _told(observation)
+    if told and all(shares.weights == weights for shares in told):
         return live
-    return Shares(dict(weights), observation.now, tuple(sorted(live.weights)))
+    # What it led to a step before may still be asked, too.
+    return Shares(dict(weights), observation.now, tuple(sorted(still_asked(observation))))
+
+
+def _is_answered(observation: Observation, weights: Weights) -> bool:
+    """Whether every share has a ready server, or the Service itself has none.
+
+    Proxies do not send a share elsewhere: without a server its requests fail.
+    """
+
+    def is_ready(rollout: str) -> bool:
+        return any(deployment.ready_replicas for deployment in deployments_of(observation, rollout))
+
+    return all(map(is_ready, weights)) or not is_ready(history.active_rollout(observation) or "")
 
 
 def _ours(observation: Observation) -> list[ObjectSeen]:
@@ -167,7 +193,7 @@ def _ours(observation: Observation) -> list[ObjectSeen]:
 
 
 def _named(observation: Observation) -> frozenset[str]:
-    return frozenset(rollout for seen in _ours(observation) for rollout in _shares(seen).weights)
+    return frozenset(rollout for shares in _told(observation) for rollout in shares.weights)
 
 
 def _lately(observation: Observation, shares: Shares) -> frozenset[str]:
