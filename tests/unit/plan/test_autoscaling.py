@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble_operator.plan.actions import Annotate, Apply, Delete
-from ensemble_operator.plan.observation import DeploymentSeen
+from ensemble_operator.plan.observation import ContainerSeen, DeploymentSeen
 from ensembles_api.contract import Result
-from tests.unit.plan.world import REVISION, Story, condition, deleted, of_type
+from ensembles_api.reasons import Reason
+from tests.unit.plan.world import REVISION, Story, condition, deleted, fault, of_type
 
 CPU = {"maxReplicas": 8, "target": {"cpuUtilizationPercent": 70}}
 KEDA = {
@@ -255,3 +256,73 @@ def test_status_tells_what_the_autoscaler_wants_and_why_it_cannot() -> None:
     (target,) = story.last.status["targets"]
     assert (target["desiredReplicas"], target["autoscaler"]) == (4, "FailedGet: no metrics")
     assert story.last.status["scale"]["selector"].startswith("ensembles.dev/ensemble=net,")
+
+
+def test_what_a_failed_rollout_noted_is_forgotten_once_the_autoscaler_has_gone_on() -> None:
+    rollout = {"strategy": "RollingUpdate", "retainSeconds": 0, "watchSeconds": 0}
+    story = scaled(rollout=rollout)
+    first = story.active
+    moved(story, 8)
+    story.change(autoscaling=CPU, rollout=rollout, serving={"extraArgs": ["--log-verbose=1"]})
+    for _ in range(3):
+        story.step()
+    story.end("verify", "failed", result=fault(Reason.VERIFICATION_FAILED))
+    for _ in range(5):
+        story.step()
+        story.servers_ready(first)
+    assert (story.active, len(story.seen.autoscalers)) == (first, 1)
+    moved(story, 2, rollout=first)
+    story.step()
+    story.change(autoscaling=CPU, rollout=rollout, serving={"extraArgs": ["--log-verbose=2"]})
+    for _ in range(40):
+        story.step(2)
+        assert max(servers(story).values()) <= 2
+        story.cluster_moves(REVISION)
+    assert story.reason == "Ready"
+    assert servers(story) == {story.active: 2}
+
+
+def test_a_pause_leaves_the_autoscaler_where_it_is() -> None:
+    rollout = {"strategy": "RollingUpdate", "retainSeconds": 0, "watchSeconds": 0}
+    story = scaled(rollout=rollout)
+    story.change(autoscaling=CPU, rollout=rollout, serving={"extraArgs": ["--log-verbose=1"]})
+    for _ in range(30):
+        story.step(4)
+        story.cluster_moves(REVISION)
+    assert story.reason == "Ready"
+    story.change(autoscaling=CPU, rollout={**rollout, "paused": True})
+    for _ in range(3):
+        story.step()
+    assert story.reason == "Paused"
+    assert aims(story) == [deployment(story, story.active).name]
+
+
+@pytest.mark.parametrize("why", ["fails", "reverted"])
+def test_a_rolling_update_that_goes_back_brings_all_servers_back_before_the_autoscaler(why: str) -> None:
+    rollout = {"strategy": "RollingUpdate", "retainSeconds": 0, "watchSeconds": 0}
+    story = scaled(rollout=rollout)
+    first = str(story.active)
+    moved(story, 6)
+    story.change(autoscaling=CPU, rollout=rollout, serving={"extraArgs": ["--log-verbose=1"]})
+    while servers(story)[first] > 2:
+        story.step(2)
+        story.cluster_moves(REVISION)
+    if why == "reverted":
+        story.change(autoscaling=CPU, rollout=rollout)
+    else:
+        (new,) = [d for d in story.seen.deployments if d.labels["ensembles.dev/rollout"] != first]
+        ended = ContainerSeen(name="tritonserver", exit_code=1, restarts=3)
+        pod = replace(new.pods[-1], ready=False, ready_since=None, containers=(ended,))
+        broken = replace(new, pods=(*new.pods[:-1], pod), ready_replicas=new.ready_replicas - 1)
+        others = tuple(d for d in story.seen.deployments if d.name != new.name)
+        story.seen = replace(story.seen, deployments=(*others, broken))
+    for _ in range(40):
+        story.step(2)
+        ready = sum(d.ready_replicas for d in story.seen.deployments)
+        assert ready >= 4
+        service = next(s for s in story.seen.services if s.name == "net")
+        if service.manifest["spec"]["selector"].get("ensembles.dev/rollout"):
+            assert deployment(story, first).ready_replicas >= 5
+        story.servers_ready(first)
+    assert servers(story)[first] == 6
+    assert aims(story) == [deployment(story, first).name]

@@ -14,11 +14,14 @@ from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Annotate, Apply, Delete
 from ensemble_operator.plan.chain import owner_of
 from ensemble_operator.plan.observation import ObjectSeen, Observation, RolloutSeen
-from ensemble_operator.plan.replicas import lacks_note, servers_before
+from ensemble_operator.plan.replicas import is_scaler, lacks_note, servers, servers_before
+from ensemble_operator.plan.sharing import taking_over
 from ensemble_operator.plan.stage import ServeOutcome
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.autoscalers import SCALED_OBJECT, autoscaler
 from ensemble_operator.resources.drift import covers
+from ensemble_operator.resources.rollout import ANNOTATION_SERVERS_BEFORE
+from ensembles_api.names import LABEL_TARGET
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import Autoscaling, InferenceEnsembleSpec, Strategy
 
@@ -84,10 +87,13 @@ def _manifest(
 
 
 def _exchanges(observation: Observation, spec: InferenceEnsembleSpec, serving: ServeOutcome) -> bool:
-    """Whether old servers are ended, one by one or all at once, for new ones."""
+    """Whether old servers are ended, one by one or all at once, for new ones, or come back for these."""
     if spec.rollout.strategy not in {Strategy.ROLLING_UPDATE, Strategy.RECREATE}:
         return False
-    return _next(observation, serving) is not None
+    if taking_over(observation):
+        return True
+    paused = serving.step is Reason.PAUSED  # for days, perhaps
+    return not paused and _next(observation, serving) is not None
 
 
 def _next(observation: Observation, serving: ServeOutcome) -> RolloutSeen | None:
@@ -101,12 +107,31 @@ def _next(observation: Observation, serving: ServeOutcome) -> RolloutSeen | None
 
 
 def _note(observation: Observation, serving: ServeOutcome) -> Iterator[Action]:
+    yield from _forget(observation, serving)
     rollout = _next(observation, serving)
     if rollout is None or not lacks_note(observation, rollout):
         return
     note = servers_before(observation)
     if note:
         yield Annotate("ControllerRevision", rollout.name, rollout.uid, note)
+
+
+def _forget(observation: Observation, serving: ServeOutcome) -> Iterator[Action]:
+    """Notes of rollouts that are not wanted any more. While autoscalers move the numbers these grow old."""
+    active = history.active_rollout(observation)
+    if active is None or serving.wanted is None or not _all_scaled(observation, active):
+        return
+    for rollout in observation.rollouts:
+        if history.rollout_name(rollout) != serving.wanted and not lacks_note(observation, rollout):
+            old = {ANNOTATION_SERVERS_BEFORE: ""}
+            yield Annotate("ControllerRevision", rollout.name, rollout.uid, old)
+
+
+def _all_scaled(observation: Observation, active: str) -> bool:
+    """Whether autoscalers own the numbers of all targets, which are what they were before any exchange."""
+    scaled = {seen.labels.get(LABEL_TARGET) for seen in observation.autoscalers if is_scaler(seen.labels)}
+    live = servers(observation, active)
+    return bool(live) and all(count and target in scaled for target, count in live.items())
 
 
 def _ensure(live: list[ObjectSeen], wanted: list[dict[str, Any]]) -> Iterator[Action]:

@@ -45,6 +45,8 @@ def active_servers(stage: Stage, whole: Replicas) -> Replicas:
         if target not in stage.replicas.by_target:
             counts[target] = count  # nothing takes its place before all of the new servers are there
         elif sharing:
+            # By the number that the new servers come to: where it is less, none of the old may wait for more.
+            pace = Pace.of(limits, min(count, stage.replicas.by_target[target]))
             counts[target] = pace.leaving(present=live.get(target, count), known=known.of(target))
         else:
             counts[target] = pace.at_first()
