@@ -14,6 +14,7 @@ from ensemble_operator.observe.workloads import (
     parse_job,
     pods_by_owner,
     pods_of_deployment,
+    pods_of_none,
 )
 
 Read = Callable[[str], Any]
@@ -123,6 +124,12 @@ def test_deployment_with_its_pods(captured: Read) -> None:
     assert seen.observed
     assert [pod.ready for pod in seen.pods] == [True]
     assert seen.manifest["spec"]["template"]["spec"]["containers"][0]["name"] == "tritonserver"
+
+
+def test_servers_without_a_deployment(captured: Read) -> None:
+    manifest, pods = captured("deployment"), list(captured("pods-server"))
+    assert pods_of_none([manifest], pods) == []
+    assert pods_of_none([], pods) == pods
 
 
 def test_deployment_not_observed_yet(captured: Read) -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from ensemble_operator.plan.observation import ContainerSeen, PodSeen
-from tests.unit.plan.test_strategies import OTHER, RECREATE, ROLLING, Fleet
-from tests.unit.plan.world import T0, condition
+from tests.unit.plan.test_strategies import OTHER, RECREATE, ROLLING, THIRD, Fleet
+from tests.unit.plan.world import SPEC, T0, condition
 
 EVICTED = PodSeen(name="evicted", uid="evicted", labels={}, phase="Failed", reason="Evicted", created=T0)
 
@@ -75,3 +75,15 @@ def test_an_evicted_pod_fails_no_rollout() -> None:
     story.step(2)
     assert condition(story.last, "Stalled") is None
     assert story.reason != "LoadFailed"
+
+
+def test_a_pause_keeps_the_numbers_of_a_mix_though_another_spec_comes() -> None:
+    story = Fleet()
+    story.begin(4, ROLLING)
+    story.want()
+    story.until_numbers(lambda old, new: new >= 2 and old <= 2)
+    numbers = story.numbers()
+    story.want(SPEC["models"][:1], paused=True)
+    story.play(THIRD, 10)
+    assert story.reason == "Paused"
+    assert story.numbers() == numbers

@@ -100,6 +100,14 @@ def test_an_added_hostname_is_taken_away() -> None:
     assert any(isinstance(action, Apply) for action in story.step().actions)
 
 
+def test_hostnames_that_the_spec_has_no_more_are_applied_as_none() -> None:
+    story = serving()
+    story.change(gateway={"parentRefs": GATEWAY["parentRefs"]})
+    applied = [action.manifest for action in story.step().actions if isinstance(action, Apply)]
+    specs = [manifest["spec"] for manifest in applied if manifest["kind"] == "HTTPRoute"]
+    assert [spec["hostnames"] for spec in specs] == [[]], "left out, those of the creation would stay"
+
+
 def test_a_strangers_route_is_left_alone_and_named() -> None:
     story = serving()
     ours = story.seen.routes.found[0]

@@ -37,7 +37,7 @@ from ensemble_operator.observe.objects import (
     spec_manager,
 )
 from ensemble_operator.observe.optional import OptionalKinds
-from ensemble_operator.observe.pods import parse_time
+from ensemble_operator.observe.pods import parse_pod, parse_time
 from ensemble_operator.observe.routes import AGAIN, GatewayRoutes
 from ensemble_operator.observe.routing import Key
 from ensemble_operator.observe.workloads import (
@@ -45,6 +45,7 @@ from ensemble_operator.observe.workloads import (
     parse_job,
     pods_by_owner,
     pods_of_deployment,
+    pods_of_none,
 )
 from ensemble_operator.plan.gpus import leaves_product_open
 from ensemble_operator.plan.observation import JobSeen, ObjectSeen, Observation, SpecError
@@ -62,6 +63,7 @@ TERMINATING_SECONDS = 600
 """How long a namespace that refused an object because of its end is taken to be ending."""
 
 BUILD = "build"
+SERVER = "server"
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,8 @@ class Observer:
         wants_routes = spec is not None and spec.gateway is not None
         if wants_routes:
             again = min(again or now + AGAIN, now + AGAIN)
+        servers = [item for item in self._children(POD, key) if _role(item) == SERVER]
+        deployments = self._children(DEPLOYMENT, key)
         observation = Observation(
             now=now,
             namespace=key.namespace,
@@ -135,9 +139,9 @@ class Observer:
             config_maps=self._config_maps.digests(key, named_config_maps(spec) if spec else ()),
             jobs=jobs,
             deployments=tuple(
-                parse_deployment(item, pods=pods_of_deployment(item, self._children(POD, key)))
-                for item in self._children(DEPLOYMENT, key)
+                parse_deployment(item, pods=pods_of_deployment(item, servers)) for item in deployments
             ),
+            strays=tuple(map(parse_pod, pods_of_none(deployments, servers))),
             rollouts=tuple(
                 rollout
                 for item in self._children(CONTROLLER_REVISION, key)

@@ -30,6 +30,15 @@ def pods_of_deployment(deployment: Object, pods: Iterable[Object]) -> list[Objec
     )
 
 
+def pods_of_none(deployments: Iterable[Object], pods: Iterable[Object]) -> list[Object]:
+    """Pods that none of these Deployments selects."""
+    left = list(pods)
+    for deployment in deployments:
+        taken = {pod["metadata"]["uid"] for pod in pods_of_deployment(deployment, left)}
+        left = [pod for pod in left if pod["metadata"]["uid"] not in taken]
+    return left
+
+
 def _oldest_first(pods: Iterable[Object]) -> list[Object]:
     return sorted(pods, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
 

@@ -194,6 +194,8 @@ class Observation:
     jobs: tuple[JobSeen, ...] = ()
     """Jobs owned by this ensemble, and build Jobs of the namespace under keys it may share."""
     deployments: tuple[DeploymentSeen, ...] = ()
+    strays: tuple[PodSeen, ...] = ()
+    """Servers' pods that no Deployment selects: theirs was deleted, and they have yet to be."""
     rollouts: tuple[RolloutSeen, ...] = ()
     services: tuple[ObjectSeen, ...] = ()
     budgets: tuple[ObjectSeen, ...] = ()

@@ -250,7 +250,7 @@ def _routes(observation: Observation, gateway: Gateway, shares: Shares) -> Itera
 
 def _leads_elsewhere(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Hostnames that were added lead clients of another name here, though every field of ours is there."""
-    return bool((live.get("spec", {}).get("hostnames") or []) != wanted["spec"].get("hostnames", []))
+    return bool((live.get("spec", {}).get("hostnames") or []) != wanted["spec"]["hostnames"])
 
 
 def _trouble(observation: Observation, gateway: Gateway, *, moving: bool) -> Trouble | None:

@@ -103,6 +103,10 @@ def share(stage: Stage, message: str) -> ServeOutcome | None:
     if bystanders:
         # The Service then selects by ensemble alone: no third rollout may have pods.
         return stage.outcome(Reason.PROMOTING, "older servers end before the switch", *bystanders)
+    strays = _strays(stage.observation, {stage.active, stage.hash})
+    if strays:
+        waiting = f"older servers end before the switch: {', '.join(strays)}"
+        return stage.outcome(Reason.PROMOTING, waiting, wake=stage.observation.now + OVERLAP)
     begun = stage.outcome(Reason.PROMOTING, message, _both(stage, stage.active))
     return replace(begun, wake=stage.observation.now + OVERLAP)
 
@@ -126,4 +130,13 @@ def _bystanders(observation: Observation, parties: set[str]) -> list[Action]:
         Delete("Deployment", deployment.name, deployment.uid)
         for deployment in observation.deployments
         if deployment.labels.get(LABEL_ROLLOUT) not in parties and (deployment.pods or deployment.replicas)
+    ]
+
+
+def _strays(observation: Observation, parties: set[str]) -> list[str]:
+    """Pods of other rollouts that may still be asked, and whose Deployment went before them."""
+    return [
+        f"pod {pod.name}"
+        for pod in observation.strays
+        if pod.labels.get(LABEL_ROLLOUT) not in parties and not (pod.deleting or pod.ended)
     ]

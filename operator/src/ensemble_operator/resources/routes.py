@@ -78,10 +78,10 @@ def _route(
     ]
     spec: dict[str, Any] = {
         "parentRefs": [dict(parent) for parent in parents],
+        # Stated even where there are none: what is not stated, server-side apply leaves as it is.
+        "hostnames": list(hostnames),
         "rules": [{"backendRefs": backends}],
     }
-    if hostnames:
-        spec["hostnames"] = list(hostnames)
     return {
         "apiVersion": API_VERSION,
         "kind": kind,

@@ -55,7 +55,7 @@ def active_servers(stage: Stage) -> Replicas | None:
     if stage.hash == stage.active or not paced or _is_over(stage) or stage.give_back is not None:
         return whole
     if is_paused(stage):
-        return None if stage.rollout is not None else whole
+        return None if stage.rollout is not None or pending else whole
     if strategy(stage) is Strategy.RECREATE:
         if stage.rollout is None:
             return whole  # first the record, which keeps their number where an autoscaler had it
