@@ -13,6 +13,7 @@ from ensemble_operator.plan.observation import ContainerSeen, PodSeen
 from ensemble_operator.plan.planner import plan
 from ensembles_api.contract import Result
 from ensembles_api.reasons import Reason
+from tests.unit.plan.test_strategies import ROLLING, Fleet
 from tests.unit.plan.world import CONFIG, REVISION, SPEC, Story, condition, created, fault, of_type, published
 
 OTHER = "4" * 64
@@ -367,3 +368,26 @@ def test_a_measurement_that_finds_nothing_ends_with_the_watch(end: str) -> None:
     story.step(20)
     assert (served(story), story.reason) == (OTHER, "Ready")
     assert len(story.seen.deployments) == 1
+
+
+def test_where_the_next_rollout_is_asked_already_it_goes_on() -> None:
+    story, third = Fleet(), "5" * 64
+    story.begin(3, {**ROLLING, "watchSeconds": 600})
+    story.step(700)
+    story.want()
+    story.play(OTHER, 40)
+    second = story.active
+    story.want(SPEC["models"][:1])
+    while len([d for d in story.seen.deployments if d.ready_replicas]) < 2 or story.reason != "Stepping":
+        story.play(third, 1)
+    for _ in range(40):
+        if story.active == second:
+            servers(story, CRASHED)
+        story.step(2)
+        assert len(story.reached()) >= 1
+        story.servers_ready(newest(story))
+    assert (served(story), story.reason) == (third, "Ready")
+
+
+def newest(story: Story) -> str:
+    return max(story.seen.rollouts, key=lambda rollout: rollout.number).name.rpartition("-")[2]

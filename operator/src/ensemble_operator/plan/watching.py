@@ -79,7 +79,8 @@ def watch(observation: Observation, config: OperatorConfig, settings: Rollout, a
     failed = due[0] if due else verdict.failed
     if failed is not None:
         return Watch(failed=_told(rollout, failed, after=observation.now - promoted))
-    wake = min([over, *(failure.since for failure in found if failure.since)])
+    again = [verdict.wake] if verdict.wake and verdict.wake > observation.now else []
+    wake = min([over, *again, *(failure.since for failure in found if failure.since)])
     return Watch(wake=wake, actions=verdict.actions if observation.now <= until else ())
 
 
