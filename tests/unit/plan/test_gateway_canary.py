@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ensemble_operator.plan.actions import Apply, Scale
 from ensembles_api.contract import AnalysisFigures, Result, Traffic
 from ensembles_api.reasons import Reason
-from tests.unit.plan.test_strategies import CANARY, OTHER, Fleet
+from tests.unit.plan.test_strategies import CANARY, OTHER, THIRD, Fleet
 from tests.unit.plan.world import REVISION, SPEC, condition, fault
 
 GATEWAY: dict[str, Any] = {"parentRefs": [{"name": "public"}]}
@@ -285,3 +285,29 @@ def test_a_share_without_a_ready_server_while_paused() -> None:
     ready(story, new=False)
     story.step(1)
     assert story.shares() == (0, 0)
+
+
+def test_a_switch_to_retained_servers_waits_until_no_proxy_asks_the_canary() -> None:
+    story = Routed()
+    story.begin(2, {"retainSeconds": 3600, "watchSeconds": 0})
+    story.want()
+    story.play(OTHER, 15)
+    assert story.reason == "Ready"
+    story.rollout = {**CANARY, "retainSeconds": 3600}
+    story.want(SPEC["models"][:1])
+    for _ in range(40):
+        if story.shares()[1] == 100 and len(story.backends()) == 2:
+            break
+        story.play(THIRD, 1)
+    newest = max(story.seen.rollouts, key=lambda r: r.number).name.rpartition("-")[2]
+    story.want(SPEC["models"])
+    story.step(1)
+    assert story.shares() == (0, 0)
+    left = story.seen.now
+    while (story.seen.now - left).total_seconds() < 14:
+        assert [d.replicas for d in story.seen.deployments if story.of(d.labels) == newest] == [1]
+        story.step(1)
+        story.cluster_moves(REVISION)
+    story.play(REVISION, 20)
+    assert story.reason == "Ready"
+    assert story.active == story.old

@@ -11,8 +11,9 @@ from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Apply, Delete
 from ensemble_operator.plan.chain import owner_of
 from ensemble_operator.plan.healing import deployments_of, overlap_manifest
-from ensemble_operator.plan.observation import Observation, RolloutSeen
+from ensemble_operator.plan.observation import DeploymentSeen, Observation, RolloutSeen
 from ensemble_operator.plan.replicas import Replicas
+from ensemble_operator.plan.routing import still_asked
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.resources.rollout import ANNOTATION_STEP, ANNOTATION_STEP_SINCE
 from ensembles_api.names import LABEL_ROLLOUT, LABEL_TARGET
@@ -102,7 +103,14 @@ def share(stage: Stage, message: str) -> ServeOutcome | None:
     bystanders = _bystanders(stage.observation, {stage.active, stage.hash})
     if bystanders:
         # The Service then selects by ensemble alone: no third rollout may have pods.
-        return stage.outcome(Reason.PROMOTING, "older servers end before the switch", *bystanders)
+        # Those that a Gateway's proxy may still ask have a moment more, and so has the switch.
+        asked = still_asked(stage.observation)
+        ends = [
+            Delete("Deployment", deployment.name, deployment.uid)
+            for deployment in bystanders
+            if deployment.labels.get(LABEL_ROLLOUT) not in asked
+        ]
+        return stage.outcome(Reason.PROMOTING, "older servers end before the switch", *ends)
     strays = _strays(stage.observation, {stage.active, stage.hash})
     if strays:
         waiting = f"older servers end before the switch: {', '.join(strays)}"
@@ -125,9 +133,9 @@ def _both(stage: Stage, active: str) -> Action:
     )
 
 
-def _bystanders(observation: Observation, parties: set[str]) -> list[Action]:
+def _bystanders(observation: Observation, parties: set[str]) -> list[DeploymentSeen]:
     return [
-        Delete("Deployment", deployment.name, deployment.uid)
+        deployment
         for deployment in observation.deployments
         if deployment.labels.get(LABEL_ROLLOUT) not in parties and (deployment.pods or deployment.replicas)
     ]

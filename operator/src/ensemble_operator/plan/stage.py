@@ -107,7 +107,9 @@ class Stage:
         trouble: Trouble | None = None,
         wake: datetime | None = None,
     ) -> ServeOutcome:
-        times = [moment for moment in (self.wake, wake) if moment is not None]
+        retry = trouble.retry_at if trouble else None
+        now = self.observation.now
+        times = [moment for moment in (self.wake, wake, retry) if moment is not None and moment > now]
         return ServeOutcome(
             active=self.active,
             wanted=self.hash,
@@ -116,6 +118,6 @@ class Stage:
             trouble=trouble,
             actions=(*self.actions, *actions),
             kept_rollouts=self.kept_rollouts | {self.hash},
-            wake=trouble.retry_at if trouble and trouble.retry_at else min(times, default=None),
+            wake=min(times, default=None),
             weights=self.weights,
         )
