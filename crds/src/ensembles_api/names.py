@@ -21,7 +21,8 @@ MANAGED_BY = "ensemble-operator"
 ANNOTATION_REQUESTED_AT = f"{GROUP}/requestedAt"
 ANNOTATION_PROMOTE = f"{GROUP}/promote"
 """What somebody approves of a canary: its rollout's hash alone (every step), HASH/STEP (the steps up to this
-one, 1 for the first) or HASH/full (all the requests at once).
+one, 1 for the first) or HASH/full (all the requests at once); and @WHEN, any text that tells it from an
+earlier one.
 """
 ANNOTATION_ABANDON_STORAGE = f"{GROUP}/abandon-storage"
 ANNOTATION_CHANGE_CAUSE = "kubernetes.io/change-cause"

@@ -311,3 +311,25 @@ def test_a_switch_to_retained_servers_waits_until_no_proxy_asks_the_canary() -> 
     story.play(REVISION, 20)
     assert story.reason == "Ready"
     assert story.active == story.old
+
+
+def test_a_canary_that_is_wanted_again_begins_anew_without_its_former_approval() -> None:
+    story = Routed()
+    story.begin(4, CANARY)
+    story.want()
+    story.until_shares(75, 25)
+    rollout = (story.last.status or {})["progress"]["rollout"]
+    story.seen = replace(story.seen, annotations={"ensembles.dev/promote": f"{rollout}@1"})
+    story.until_shares(50, 50)
+    story.want(SPEC["models"])
+    story.play(REVISION, 30)
+    assert story.numbers() == (4, 0)
+    story.want()
+    story.until_shares(75, 25)
+    assert (story.last.status or {})["progress"]["step"] == 1
+    story.until_shares(50, 50)
+    story.play(OTHER, 20)
+    assert "waits for approval" in (condition(story.last, "Reconciling") or {})["message"]
+    story.seen = replace(story.seen, annotations={"ensembles.dev/promote": f"{rollout}@2"})
+    story.play(OTHER, 70)
+    assert story.reason == "Ready"

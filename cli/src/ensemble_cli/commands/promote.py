@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import click
 
 from ensemble_cli.cluster.connection import Cluster
@@ -29,7 +31,8 @@ def command(*, name: str, full: bool, wait: float | None, cluster: Cluster) -> i
             cure=f"kubectl ensemble status {name} shows where it stands",
             status=Exit.ABSENT,
         )
-    value = f"{progress['rollout']}/{'full' if full else step}"
+    now = datetime.now(UTC)
+    value = f"{progress['rollout']}/{'full' if full else step}@{now:%Y-%m-%dT%H:%M:%SZ}"
     change = {"metadata": {"annotations": {ANNOTATION_PROMOTE: value}}}
     cluster.patch(ensemble_path(cluster, name), change, fieldManager=PROGRAM)
     what = "gets all the requests" if full else f"may pass step {step} of {progress['steps']}"

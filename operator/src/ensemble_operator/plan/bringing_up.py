@@ -17,8 +17,9 @@ from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.plan.verifying import Verification, verification
 from ensemble_operator.resources.history import controller_revision
-from ensemble_operator.resources.rollout import RolloutData
+from ensemble_operator.resources.rollout import ANNOTATION_APPROVED_BEFORE, RolloutData
 from ensemble_operator.resources.services import rollout_service
+from ensembles_api.names import ANNOTATION_PROMOTE
 from ensembles_api.reasons import Nature, Reason
 
 
@@ -47,9 +48,16 @@ def record(stage: Stage) -> Action:
             provenance={
                 **provenance(stage.observation, stage.wanted, before),
                 **servers_before(stage.observation),
+                **_approved_before(stage),
             },
         )
     )
+
+
+def _approved_before(stage: Stage) -> dict[str, str]:
+    """An approval of a rollout that has yet to begin is of one that failed and is tried again."""
+    approval = stage.observation.annotations.get(ANNOTATION_PROMOTE, "")
+    return {ANNOTATION_APPROVED_BEFORE: approval} if approval.startswith(stage.hash) else {}
 
 
 def hold(stage: Stage, servers: Replicas) -> ServeOutcome | None:

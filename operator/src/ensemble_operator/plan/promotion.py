@@ -12,9 +12,10 @@ from ensemble_operator.plan.chain import owner_of
 from ensemble_operator.plan.healing import main_service_manifest
 from ensemble_operator.plan.observation import Observation, RolloutSeen
 from ensemble_operator.plan.provenance import serves_again
-from ensemble_operator.plan.sharing import OVERLAP, overlap_since, share
+from ensemble_operator.plan.sharing import OVERLAP, overlap_since, share, standing, taking_over
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.resources.rollout import (
+    ANNOTATION_APPROVED_BEFORE,
     ANNOTATION_MESSAGE,
     ANNOTATION_OUTCOME,
     ANNOTATION_PROMOTED_AT,
@@ -24,6 +25,7 @@ from ensemble_operator.resources.rollout import (
     ANNOTATION_STEP_SINCE,
     ANNOTATION_VERIFIED_AT,
 )
+from ensembles_api.names import ANNOTATION_PROMOTE
 from ensembles_api.reasons import Reason
 
 SETTLE = timedelta(seconds=2)
@@ -32,6 +34,21 @@ SETTLE = timedelta(seconds=2)
 
 NO_STEP = {ANNOTATION_STEP: "", ANNOTATION_STEP_SINCE: ""}
 """Of a rollout that gets no share of the requests by steps, or not any more."""
+
+
+def without_step(observation: Observation, rollout: RolloutSeen) -> Annotate:
+    """The note on a rollout that has gone from step to step and shall not any more."""
+    note = {**NO_STEP, ANNOTATION_APPROVED_BEFORE: observation.annotations.get(ANNOTATION_PROMOTE, "")}
+    return Annotate("ControllerRevision", rollout.name, rollout.uid, note)
+
+
+def left_steps(stage: Stage) -> Iterator[Action]:
+    """Notes on rollouts that are not wanted any more: one that is again begins at its first step."""
+    for rollout in stage.observation.rollouts:
+        named = {stage.hash, taking_over(stage.observation)}
+        failed = history.outcome(rollout) == history.FAILED
+        if standing(rollout) and not failed and history.rollout_name(rollout) not in named:
+            yield without_step(stage.observation, rollout)
 
 
 def first_servers_known(stage: Stage) -> datetime:

@@ -18,7 +18,7 @@ from ensemble_operator.plan.healing import (
 )
 from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.progress import progress
-from ensemble_operator.plan.promotion import finish_promotion
+from ensemble_operator.plan.promotion import finish_promotion, left_steps
 from ensemble_operator.plan.replicas import Replicas, replicas
 from ensemble_operator.plan.sharing import taking_over
 from ensemble_operator.plan.stage import ServeOutcome, Stage
@@ -93,6 +93,7 @@ def serve(
 
 
 def _next_step(stage: Stage) -> ServeOutcome:
+    stage = replace(stage, actions=(*stage.actions, *left_steps(stage)))
     if stage.hash == stage.active:
         return steady(stage)
     if strategies.is_paused(stage):

@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from ensemble_operator.plan import history
-from ensemble_operator.plan.actions import Action, Annotate, Scale
+from ensemble_operator.plan.actions import Action, Scale
 from ensemble_operator.plan.healing import deployments_of
 from ensemble_operator.plan.observation import DeploymentSeen
 from ensemble_operator.plan.pacing import Pace
-from ensemble_operator.plan.promotion import NO_STEP, select
+from ensemble_operator.plan.promotion import select, without_step
 from ensemble_operator.plan.replicas import Replicas, servers
 from ensemble_operator.plan.sharing import known_servers, standing
 from ensemble_operator.plan.stage import ServeOutcome, Stage
@@ -32,7 +32,7 @@ def take_back(stage: Stage, pending: str) -> ServeOutcome:
     assert stage.active is not None  # noqa: S101 - it shares with `pending`
     observation = stage.observation
     seen = history.find(observation, pending)
-    noted = [Annotate("ControllerRevision", seen.name, seen.uid, NO_STEP)] if seen and standing(seen) else []
+    noted = [without_step(observation, seen)] if seen and standing(seen) else []
     old = history.find(observation, stage.active)
     whole = stage.whole(old.data) if old else stage.replicas
     message = "the requests go back to the former servers"

@@ -19,7 +19,11 @@ from ensemble_operator.plan.serving_pods import pods_trouble
 from ensemble_operator.plan.sharing import Standing, known_servers, servers_for, share, standing
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.plan.strategies import blue_green
-from ensemble_operator.resources.rollout import ANNOTATION_STEP, ANNOTATION_STEP_SINCE
+from ensemble_operator.resources.rollout import (
+    ANNOTATION_APPROVED_BEFORE,
+    ANNOTATION_STEP,
+    ANNOTATION_STEP_SINCE,
+)
 from ensembles_api.names import ANNOTATION_PROMOTE
 from ensembles_api.reasons import Reason
 from ensembles_api.spec.rollout import CanaryStep
@@ -135,8 +139,10 @@ def _note(stage: Stage, message: str, note: dict[str, str]) -> ServeOutcome:
 
 def _approved(stage: Stage) -> int | None:
     """The last step that somebody has approved, 0 for none; None: all the requests at once."""
-    rollout, _, what = stage.observation.annotations.get(ANNOTATION_PROMOTE, "").partition("/")
-    if rollout != stage.hash:
+    approval = stage.observation.annotations.get(ANNOTATION_PROMOTE, "")
+    rollout, _, what = approval.partition("@")[0].partition("/")
+    before = stage.rollout.annotations.get(ANNOTATION_APPROVED_BEFORE) if stage.rollout else None
+    if rollout != stage.hash or approval == before:
         return 0
     if what == FULL:
         return None
