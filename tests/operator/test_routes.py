@@ -76,6 +76,15 @@ def test_routes_are_made_healed_and_removed(
     )
     eventually(lambda: exists(api, GRPC_ROUTE, namespace), seconds=SECONDS, what="the GRPCRoute again")
 
+    # Hostnames that a route was made with go, too.
+    assert api.get(GRPC_ROUTE, namespace, "demo")["spec"]["hostnames"] == ["models.test"]
+    api.patch(ENSEMBLE, namespace, "demo", {"spec": {"gateway": {"hostnames": None}}})
+    eventually(
+        lambda: not api.get(GRPC_ROUTE, namespace, "demo")["spec"].get("hostnames"),
+        seconds=SECONDS,
+        what="no hostnames",
+    )
+
     # Without spec.gateway there are none.
     api.patch(ENSEMBLE, namespace, "demo", {"spec": {"gateway": None}})
     eventually(lambda: not exists(api, HTTP_ROUTE, namespace), seconds=SECONDS, what="no HTTPRoute")

@@ -84,5 +84,7 @@ class GatewayRoutes:
                 return None
             missing = f"the cluster does not serve {kind.name} of {kind.api_version}"
             with self._lock:
-                self._missing = (self._monotonic(), missing)
+                # Of two that are missing always the same one is told: the message shall not come and go.
+                if kind == HTTP_ROUTE or self._missing is None:
+                    self._missing = (self._monotonic(), missing)
             return missing
