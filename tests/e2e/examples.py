@@ -16,12 +16,16 @@ from tests.e2e import live
 EXAMPLES = live.ROOT / "examples"
 
 
-def apply_examples(space: live.Namespace, names: Iterable[str], folders: pytest.TempPathFactory) -> None:
-    """All of them at once."""
+def apply_examples(
+    space: live.Namespace, names: Iterable[str], folders: pytest.TempPathFactory, **serving: Any
+) -> None:
+    """All of them at once; `serving` goes into spec.serving."""
     documents = []
     for name in names:
         prepare_example(name, space, folders.mktemp(name))
-        documents.append(example_document(name, space))
+        document = example_document(name, space)
+        document["spec"]["serving"].update(serving)
+        documents.append(document)
     space.kubectl("apply", "-f", "-", text=yaml.safe_dump_all(documents))
 
 

@@ -31,7 +31,8 @@ def applied(
     make_namespace: live.NamespaceFactory, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[live.Namespace]:
     with make_namespace("tutorials") as space:
-        apply_examples(space, TUTORIALS, tmp_path_factory)
+        # Without it, pipelines that decode on the GPU would wait for one.
+        apply_examples(space, TUTORIALS, tmp_path_factory, targets=[{"name": "cpu"}])
         yield space
 
 
