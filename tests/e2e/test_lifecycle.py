@@ -138,7 +138,8 @@ def _scaled(ensemble: live.Ensemble) -> None:
 
 
 def _server_pods(space: live.Namespace) -> set[str]:
-    return {pod["metadata"]["uid"] for pod in space.items("pods", "ensembles.dev/role=server")}
+    pods = space.items("pods", "ensembles.dev/role=server")
+    return {pod["metadata"]["uid"] for pod in pods if "deletionTimestamp" not in pod["metadata"]}
 
 
 def another_model_under_load(space: live.Namespace) -> None:

@@ -84,8 +84,10 @@ class Served:
     def refused(self, reason: str = "VerificationFailed") -> str:
         """The message of a refused rollout, when another moment has shown that it stays so."""
         found = self.ensemble.wait("Stalled", reason, seconds=240)
+        live.eventually(
+            lambda: self.ensemble.status["history"][0]["outcome"] == "Failed", what=self.ensemble.describe
+        )
         status = self.ensemble.status
-        assert status["history"][0]["outcome"] == "Failed"
         assert status["history"][0]["revision"] != status["revision"]
         attempts = self.ensemble.namespace.items("jobs", "ensembles.dev/role=verify")
         newest = [j for j in attempts if status["history"][0]["rollout"] in j["metadata"]["name"]]

@@ -168,3 +168,33 @@ def test_a_retried_fault_is_the_same_news_at_every_attempt() -> None:
         story.step(600)
         story.step()
     assert told == {"spec.models[0].dali.source: no answer"}
+
+
+@pytest.mark.parametrize(
+    ("restarts", "reason"),
+    [(0, "WaitingForGPU"), (3, "Ready")],
+)
+def test_a_further_server_that_waits_says_so_while_others_answer(restarts: int, reason: str) -> None:
+    """One that crashes is its Deployment's to start again; it stalls nothing."""
+    story = Story()
+    story.until_ready()
+    crashed = ContainerSeen(name="tritonserver", exit_code=1, restarts=restarts, termination_message="E oops")
+    waiting = PodSeen(
+        name="p",
+        uid="p",
+        labels={},
+        phase="Pending",
+        scheduled=bool(restarts),
+        unscheduled_reason="" if restarts else "Unschedulable",
+        unscheduled_message="" if restarts else NO_GPU,
+        devices=("nvidia.com/gpu",),
+        containers=(crashed,) if restarts else (),
+    )
+    deployments = tuple(replace(d, pods=(*d.pods, waiting)) for d in story.seen.deployments)
+    story.seen = replace(story.seen, deployments=deployments)
+    story.step()
+    assert story.reason == reason
+    assert condition(story.last, "Stalled") is None
+    available = condition(story.last, "Available")
+    assert available is not None
+    assert available["status"] == "True"

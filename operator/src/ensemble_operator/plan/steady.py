@@ -19,7 +19,7 @@ from ensemble_operator.plan.sharing import taking_over
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.plan.taking_back import take_back
 from ensemble_operator.plan.verifying import verification
-from ensembles_api.reasons import Reason
+from ensembles_api.reasons import Nature, Reason
 
 
 def steady(stage: Stage) -> ServeOutcome:
@@ -48,7 +48,7 @@ def steady(stage: Stage) -> ServeOutcome:
         message = "every node learns of the first servers"
         return replace(outcome, step=Reason.PROMOTING, message=message, starved=True, wake=settled)
     if stage.observation.endpoints_ready:
-        return outcome
+        return _short_of_servers(stage, outcome)
     return replace(
         outcome,
         step=Reason.UNAVAILABLE,
@@ -56,6 +56,17 @@ def steady(stage: Stage) -> ServeOutcome:
         trouble=pods_trouble(stage.observation, stage.hash),
         starved=True,
     )
+
+
+def _short_of_servers(stage: Stage, outcome: ServeOutcome) -> ServeOutcome:
+    """Clients are answered; further servers may wait for a GPU, a node, storage: who asked for them is told.
+
+    One that crashes is its Deployment's to start again while others answer: that stalls nothing.
+    """
+    trouble = pods_trouble(stage.observation, stage.hash)
+    if trouble is None or trouble.nature is Nature.USER:
+        return outcome
+    return replace(outcome, step=Reason.ROLLING_OUT, message="further servers are awaited", trouble=trouble)
 
 
 def _verify_late(stage: Stage, rollout: RolloutSeen, outcome: ServeOutcome) -> ServeOutcome:
