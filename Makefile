@@ -8,7 +8,7 @@ export ORT_DISABLE_TELEMETRY := 1
 CLUSTER_TOOL := python3 tests/cluster/cluster.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup generate check-generated lint format test test-gateway test-unit cluster images demo demo-down cluster-down bench bench-rollouts
+.PHONY: help setup generate check-generated lint format test test-gateway test-long test-unit cluster images demo demo-down cluster-down bench bench-rollouts
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,8 +48,11 @@ test: setup ## Everything that does not need a GPU: lint, units, API server, S3,
 	$(MAKE) images
 	$(RUN) pytest -n 2 tests/unit
 	$(RUN) pytest -m "not gateway" $(filter-out tests/unit/ tests/e2e/,$(wildcard tests/*/))
-	$(RUN) pytest tests/e2e -m alone
-	ENSEMBLES_KEEP_OPERATOR=1 $(RUN) pytest -n 3 --dist loadfile tests/e2e -m "not alone"
+	$(RUN) pytest tests/e2e -m "alone and not long"
+	ENSEMBLES_KEEP_OPERATOR=1 $(RUN) pytest -n 2 --dist loadfile tests/e2e -m "not alone and not long"
+
+test-long: setup images ## What takes longest: canaries, autoscaling, Prometheus, tutorials
+	$(RUN) pytest tests/e2e -m long
 
 test-gateway: setup images ## A canary behind a real Gateway (compiles Traefik: some minutes the first time)
 	$(RUN) pytest tests/gateway

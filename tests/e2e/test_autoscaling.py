@@ -11,7 +11,7 @@ from tests.e2e import live, metricsserver
 from tests.e2e.load import constant_load
 from tests.e2e.models import affine_onnx
 
-pytestmark = [pytest.mark.cluster, pytest.mark.go, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.go, pytest.mark.timeout(1800)]
 
 MOST = 3
 # Idle servers need a small part of this, a few clients several times as much.

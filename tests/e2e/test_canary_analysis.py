@@ -9,7 +9,7 @@ import pytest
 from tests.e2e import live
 from tests.e2e.load import Log, constant_load
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 CODE = """
 import time

@@ -16,7 +16,7 @@ from tests.e2e import live, prometheus
 from tests.e2e.load import constant_load
 from tests.e2e.models import affine_onnx
 
-pytestmark = [pytest.mark.cluster, pytest.mark.go, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.go, pytest.mark.timeout(1200)]
 
 CHART = live.ROOT / "charts" / "ensemble-operator"
 METRICS = {name: {"enabled": True} for name in ("serviceMonitor", "podMonitor", "rules", "dashboard")}

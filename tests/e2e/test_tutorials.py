@@ -16,7 +16,7 @@ sys.path.insert(0, str(EXAMPLES))
 from preparation.efficientnet import imagenet_labels
 from preparation.photographs import photograph
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 TUTORIALS = {
     "dali-resnet50": ("ensemble_dali_resnet50", "INPUT", "OUTPUT"),
     "dali-from-training": ("efficientnet_ensemble", "DALI_INPUT", "probabilities"),

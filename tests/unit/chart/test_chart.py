@@ -9,13 +9,21 @@ from typing import Any
 import pytest
 import yaml
 
-from ensemble_operator.cluster.kinds import CHILDREN, ENSEMBLE, EVENT, LEASE, OPTIONAL
+from ensemble_operator.cluster.kinds import (
+    CHILDREN,
+    ENSEMBLE,
+    EVENT,
+    GRPC_ROUTE,
+    HTTP_ROUTE,
+    LEASE,
+    OPTIONAL,
+)
 from ensemble_operator.config import load_config
 from ensemble_operator.leader import LEASE_NAME
 from ensemble_operator.main import DEFAULT_CONFIG, _parser
 from ensemble_operator.names import COUNTING_CONTAINER
 from ensembles_api.generate import crd
-from ensembles_api.names import GRPC_PORT, HTTP_PORT, LABEL_MANAGED_BY, LABEL_ROLE, MANAGED_BY
+from ensembles_api.names import GRPC_PORT, HTTP_PORT, LABEL_MANAGED_BY, LABEL_ROLE, MANAGED_BY, METRICS_PORT
 
 pytestmark = pytest.mark.helm
 
@@ -118,7 +126,8 @@ def test_the_operator_may_watch_what_it_watches(chart: Any) -> None:
 
 def test_the_operator_may_do_nothing_else(chart: Any) -> None:
     grants = main_rules(chart)
-    known = {(kind.group, kind.plural) for kind in (ENSEMBLE, EVENT, *CHILDREN, *OPTIONAL)}
+    kinds = (ENSEMBLE, EVENT, HTTP_ROUTE, GRPC_ROUTE, *CHILDREN, *OPTIONAL)
+    known = {(kind.group, kind.plural) for kind in kinds}
     subresources = {
         (ENSEMBLE.group, "inferenceensembles/status"),
         (ENSEMBLE.group, "inferenceensembles/finalizers"),
@@ -175,7 +184,7 @@ def test_a_network_policy_takes_in_every_job(chart: Any) -> None:
     assert spec["egress"][-1:] == enabled["egress"]
     servers = spec["egress"][1]
     assert servers["to"][0]["podSelector"]["matchLabels"][LABEL_ROLE] == "server"
-    assert {port["port"] for port in servers["ports"]} == {HTTP_PORT, GRPC_PORT}
+    assert {port["port"] for port in servers["ports"]} == {HTTP_PORT, GRPC_PORT, METRICS_PORT}
 
 
 def test_a_budget_only_for_several(chart: Any) -> None:
