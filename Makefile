@@ -48,10 +48,9 @@ test: setup ## Everything that does not need a GPU: lint, units, API server, S3,
 	$(MAKE) images
 	$(RUN) pytest -n 2 tests/unit
 	$(RUN) pytest -m "not gateway" $(filter-out tests/unit/ tests/e2e/,$(wildcard tests/*/))
-	$(RUN) pytest tests/e2e -m "alone and not long"
-	ENSEMBLES_KEEP_OPERATOR=1 $(RUN) pytest -n 2 --dist loadfile tests/e2e -m "not alone and not long"
+	$(RUN) pytest tests/e2e -m "not long"
 
-test-long: setup images ## What takes longest: canaries, autoscaling, Prometheus, tutorials
+test-long: setup images ## What takes longest: rollouts under load, autoscaling, Prometheus, tutorials
 	$(RUN) pytest tests/e2e -m long
 
 test-gateway: setup images ## A canary behind a real Gateway (compiles Traefik: some minutes the first time)

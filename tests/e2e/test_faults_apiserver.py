@@ -11,7 +11,7 @@ from tests.e2e import live, localnode
 from tests.e2e.load import constant_load
 from tests.e2e.models import DOUBLING_PIPELINE, affine_onnx
 
-pytestmark = [pytest.mark.alone, pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 PATIENCE = 420
 SPEC: dict[str, Any] = {"entrypoint": "net", "rollout": {"retainSeconds": 0, "watchSeconds": 0}}
 

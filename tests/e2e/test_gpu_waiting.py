@@ -14,7 +14,7 @@ import pytest
 from tests.e2e import live, localnode
 from tests.e2e.models import affine_onnx
 
-pytestmark = [pytest.mark.alone, pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 PATIENCE = 420
 SINCE = re.compile(r"\(since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\)$")
 TARGET = {"name": "gpu", "gpu": {"product": localnode.PRODUCT}}

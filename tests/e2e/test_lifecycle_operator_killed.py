@@ -13,7 +13,7 @@ from tests.e2e import live
 from tests.e2e.load import constant_load
 from tests.e2e.models import DOUBLING_PIPELINE, affine_onnx
 
-pytestmark = [pytest.mark.alone, pytest.mark.cluster, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 SPEC: dict[str, Any] = {
     "serving": {"resources": {"requests": {"memory": "256Mi"}}},

@@ -17,7 +17,7 @@ from tests.e2e import live
 from tests.e2e.load import Log, constant_load
 from tests.e2e.models import ENDS_ITS_SERVER, MARKER, affine_onnx
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 TENSOR = {"data_type": "TYPE_FP32", "dims": [4]}
 SERVING = {"drainSeconds": 5}

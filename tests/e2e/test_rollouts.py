@@ -21,7 +21,7 @@ from tests.e2e.load import constant_load
 from tests.e2e.models import affine_onnx
 from tests.storage.support.faultproxy import Trouble
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 CONSECUTIVE = 20
 CHILDREN = "jobs,deployments,pods,services,configmaps,controllerrevisions,poddisruptionbudgets"
 TENSOR = {"data_type": "TYPE_FP32", "dims": [4]}
@@ -225,7 +225,6 @@ def _stream(ensemble: live.Ensemble) -> Iterator[list[Any]]:
             client.stop_stream()
 
 
-@pytest.mark.alone
 def test_a_drained_node(namespace: live.Namespace) -> None:
     """`kubectl drain` ends one of two servers, waits for the budget, and gets no further on a single node."""
     ensemble = namespace.apply(

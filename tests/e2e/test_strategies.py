@@ -16,7 +16,7 @@ from tests.e2e import live, together
 from tests.e2e.load import Log, constant_load
 from tests.e2e.models import affine_onnx
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 QUICK: dict[str, Any] = {"retainSeconds": 0, "watchSeconds": 0}
 PATIENCE = 300
