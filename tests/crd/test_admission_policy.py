@@ -53,12 +53,25 @@ def in_export() -> dict[str, Any]:
 
 
 ONNX = {"onnxruntime": {"source": SOURCE}}
+
+
+def with_case(*, given: dict[str, Any] = SOURCE, **expected: dict[str, Any]) -> dict[str, Any]:
+    expect = [{"output": "y", **expected}]
+    case = {"name": "c", "inputs": [{"name": "x", "source": given}], "expect": expect}
+    return {**with_model(**ONNX), "verification": {"cases": [case]}}
+
+
 SECRETS: dict[str, dict[str, Any]] = {
     "storage.secretName": with_model(**ONNX) | {"storage": {"uri": "s3://m/store", "secretName": FOREIGN}},
     "repository.secretName": BASE | {"repository": {"uri": "s3://m/r/", "secretName": FOREIGN}},
     "serving.imagePullSecrets[].name": with_model(**ONNX)
     | {"serving": {"imagePullSecrets": [{"name": "mine"}, {"name": FOREIGN}]}},
     **{f"models[].{kind}.source.secretName": with_model(**{kind: {"source": foreign()}}) for kind in KINDS},
+    "verification.cases[].inputs[].source.secretName": with_case(given=foreign(), range={"min": 0}),
+    **{
+        f"verification.cases[].expect[].{kind}.source.secretName": with_case(**{kind: {"source": foreign()}})
+        for kind in ("equals", "allClose")
+    },
     "models[].files.secretName": with_model(files=foreign(uri="s3://m/folder/")),
     "models[].python.environment.source.secretName": with_model(
         python={"source": SOURCE, "environment": {"source": foreign()}}

@@ -115,7 +115,6 @@ def test_defaults(created: dict[str, Any]) -> None:
     assert spec["rollout"] == {
         "strategy": "BlueGreen",
         "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
-        "analysis": {"maxErrorPercent": 1, "maxLatencyPercent": 150, "minRequests": 20},
         "retainSeconds": 60,
         "verifySeconds": 600,
         "watchSeconds": 60,

@@ -44,8 +44,9 @@ def test_parse_spec_names_every_field_at_fault() -> None:
         Problem("spec.suspend", "must be true or false"),
         Problem(
             "spec.replicas",
-            "unknown field; known here: storage, runtime, models, repository, entrypoint, serving, build, "
-            "rollout, verification, gateway, suspend, deletionPolicy, revisionHistoryLimit",
+            "unknown field; known here: storage, runtime, models, repository, entrypoint, serving, "
+            "autoscaling, build, rollout, verification, gateway, suspend, deletionPolicy, "
+            "revisionHistoryLimit",
         ),
     )
 
