@@ -116,7 +116,10 @@ def recreate(space: live.Namespace) -> None:
     apply(space, 3, 1, rollout)
     end = time.monotonic() + PATIENCE * live.PATIENCE
     while ensemble.condition("Ready").get("status") != "True" and time.monotonic() < end:
-        pods = space.items("pods", "ensembles.dev/role=server")
+        # A pod whose containers have ended holds nothing any more, though its object may still be there.
+        ended = "status.phase!=Succeeded,status.phase!=Failed"
+        servers = {"labelSelector": "ensembles.dev/role=server", "fieldSelector": ended}
+        pods = space.get("pods", **servers)["items"]
         alive = {pod["metadata"]["labels"]["ensembles.dev/rollout"] for pod in pods}
         assert len(alive) <= 1, alive
         time.sleep(0.3)
