@@ -33,13 +33,6 @@ def own_address() -> str:
         raise AssertionError(message) from error
 
 
-def free_port() -> int:
-    """A port of `own_address` on which nobody listens."""
-    with socket.create_server((own_address(), 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 @contextmanager
 def bad_network(port: int = 0) -> Iterator[FaultProxy]:
     """A proxy that pods reach, before the S3 server."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import urllib3
 import yaml
 
 from tests.e2e import live
+from tests.ports import free_port
 
 SCRAPE_SECONDS = 2
 OK = 200
@@ -75,7 +75,7 @@ def running(program: Path, folder: Path, manifests: list[dict[str, Any]]) -> Ite
     }
     file = folder / "prometheus.yaml"
     file.write_text(yaml.safe_dump(configuration))
-    port = _free_port()
+    port = free_port()
     address = f"127.0.0.1:{port}"
     command = [
         str(program),
@@ -151,9 +151,3 @@ def _ready(address: str, process: subprocess.Popen[bytes], log: Path) -> bool:
         return urllib3.request("GET", f"http://{address}/-/ready", timeout=5, retries=False).status == OK
     except urllib3.exceptions.HTTPError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

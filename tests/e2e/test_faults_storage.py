@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from tests.e2e import live, together
-from tests.e2e.badnetwork import bad_network, free_port, own_address
+from tests.e2e.badnetwork import bad_network, own_address
 from tests.e2e.models import ramp_onnx
+from tests.ports import free_port
 from tests.storage.support.faultproxy import Trouble
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
@@ -53,7 +54,7 @@ def _wait_for_answers(ensemble: live.Ensemble) -> None:
 
 
 def refusing_storage(space: live.Namespace) -> None:
-    port = free_port()
+    port = free_port(own_address())
     ensemble = _apply(space, f"http://{own_address()}:{port}")
     said = _wait_for_trouble(ensemble, "StorageUnavailable")
     assert "spec.storage.endpoint" in said["message"]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.gitops.judges import go
-from tests.storage.support.s3server import free_port
+from tests.ports import free_port
 
 SOURCES = Path(__file__).parent / "src/traefik"
 LEGO = "github.com/go-acme/lego/v4"

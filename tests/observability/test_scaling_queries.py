@@ -18,7 +18,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 
 from ensemble_operator.resources import queries
 from tests.conftest import CACHE
-from tests.storage.support.s3server import free_port
+from tests.ports import free_port
 from tests.storage.support.triton import RunningServer, tritonserver
 
 pytestmark = pytest.mark.go

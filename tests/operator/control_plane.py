@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = (sys.executable, str(ROOT / "tests/cluster/cluster.py"))
@@ -56,13 +57,6 @@ class ControlPlane:
         subprocess.run([*CLUSTER, *arguments, "--state", str(self.state)], check=True, capture_output=True)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class OperatorProcess:
     """The operator as a process of its own, as in a pod."""
 
@@ -75,8 +69,7 @@ class OperatorProcess:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(config)
-        self.health_port = free_port()
-        self.metrics_port = free_port()
+        self.health_port, self.metrics_port = free_ports(2)
         self.log = folder / f"operator-{self.health_port}.log"
         self.started = time.monotonic()
         with self.log.open("w") as output:

@@ -18,7 +18,7 @@ from ensemble_builder.commands.analyse.servers import Ports
 from ensemble_builder.faults import FaultError
 from ensembles_api.contract import Result
 from ensembles_api.reasons import Reason
-from tests.storage.support.s3server import free_port
+from tests.ports import free_ports
 from tests.storage.support.triton import tritonserver
 
 OLD, NEW = "127.0.0.1", "127.0.0.2"
@@ -61,7 +61,7 @@ good."""
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
     """Of both servers: they differ in their address."""
     folder = tmp_path_factory.mktemp("servers")
-    chosen = {name: free_port() for name in ("http", "grpc", "metrics")}
+    chosen = dict(zip(("http", "grpc", "metrics"), free_ports(3), strict=True))
     with ExitStack() as stack:
         for address in (OLD, NEW):
             repository = folder / address

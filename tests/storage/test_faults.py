@@ -20,8 +20,9 @@ from ensemble_builder.storage.download import Download, download
 from ensemble_builder.storage.store import Store
 from ensembles_api.contract import StorageLocation
 from ensembles_api.reasons import Reason
+from tests.ports import free_port
 from tests.storage.support.faultproxy import FaultProxy, Trouble, fault_proxy
-from tests.storage.support.s3server import KEYS, QUICK, Server, free_port, versitygw
+from tests.storage.support.s3server import KEYS, QUICK, Server, versitygw
 from tests.storage.support.workbench import Workbench
 
 pytestmark = pytest.mark.s3

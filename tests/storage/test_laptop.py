@@ -19,7 +19,8 @@ import pytest
 from ensemble_cli.documents import write_yaml
 from ensemble_cli.exits import Exit
 from ensemble_cli.main import main
-from tests.storage.support.s3server import Server, free_port
+from tests.ports import free_ports
+from tests.storage.support.s3server import Server
 from tests.storage.support.triton import program
 from tests.storage.support.workbench import Workbench, onnx_model
 from tests.storage.test_verify import CODE, DECOUPLED, STREAM
@@ -93,7 +94,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     ]  # fmt: skip
     file = write(folder / "e.yaml", models)
     assert main(["build", file, "--to", str(folder / "out")]) == Exit.DONE
-    found, port = program(), free_port()
+    found, port = program(), free_ports(3)[0]
     command = [sys.executable, "-m", "ensemble_cli", "serve", str(folder / "out"), "--port", str(port)]
     command += ["--tritonserver", str(found.path), "--", f"--backend-directory={found.backends}"]
     with (folder / "log").open("wb") as log:

@@ -14,7 +14,7 @@ import pytest
 
 from ensemble_cli.exits import Exit
 from ensemble_cli.main import main
-from tests.storage.support.s3server import free_port
+from tests.ports import free_ports
 from tests.storage.support.triton import with_stand_ins
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -32,7 +32,7 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_photograph_gets_its_name(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files, out, port = tmp_path / "files", tmp_path / "out", free_port()
+    files, out, port = tmp_path / "files", tmp_path / "out", free_ports(3)[0]
     runpy.run_path(str(EXAMPLES / name / "prepare.py"))["prepare"](files)
     source = f"s3://models/examples/{name}={files}"
     assert main(["build", str(EXAMPLES / name / "ensemble.yaml"), "--to", str(out), "--source", source]) == 0

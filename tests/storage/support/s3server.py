@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ensemble_builder.storage.retry import Patience
+from tests.ports import free_port
 
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret"
 KEYS = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
@@ -49,12 +50,6 @@ def find_versitygw() -> Path:
         "these tests need the real S3 server versitygw: run `python3 tests/cluster/cluster.py build`, put it "
         "on PATH, or name it in ENSEMBLES_VERSITYGW"
     )
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from tests.storage.support.s3server import free_port
+from tests.ports import free_ports
 
 WHEEL = "nvidia-pytriton==0.7.0"
 NUMPY = "numpy==1.26.4"
@@ -117,7 +117,7 @@ def tritonserver(
     `ports`: http, grpc and metrics.
     """
     found = program()
-    ports = ports or {name: free_port() for name in ("http", "grpc", "metrics")}
+    ports = ports or dict(zip(("http", "grpc", "metrics"), free_ports(3), strict=True))
     arguments = [
         str(found.path),
         f"--model-repository={repository}",
