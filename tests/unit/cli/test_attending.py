@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ensemble_cli.laptop.engines import container, kill_command
+from ensemble_cli.laptop.engines import Engine, kill_command
 
 RUN = "import sys; from ensemble_cli.laptop.attending import attended; sys.exit(attended(sys.argv[1:]))"
 POLITE = "echo $$; exec sleep 60"
@@ -62,7 +62,7 @@ def test_a_container_is_killed_by_its_name(tmp_path: Path) -> None:
         "trap '' INT\necho $$\nwhile :; do sleep 0.1; done\n"
     )
     engine.chmod(0o755)
-    command = [*container(str(engine), gpu=False), "image"]
+    command = [*Engine(str(engine), podman=False).run(gpu=False), "image"]
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

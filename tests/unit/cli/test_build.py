@@ -163,7 +163,9 @@ def test_how_a_folder_is_served(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     programs = folder / "bin"
     programs.mkdir()
     monkeypatch.setenv("PATH", str(programs))
-    with pytest.raises(CommandError, match="tritonserver is not on PATH, and neither docker nor podman is"):
+    with pytest.raises(
+        CommandError, match="tritonserver is not on PATH, and neither docker nor podman is installed"
+    ):
         served(folder)
     put_program(programs, "docker")
     line = served(folder)

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from ensemble_cli.exits import CommandError
+from ensemble_cli.laptop.engines import Engine
 from ensemble_cli.laptop.exporting import expanded, export, export_command
 from ensembles_api.contract import BuildOrder, NextBuild
 
+DOCKER = Engine("docker", podman=False)
 FIELD = "spec.models[0].onnxruntime.export"
 
 
@@ -30,7 +32,7 @@ def order(**parameters: Any) -> BuildOrder:
 
 def test_the_container_is_the_pods() -> None:
     words = {"command": ["python", "/inputs/e.py"], "args": ["--to", "$(EXPORT_OUTPUT)", "$(SEED)", "$$(X)"]}
-    command = export_command("docker", order(**words, env=[["SEED", "7"]]), Path("/w"))
+    command = export_command(DOCKER, order(**words, env=[["SEED", "7"]]), Path("/w"))
     assert command[:2] == ["docker", "run"]
     assert {"--read-only", "--volume=/w/in:/inputs:ro", "--volume=/w/out:/outputs", "--env=SEED=7"} < set(
         command
@@ -42,13 +44,13 @@ def test_the_container_is_the_pods() -> None:
 
 def test_a_variable_may_refer_to_those_before_it() -> None:
     command = export_command(
-        "docker", order(env=[["A", "1"], ["B", "$(A)2"], ["C", "$(B)3$(D)"], ["D", "4"]]), Path("/w")
+        DOCKER, order(env=[["A", "1"], ["B", "$(A)2"], ["C", "$(B)3$(D)"], ["D", "4"]]), Path("/w")
     )
     assert {"--env=B=12", "--env=C=123$(D)"} < set(command)
 
 
 def test_without_a_command_the_image_has_its_own() -> None:
-    command = export_command("docker", order(args=["fast"]), Path("/w"))
+    command = export_command(DOCKER, order(args=["fast"]), Path("/w"))
     assert command[-2:] == ["exporter:1", "fast"]
     assert not any(word.startswith("--entrypoint") for word in command)
 

@@ -80,5 +80,5 @@ def read_output(folder: Path, path: str, *, limit: int = RESULT_LIMIT) -> bytes:
 
 
 def _refused(path: str, why: str) -> FaultError:
-    message = f"no usable {path!r} was left behind: {why}; read the build's log"
+    message = f"no usable {path!r} was left behind: {why}"
     return FaultError(Fault(code=Reason.COMPILE_FAILED, message=message))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ensemble_cli.exits import CommandError
 from ensemble_cli.laptop.attending import attended
-from ensemble_cli.laptop.engines import ENGINES, container, container_engine
+from ensemble_cli.laptop.engines import CANNOT_START, ENGINES, NoEngineError, container_engine
 from ensemble_cli.laptop.exporting import export
 from ensembles_api.contract import NextBuild
 
@@ -34,26 +34,34 @@ class Compiler:
         """Compile `work`/order.json; result.json says how it went.
 
         Raises:
-            CommandError: it cannot be started, or an export's container failed.
+            CommandError: it or its container cannot be started, or an export's container failed.
         """
         if build.kind == "export":
             export(build, work)
             return
-        attended(self._command(build, work), env=_environment())
-
-    def _command(self, build: NextBuild, work: Path) -> list[str]:
         if any(map(_has, MODULES.get(build.kind, ()))):
-            return [sys.executable, "-m", "ensemble_builder.cli", "compile", "--work", str(work)]
-        engine = container_engine()
+            command = [sys.executable, "-m", "ensemble_builder.cli", "compile", "--work", str(work)]
+            attended(command, env=_environment())
+        elif (status := attended(self._container(build, work), env=_environment())) in CANNOT_START:
+            raise CommandError(
+                f"building {build.model!r}: the container of {self.image} could not be started",
+                cure="read what was printed above; --builder-image must name the image that "
+                f"spec.runtime.builderImage would name (exit code {status})",
+            )
+
+    def _container(self, build: NextBuild, work: Path) -> list[str]:
         needed = " or ".join(MODULES.get(build.kind, (build.kind,)))
-        if not engine:
+        missing = f"building {build.model!r} needs {needed}, which is not installed"
+        try:
+            engine = container_engine()
+        except NoEngineError as error:
             cure = f"install it, or {' or '.join(ENGINES)} and give --builder-image"
-            raise CommandError(f"building {build.model!r} needs {needed}, which is not installed", cure=cure)
+            raise CommandError(f"{missing}; {error}", cure=cure) from error
         if not self.image:
             cure = "give --builder-image: the image that spec.runtime.builderImage would name"
-            raise CommandError(f"building {build.model!r} needs {needed}, which is not installed", cure=cure)
+            raise CommandError(missing, cure=cure)
         network = [] if build.kind == "environment" else ["--network=none"]
-        return [*container(engine, gpu=build.gpu), *network, f"--volume={work}:/work", self.image,
+        return [*engine.run(gpu=build.gpu), *network, f"--volume={work}:/work", self.image,
                 "compile", "--work", "/work"]  # fmt: skip
 
 

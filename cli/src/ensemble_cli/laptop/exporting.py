@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ensemble_cli.exits import CommandError
 from ensemble_cli.laptop.attending import attended
-from ensemble_cli.laptop.engines import ENGINES, container, container_engine
+from ensemble_cli.laptop.engines import ENGINES, Engine, NoEngineError, container_engine
 from ensembles_api.contract import BuildOrder, NextBuild
 
 
@@ -17,12 +17,11 @@ def export(build: NextBuild, work: Path) -> None:
     Raises:
         CommandError: there is nothing to run containers with, or the container failed.
     """
-    engine = container_engine()
-    if not engine:
-        raise CommandError(
-            f"{build.field} is a container, and neither {' nor '.join(ENGINES)} is installed",
-            cure=f"install {' or '.join(ENGINES)}, or give the ONNX file as a source",
-        )
+    try:
+        engine = container_engine()
+    except NoEngineError as error:
+        cure = f"install {' or '.join(ENGINES)}, or give the ONNX file as a source"
+        raise CommandError(f"{build.field} is a container, and {error}", cure=cure) from error
     order = BuildOrder.model_validate_json((work / "order.json").read_bytes())
     status = attended(export_command(engine, order, work))
     if status:
@@ -32,7 +31,7 @@ def export(build: NextBuild, work: Path) -> None:
         )
 
 
-def export_command(engine: str, order: BuildOrder, work: Path) -> list[str]:
+def export_command(engine: Engine, order: BuildOrder, work: Path) -> list[str]:
     """The container as the operator would make it."""
     asked = order.parameters
     variables = {"HOME": "/tmp", "EXPORT_OUTPUT": f"/outputs/{asked['output']}"}  # noqa: S108 - of the container
@@ -41,7 +40,7 @@ def export_command(engine: str, order: BuildOrder, work: Path) -> list[str]:
     command = [expanded(word, variables) for word in asked["command"]]
     arguments = [expanded(word, variables) for word in asked["args"]]
     return [
-        *container(engine, gpu=order.gpu),
+        *engine.run(gpu=order.gpu),
         *("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--tmpfs=/tmp:exec"),
         *(f"--env={name}={value}" for name, value in variables.items()),
         *(f"--volume={work / 'in'}:/inputs:ro", f"--volume={work / 'out'}:/outputs"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from ensemble_builder.artifacts.layout import MODELS, PLUGINS
 from ensemble_cli.exits import CommandError, Exit
 from ensemble_cli.laptop.building import MANIFEST
-from ensemble_cli.laptop.engines import container, container_engine
+from ensemble_cli.laptop.engines import NoEngineError, container_engine
 from ensembles_api.contract import Manifest
 from ensembles_api.names import GRPC_PORT, HTTP_PORT, METRICS_PORT
 from ensembles_api.plugins import plugin_arguments
@@ -56,13 +56,13 @@ def server_command(
         return [found, *_options(str(folder.absolute()), manifest), *ports, *extra]
     if program and not image:
         raise CommandError(f"{program} is no program", cure="check --tritonserver", status=Exit.USAGE)
-    engine, image = container_engine(), image or manifest.server_image
-    if not engine or not image:
-        raise CommandError(
-            "tritonserver is not on PATH" + ("" if engine else ", and neither docker nor podman is"),
-            cure="give --tritonserver PROGRAM" + (" or --server-image IMAGE" if engine else ""),
-            status=Exit.ABSENT,
-        )
+    missing, cure = "tritonserver is not on PATH", "give --tritonserver PROGRAM"
+    try:
+        engine = container_engine()
+    except NoEngineError as error:
+        raise CommandError(f"{missing}, and {error}", cure=cure, status=Exit.ABSENT) from error
+    if not (image := image or manifest.server_image):
+        raise CommandError(missing, cure=f"{cure} or --server-image IMAGE", status=Exit.ABSENT)
     published = [f"--publish=127.0.0.1:{first_port + at}:{port}" for at, port in enumerate(PORTS.values())]
     memory = f"--shm-size={manifest.server.shared_memory_mib}m"
     volumes = [
@@ -70,8 +70,7 @@ def server_command(
         for name in (MODELS, PLUGINS)
         if name == MODELS or manifest.server.plugins
     ]
-    begin = container(engine, gpu=manifest.server.gpu)
-    return [*begin, memory, *published, *volumes, image, "tritonserver",
+    return [*engine.run(gpu=manifest.server.gpu), memory, *published, *volumes, image, "tritonserver",
             *_options("", manifest), *extra]  # fmt: skip
 
 
