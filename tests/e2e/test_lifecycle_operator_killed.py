@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e import live
+from tests.e2e.killing import every_job_ran_once, kill_operator, operator_again
 from tests.e2e.load import constant_load
 from tests.e2e.models import DOUBLING_PIPELINE, affine_onnx
 
@@ -30,19 +31,6 @@ def models(uri: str) -> list[dict[str, Any]]:
         {"name": "pre", "dali": {"source": {"inline": DOUBLING_PIPELINE}}, "maxBatchSize": 4},
         {"name": "net", "onnxruntime": {"source": {"uri": uri}}},
     ]
-
-
-def kill_operator() -> None:
-    pods = live.operator_pods()
-    assert pods, "no operator runs"
-    for pod in pods:
-        live.kubectl(
-            *("-n", "ensemble-operator", "delete", "pod", pod, "--force", "--grace-period=0", "--wait=false")
-        )
-
-
-def operator_again() -> None:
-    live.eventually(live.operator_pods, what="the operator does not come back")
 
 
 @contextmanager
@@ -75,7 +63,7 @@ def test_the_next_operator_goes_on(make_namespace: live.NamespaceFactory) -> Non
         killed_when(space, "jobs", "-l", f"{ROLE}=verify", path=".status.succeeded")
         operator_again()
         ensemble.wait(seconds=300)
-        _every_job_ran_once(space)
+        every_job_ran_once(space)
         first = ensemble.status["rollout"]
 
         with constant_load(ensemble, "net") as log:
@@ -92,7 +80,7 @@ def test_the_next_operator_goes_on(make_namespace: live.NamespaceFactory) -> Non
             live.eventually(lambda: len(space.items("deployments")) == 1, what="old servers stay")
             live.eventually(lambda: log.factors[-1] == 3, what="the old model answers")
         log.check(2, 3, ended=1)
-        _every_job_ran_once(space)
+        every_job_ran_once(space)
         assert _annotations(space)["ensembles.dev/active"] == following
         assert "ensembles.dev/next" not in _annotations(space)
         assert space.get("service", "net")["spec"]["selector"]["ensembles.dev/rollout"] == following
@@ -103,15 +91,3 @@ def test_the_next_operator_goes_on(make_namespace: live.NamespaceFactory) -> Non
 def _annotations(space: live.Namespace) -> dict[str, str]:
     found: dict[str, str] = space.get("service", "net")["metadata"]["annotations"]
     return found
-
-
-def _every_job_ran_once(space: live.Namespace) -> None:
-    """No second attempt, and one pod for each, as Kubernetes' own Events tell."""
-    pods: dict[str, int] = {}
-    for event in space.items("events.v1.events.k8s.io"):
-        if event["regarding"]["kind"] == "Job" and event["reason"] == "SuccessfulCreate":
-            name = event["regarding"]["name"]
-            pods[name] = pods.get(name, 0) + int((event.get("series") or {}).get("count", 1))
-    assert pods
-    assert {name: count for name, count in pods.items() if count != 1} == {}
-    assert [name for name in pods if not name.endswith("-1")] == []
