@@ -15,6 +15,8 @@ from ensembles_api.validation import Problem, validate
 
 STDIN = "-"
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+LARGEST = 16 * 1024 * 1024
+"""Bytes of a file: an API server takes a few MiB a resource, and to read more takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,24 @@ def read_texts(names: Iterable[str]) -> Iterator[Text]:
     """
     for name in names:
         if name == STDIN:
-            yield _text("standard input", sys.stdin.buffer.read())
+            yield _standard_input()
         else:
             yield from map(_read, _files(Path(name)))
 
 
+def _standard_input() -> Text:
+    if sys.stdin is None:  # closed by whoever started us
+        raise CommandError("standard input is closed", cure="name a file", status=Exit.USAGE)
+    return _text("standard input", sys.stdin.buffer.read(LARGEST + 1))
+
+
 def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+    try:
+        if not path.is_dir():
+            return [path]
+        files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and not file.is_dir())
+    except OSError as error:
+        raise _unreadable(path, error) from error
     if not files:
         raise CommandError(f"{path} holds no .yaml or .json file", cure="name the file", status=Exit.USAGE)
     return files
@@ -90,17 +101,29 @@ def _files(path: Path) -> list[Path]:
 
 def _read(file: Path) -> Text:
     try:
-        return _text(str(file), file.read_bytes())
+        with file.open("rb") as stream:
+            return _text(str(file), stream.read(LARGEST + 1))
     except OSError as error:
-        message = f"{file} cannot be read: {error.strerror}"
-        raise CommandError(message, cure="check the path", status=Exit.USAGE) from error
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> CommandError:
+    return CommandError(
+        f"{path} cannot be read: {error.strerror}", cure="check the path and your rights", status=Exit.USAGE
+    )
 
 
 def _text(name: str, content: bytes) -> Text:
+    if len(content) > LARGEST:
+        message = f"{name} has more than {LARGEST >> 20} MiB"
+        raise CommandError(message, cure="name a file of Kubernetes resources", status=Exit.USAGE)
     try:
         return Text(name, content.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise CommandError(f"{name} is not UTF-8", cure="save it as UTF-8", status=Exit.USAGE) from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise CommandError(
+            f"{name}:{line}: is not UTF-8", cure="save it as UTF-8", status=Exit.USAGE
+        ) from None
 
 
 def check(texts: Iterable[Text]) -> Report:
@@ -109,12 +132,13 @@ def check(texts: Iterable[Text]) -> Report:
     problems: list[Fault] = []
     ignored = 0
     for text in texts:
+        seen: set[tuple[str, str]] = set()
         try:
             for document in read_documents(text.content):
                 if not is_ensemble(document.data):
                     ignored += 1
                     continue
-                found = _problems(document)
+                found = _problems(document) or _twice(document, seen)
                 resources.append(_checked(text.file, document, valid=not found))
                 problems += [_fault(text.file, document, problem) for problem in found]
         except DocumentError as error:
@@ -138,6 +162,16 @@ def _problems(document: Document) -> list[Problem]:
     if not isinstance(data, dict) or not {"kind", "apiVersion"} & data.keys():
         return [Problem("", f"is no Kubernetes resource: it has neither apiVersion nor kind {KIND}")]
     return validate(data)
+
+
+def _twice(document: Document, seen: set[tuple[str, str]]) -> list[Problem]:
+    """Of two documents of one file that name the same resource, kubectl would leave the last alone."""
+    metadata = document.data["metadata"]
+    named = (metadata.get("namespace") or "", metadata["name"])
+    if named in seen:
+        return [Problem("metadata.name", f"{named[1]!r} stands twice in this file: rename or remove one")]
+    seen.add(named)
+    return []
 
 
 def _fault(file: str, document: Document, problem: Problem) -> Fault:

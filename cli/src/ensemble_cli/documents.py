@@ -6,6 +6,7 @@ are booleans, dates are strings, keys are strings.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from ensemble_cli.yaml_cures import TEMPLATE, cure_of
 from ensembles_api.validation.problems import Location, path
 
 MOST_VALUES = 100_000
@@ -115,18 +117,19 @@ def read_documents(text: str) -> Iterator[Document]:
         mark = error.problem_mark or error.context_mark
         position = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
         what = ", ".join(part for part in (error.context, error.problem) if part)
-        raise DocumentError(f"is no YAML: {what}", position) from error
+        line = text.split("\n")[position.line - 1 : position.line]
+        raise DocumentError(f"is no YAML: {what}; {cure_of(what, ''.join(line))}", position) from error
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         position = Position(before.count("\n") + 1, len(before) - before.rfind("\n"))
-        raise DocumentError(f"is no text: {error.reason}", position) from error
+        raise DocumentError(f"is no text: {error.reason}; remove the character", position) from error
 
 
 def _resources(node: Node) -> Iterator[Node]:
     if isinstance(node, MappingNode):
         fields = {key.value: value for key, value in node.value if isinstance(key, ScalarNode)}
         kind, items = fields.get("kind"), fields.get("items")
-        if isinstance(kind, ScalarNode) and kind.value == "List" and isinstance(items, SequenceNode):
+        if isinstance(kind, ScalarNode) and kind.value.endswith("List") and isinstance(items, SequenceNode):
             yield from items.value
             return
     yield node
@@ -182,7 +185,10 @@ def _merged(node: Node) -> dict[str, tuple[Node, Node]]:
 
 def _key(node: Node) -> str:
     if not isinstance(node, ScalarNode):
-        raise DocumentError("a key must be a string", _start(node))
+        is_template = isinstance(node, MappingNode)  # {{ NAME }} is an object whose key is an object
+        raise DocumentError(
+            f"a key must be a string; {TEMPLATE if is_template else 'quote it'}", _start(node)
+        )
     value = _scalar(node)
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -204,7 +210,8 @@ def _scalar(node: ScalarNode) -> Any:
         if node.tag == f"{_TAG}float":
             return _number(text)
     except ValueError:
-        raise DocumentError(f"{text!r} is no number", _start(node)) from None
+        message = f"{text!r} is no number that JSON has: quote it, or write another"
+        raise DocumentError(message, _start(node)) from None
     raise DocumentError(f"the tag {node.tag!r} means nothing to Kubernetes: remove it", _start(node))
 
 
@@ -219,6 +226,8 @@ def _integer(text: str) -> int:
 
 def _number(text: str) -> float | int:
     number = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    if not math.isfinite(number):
+        raise ValueError(text)
     # Go writes 8.0 into JSON as 8: the API server takes it for an integer.
     return int(number) if number.is_integer() and abs(number) < LARGEST_EXACT else number
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -94,6 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> Exit:
         # The reader, `head` perhaps, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
+    except OSError as error:
+        _complain(_about_files(error))
+        return Exit.NO
     except Exception as error:  # noqa: BLE001 - people are not shown tracebacks
         if os.environ.get(DEBUG_VARIABLE):
             traceback.print_exc()
@@ -106,11 +110,22 @@ def main(arguments: Sequence[str] | None = None) -> Exit:
 def run() -> None:
     """Console script. Being told to end is as ctrl-C: what was started is ended first."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
     sys.exit(main())
 
 
 def _name() -> str:
     return "kubectl ensemble" if sys.argv[0].endswith(PROGRAM) else "python -m ensemble_cli"
+
+
+def _about_files(error: OSError) -> str:
+    """What this machine refuses where no command says it better: a full disk, a folder without rights."""
+    file = f"{error.filename}: " if error.filename else ""
+    return f"{file}{error.strerror or error}; check the path, your rights there and the space left"
 
 
 def _complain(text: str) -> None:

@@ -142,6 +142,109 @@ def test_no_yaml(text: str, position: Position | None, message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        ("a: 1\n\tb: 2\n", "indent with spaces, not with tabs"),
+        ("a: @b\n", "quote the value"),
+        ("a: *b\n", "define the anchor"),
+        ("a: b: c\n", "quote a value that holds ': '"),
+        ("a: - b\n", "begin the list on a line of its own"),
+        ("a: 'b\n", "close the quote"),
+        ('a: "\\\\d\\d"\n', "write the backslash twice"),
+        ("a: [b\nc: d\n", "close the bracket"),
+        ("a:\n  b: 1\n c: 2\n", "indent the fields of one object"),
+        ("a: 1\nb\n", "write KEY: VALUE"),
+        ("a: 1\n...\nb: 2\n", "a line ---"),
+        ("a: ** b\n", "quote a value that begins with"),
+        ("{{ if .Values.x }}\na: 1\n", "helm template"),
+        ("a: {{ .Values.x }}\n", "helm template"),
+        ("a: x {{ .Values.x }}: b\n", "helm template"),
+        ("a: .nan\n", "quote it"),
+        ("a: 1e999\n", "quote it"),
+        ("a: \0\n", "remove the character"),
+    ],
+)
+def test_no_yaml_has_a_cure(text: str, cure: str) -> None:
+    with pytest.raises(DocumentError, match=re.escape(cure)):
+        list(read_documents(text))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "line", "fault"),
+    [
+        ("metadata:\n  name: 12", 4, "metadata.name: must be a string; quote it"),
+        ("metadata:\n  name:", 4, "metadata.name: required; name the resource"),
+        ("metadata: net", 3, "metadata: must be an object"),
+        ("metadata:\n  generateName: net-", 3, "metadata.name: required"),
+        ("metadata:\n  name: e\n  lables: {}", 5, "metadata.lables: unknown field; did you mean labels?"),
+        ("metadata:\n  name: e\n  namespace: Prod_1", 5, "metadata.namespace: 'Prod_1' is no namespace: use"),
+        ("metadata:\n  name: e\n  namespace: 1", 5, "metadata.namespace: must be a string; quote it"),
+        ("metadata:\n  name: e\n  labels: [a]", 5, "metadata.labels: must be an object of strings"),
+        ("metadata:\n  name: e\n  labels:\n    on: x\n    a: on", 7, "metadata.labels.a: must be a string"),
+        ("metadata:\n  name: e\n  labels:\n    a: b c", 6, "metadata.labels.a: 'b c' is no label's value"),
+        ("metadata:\n  name: e\n  labels:\n    a b: c", 6, "metadata.labels[a b]: 'a b' is no key: write"),
+        ("metadata:\n  name: e\n  annotations:\n    A/b: c", 6, "metadata.annotations[A/b]: 'A/b' is no key"),
+        ("metadata:\n  name: e\n  annotations:\n    a: 8", 6, "metadata.annotations.a: must be a string"),
+        ("metadata:\n  name: e\n  annotations: {a: " + "b" * 300_000 + "}", 5, "metadata.annotations: has"),
+        ("metadata:\n  name: e\n  finalizers: a", 5, "metadata.finalizers: must be a list"),
+    ],
+)  # fmt: skip
+def test_metadata_as_the_api_server_takes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], metadata: str, line: int, fault: str
+) -> None:
+    spec = ACCEPTED[0].read_text().partition("\nspec:")[2]
+    kind = "apiVersion: ensembles.dev/v1alpha1\nkind: InferenceEnsemble\n"
+    (tmp_path / "e.yaml").write_text(f"{kind}{metadata}\nspec:{spec}")
+    (problem,) = problems(capsys, str(tmp_path / "e.yaml"))
+    assert problem["line"] == line
+    assert f"{problem['field']}: {problem['message']}".startswith(fault)
+
+
+def test_metadata_that_it_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = yaml.safe_load(ACCEPTED[0].read_text())
+    document["metadata"] |= {
+        "namespace": "a-1",
+        "creationTimestamp": None,
+        "labels": {"app.kubernetes.io/name": "", "a_b.C-d": "1"},
+        "annotations": {"argocd.argoproj.io/sync-wave": "-1", "note": "any text: at all\n"},
+        "ownerReferences": [],
+        "finalizers": ["a/b"],
+    }
+    (tmp_path / "e.yaml").write_text(write_yaml(document))
+    assert main(["validate", str(tmp_path)]) == Exit.DONE
+    assert capsys.readouterr().err == ""
+
+
+def test_a_resource_twice_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = yaml.safe_load(ACCEPTED[0].read_text())
+    other = document | {"metadata": document["metadata"] | {"namespace": "other"}}
+    file = tmp_path / "e.yaml"
+    file.write_text("---\n".join(map(write_yaml, (document, other, document))))
+    (problem,) = problems(capsys, str(file))
+    assert problem["field"] == "metadata.name"
+    assert "stands twice in this file: rename or remove one" in str(problem["message"])
+
+
+@pytest.mark.parametrize("kind", ["List", "InferenceEnsembleList"])
+def test_every_kind_of_list(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    item = yaml.safe_load(ACCEPTED[0].read_text())
+    item["spec"]["suspend"] = "yes"
+    (tmp_path / "l.yaml").write_text(
+        write_yaml({"apiVersion": "ensembles.dev/v1alpha1", "kind": kind, "metadata": {}, "items": [item]})
+    )
+    (problem,) = problems(capsys, str(tmp_path))
+    assert problem["field"] == "spec.suspend"
+
+
+def test_standard_input_that_is_closed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["validate"]) == main(["validate", "-"]) == Exit.USAGE
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("scalar", "value"),
     [
         ("y", True), ("off", False), ("'y'", "y"), ("2026-05-01", "2026-05-01"), ("12:30", "12:30"),
@@ -161,7 +264,9 @@ def test_scalars_mean_what_they_mean_to_kubectl(scalar: str, value: object) -> N
     [
         (["nowhere.yaml"], Exit.USAGE, "nowhere.yaml cannot be read: No such file or directory; check"),
         (["{folder}"], Exit.USAGE, "holds no .yaml or .json file"),
-        (["{folder}/latin"], Exit.USAGE, "is not UTF-8"),
+        (["{folder}/latin"], Exit.USAGE, "latin:2: is not UTF-8; save it as UTF-8"),
+        (["{folder}/" + "long" * 100], Exit.USAGE, "cannot be read: File name too long; check"),
+        (["/dev/zero"], Exit.USAGE, "/dev/zero has more than 16 MiB; name a file"),
         (["{folder}/other"], Exit.NO, "no InferenceEnsemble among 1 resources"),
         (["-o", "xml"], Exit.USAGE, "'xml' is not one of"),
     ],
@@ -169,7 +274,8 @@ def test_scalars_mean_what_they_mean_to_kubectl(scalar: str, value: object) -> N
 def test_what_cannot_be_checked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], status: Exit, message: str
 ) -> None:
-    (tmp_path / "latin").write_bytes("a: ü".encode("latin-1"))
+    (tmp_path / "latin").write_bytes("a: 1\nb: ü".encode("latin-1"))
+    (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "other").write_text("kind: Pod\napiVersion: v1\n")
     assert main(["validate", *(text.format(folder=tmp_path) for text in arguments)]) == status
     error = capsys.readouterr().err

@@ -38,7 +38,7 @@ def command(files: tuple[str, ...], output: Format) -> int:
 
 
 def _piped() -> tuple[str, ...]:
-    if sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.isatty():
         raise click.UsageError("name a file, a folder, or - for standard input")
     return (STDIN,)
 

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from types import FrameType
 
+from ensemble_cli.exits import CommandError
 from ensemble_cli.laptop.engines import kill_command
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -21,6 +22,7 @@ def attended(command: Sequence[str], *, env: Mapping[str, str] = os.environ) -> 
         its exit status.
 
     Raises:
+        CommandError: it cannot be started.
         KeyboardInterrupt: we were told to end, and it has ended.
     """
     process: subprocess.Popen[bytes] | None = None
@@ -32,10 +34,17 @@ def attended(command: Sequence[str], *, env: Mapping[str, str] = os.environ) -> 
         if process is not None:
             _tell(process, command, told)
 
-    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    # nohup's wish, to go on when the terminal is closed, is kept.
+    heard = [number for number in SIGNALS if number != signal.SIGHUP or _is_heard(number)]
+    before = {number: signal.signal(number, stop) for number in heard}
     try:
         # A session of its own: the terminal's ctrl-C reaches it through us alone, once.
-        process = subprocess.Popen(command, start_new_session=True, env=dict(env))
+        try:
+            process = subprocess.Popen(command, start_new_session=True, env=dict(env))
+        except OSError as error:
+            raise CommandError(
+                f"{command[0]} cannot be started: {error.strerror}", cure="check that it is a program"
+            ) from error
         if told:
             _tell(process, command, told)
         status = process.wait()
@@ -45,6 +54,10 @@ def attended(command: Sequence[str], *, env: Mapping[str, str] = os.environ) -> 
     if told:
         raise KeyboardInterrupt
     return status
+
+
+def _is_heard(number: signal.Signals) -> bool:
+    return signal.getsignal(number) is not signal.SIG_IGN
 
 
 def _tell(process: subprocess.Popen[bytes], command: Sequence[str], times: int) -> None:

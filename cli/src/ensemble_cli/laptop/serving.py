@@ -22,7 +22,7 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of what was built into a folder.
 
     Raises:
-        CommandError: nothing was.
+        CommandError: nothing was, or its manifest cannot be read.
     """
     try:
         return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
@@ -32,6 +32,11 @@ def read_manifest(folder: Path) -> Manifest:
             cure=f"build first: kubectl ensemble build FILE --to {folder}",
             status=Exit.ABSENT,
         ) from None
+    except ValueError as error:
+        raise CommandError(
+            f"{folder / MANIFEST} is damaged, or of another version of this program",
+            cure=f"build again: kubectl ensemble build FILE --to {folder}",
+        ) from error
 
 
 def server_command(

@@ -10,8 +10,9 @@ from ensembles_api.generate.crd import served_schema
 from ensembles_api.structural import Schema
 from ensembles_api.validation.defaults import defaulted
 from ensembles_api.validation.lists import repeated_items
+from ensembles_api.validation.metadata import metadata_problems
 from ensembles_api.validation.parse import SpecError, parse_spec
-from ensembles_api.validation.problems import Problem
+from ensembles_api.validation.problems import Problem, unknown
 
 _schema = cache(served_schema)
 
@@ -44,14 +45,8 @@ def _envelope(document: dict[str, Any]) -> list[Problem]:
         if document.get(field) != wanted
     ]
     known = _schema_properties(_schema())
-    problems += [
-        Problem(str(field), f"unknown field; known here: {', '.join(known)}")
-        for field in document
-        if field not in known
-    ]
-    metadata = document.get("metadata")
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
-        problems.append(Problem("metadata.name", "required; name the resource"))
+    problems += [Problem(str(field), unknown(str(field), known)) for field in document if field not in known]
+    problems += metadata_problems(document)
     if not isinstance(document.get("spec"), dict):
         problems.append(Problem("spec", "required; must be an object"))
     return problems

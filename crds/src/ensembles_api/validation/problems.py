@@ -74,6 +74,24 @@ def _walk(location: Location, schema: dict[str, Any]) -> tuple[list[str | int], 
     return walked, node
 
 
+_WORDS = {
+    r"^[a-z0-9]([a-z0-9.\-]*[a-z0-9])?$": "use lower-case letters, digits, - and .",
+    r"^[a-z0-9]([a-z0-9\-]*[a-z0-9])?$": "use lower-case letters, digits and -",
+    r"^[A-Za-z0-9_.\-]+$": "use letters, digits, - _ and .",
+    r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$": "use letters, digits, - _ and .",
+    r"^[A-Za-z0-9_\-][A-Za-z0-9_.\-]*$": "use letters, digits, - _ and .",
+    r"^[A-Za-z0-9]([A-Za-z0-9_.\-]*[A-Za-z0-9])?$": "use letters, digits, - _ and .",
+    r"^([A-Za-z0-9]([A-Za-z0-9_.\-]*[A-Za-z0-9])?)?$": "use letters, digits, - _ and .",
+    r"^[A-Za-z_][A-Za-z0-9_]*$": "use letters, digits and _",
+    r"^[A-Z][A-Z0-9_]*$": "use capitals, digits and _",
+    r"^[0-9a-f]{64}$": "write all 64 digits of the SHA-256, in lower case",
+    r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$": "write a quantity such as 500m or 2Gi",
+    r"^[1-9][0-9]*(Mi|Gi)$": "write a size such as 512Mi or 2Gi",
+    r"^[A-Za-z0-9_.\-]+(/[A-Za-z0-9_.\-]+)*$": "write a relative path of letters, digits, - _ and .",
+    r"^\S+$": "remove the spaces",
+}
+"""What a pattern asks for; the others say it themselves, or have a description."""
+
 _WANTED = {
     "string_type": "must be a string; quote it",
     "int_type": "must be a whole number without quotes",
@@ -89,11 +107,13 @@ _WANTED = {
 def _message(error: ErrorDetails, node: dict[str, Any]) -> str:
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        return _unknown(str(error["loc"][-1]), node.get("siblings", []))
+        return unknown(str(error["loc"][-1]), node.get("siblings", []))
     if kind == "missing":
         return _with_description("required; add it", node)
     if kind == "string_pattern_mismatch":
-        return _with_description(f"{error['input']!r} does not match {context['pattern']}", node)
+        pattern = context["pattern"]
+        words = f": {_WORDS[pattern]}" if pattern in _WORDS else ""
+        return _with_description(f"{error['input']!r} does not match {pattern}{words}", node)
     if kind in {"enum", "literal_error"}:
         return f"{error['input']!r} is not one of {', '.join(map(str, node.get('enum', [])))}"
     if kind in _WANTED:
@@ -102,7 +122,8 @@ def _message(error: ErrorDetails, node: dict[str, Any]) -> str:
     return text[0].lower() + text[1:]
 
 
-def _unknown(name: str, siblings: Sequence[str]) -> str:
+def unknown(name: str, siblings: Sequence[str]) -> str:
+    """What to say of a field that is not known, where `siblings` are."""
     close = difflib.get_close_matches(name, siblings, n=1)
     cure = f"did you mean {close[0]}?" if close else f"known here: {', '.join(siblings)}"
     return f"unknown field; {cure}"
