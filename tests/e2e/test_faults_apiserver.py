@@ -33,8 +33,13 @@ def multiplies(ensemble: live.Ensemble, factor: float) -> None:
     ensemble.wait(seconds=PATIENCE)
     assert ensemble.condition("Reconciling") == ensemble.condition("Stalled") == {}
     data = np.arange(8, dtype=np.float32).reshape(2, 4)
-    (answer,) = ensemble.infer("net", {"X": data}).values()
-    np.testing.assert_array_equal(answer, data * factor)
+
+    def answered() -> bool:
+        (answer,) = ensemble.infer("net", {"X": data}).values()
+        return np.array_equal(answer, data * factor)
+
+    # Every kube-proxy has to find back to the API server, too, before it learns where the Service leads now.
+    live.eventually(answered, seconds=60, what="another model answers")
 
 
 def test_the_api_server_restarts(namespace: live.Namespace) -> None:
