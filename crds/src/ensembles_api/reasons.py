@@ -153,7 +153,7 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.LOAD_FAILED, _U, "tritonserver cannot load the revision.", "Read the message and the server's log; the old revision goes on serving."),
         ReasonInfo(Reason.VERIFICATION_FAILED, _U, "The new servers answered wrongly or not at all.", "Read the message; the old revision goes on serving."),
         ReasonInfo(Reason.REVISION_UNKNOWN, _U, "spec.rollout.pinRevision names a revision that the history does not hold, or whose files are being removed.", "Choose one of those that the message lists, or take the pin away; what serves goes on serving."),
-        ReasonInfo(Reason.FAILED_AFTER_PROMOTION, _U, "The new servers failed within spec.rollout.watchSeconds after clients were moved to them; the former ones serve again.", "Read the message and correct the spec; to try the same again, annotate ensembles.dev/requestedAt."),
+        ReasonInfo(Reason.FAILED_AFTER_PROMOTION, _U, "The new servers failed within spec.rollout.watchSeconds after clients were moved to them; the former ones serve again, unless they fail, too.", "Read the message and correct the spec; to try the same again, annotate ensembles.dev/requestedAt."),
         ReasonInfo(Reason.ANALYSIS_FAILED, _U, "Under real traffic the new servers failed more often, or were slower, than spec.rollout.analysis allows.", "Read the figures; the old revision has all the traffic again. Change the spec, or annotate ensembles.dev/requestedAt to try once more."),
         ReasonInfo(Reason.TOO_MANY_ROUNDS, _U, "Building did not come to an end.", "Report this with the assemble Jobs' logs."),
         ReasonInfo(Reason.NOT_SUPPORTED, _U, "The builder image cannot build this.", "Use a builder image that has what the message names."),

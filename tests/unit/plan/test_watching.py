@@ -96,9 +96,9 @@ def test_servers_that_crash_again_and_again() -> None:
     assert available is not None
     assert (stalled["reason"], available["status"]) == ("FailedAfterPromotion", "True")
     assert stalled["message"] == (
-        "revision 444444444444 failed 2 s after its promotion, and the former one serves again: "
+        "revision 444444444444 failed 2 s after its promotion: "
         "tritonserver in pod pod-1 ended with exit code 139: Segmentation fault; correct the spec, or "
-        "annotate ensembles.dev/requestedAt to try the same again"
+        "annotate ensembles.dev/requestedAt to try the same again; revision 333333333333 serves again"
     )
 
 
@@ -125,6 +125,67 @@ def test_it_is_not_tried_again_until_asked() -> None:
         assert served(story) == REVISION
     assert story.last.actions == ()
     story.seen = replace(story.seen, annotations={"ensembles.dev/requestedAt": "now"})
+    promoted(story, OTHER)
+
+
+def both_fail() -> Story:
+    """The second revision fails after its promotion, the first one on the way back to it."""
+    story = second()
+    servers(story, CRASHED)
+    pod = PodSeen(name="old", uid="old", labels={}, phase="Running", containers=(CRASHED,))
+    story.seen = replace(
+        story.seen,
+        deployments=tuple(
+            d if d.labels["ensembles.dev/rollout"] == story.active
+            else replace(d, pods=(pod,), ready_replicas=0)
+            for d in story.seen.deployments
+        ),
+    )  # fmt: skip
+    for _ in range(5):
+        story.step()
+    return story
+
+
+def test_where_the_former_servers_fail_too_the_failed_ones_are_never_called_ready() -> None:
+    story = both_fail()
+    for _ in range(5):
+        story.servers_ready(story.active)
+        story.step(600)
+        assert (served(story), story.reason) == (OTHER, "FailedAfterPromotion")
+    assert story.last.status is not None
+    assert [record["outcome"] for record in story.last.status["history"]] == ["Failed", "Failed"]
+    stalled, available = condition(story.last, "Stalled"), condition(story.last, "Available")
+    assert stalled is not None
+    assert available is not None
+    assert "it serves on, as the former one failed, too: tritonserver in pod old" in stalled["message"]
+    assert available["status"] == "True"
+    assert story.last.actions == ()
+
+
+def test_where_both_failed_it_counts_again_when_asked_for() -> None:
+    story = both_fail()
+    story.seen = replace(story.seen, annotations={"ensembles.dev/requestedAt": "now"})
+    story.step()
+    story.end("assemble", result=published(OTHER))
+    story.servers_ready(story.active)
+    for _ in range(3):
+        story.step()
+    assert (served(story), story.reason) == (OTHER, "Ready")
+
+
+def test_a_request_from_before_the_failure_does_not_try_it_again() -> None:
+    story = second()
+    story.seen = replace(story.seen, annotations={"ensembles.dev/requestedAt": "before"})
+    story.step()
+    story.end("assemble", result=published(OTHER))
+    story.step()
+    servers(story, CRASHED)
+    assert went_back(story)
+    for _ in range(5):
+        story.step(2)
+        story.cluster_moves(OTHER)
+    assert (served(story), story.reason) == (REVISION, "FailedAfterPromotion")
+    story.seen = replace(story.seen, annotations={"ensembles.dev/requestedAt": "after"})
     promoted(story, OTHER)
 
 

@@ -111,7 +111,7 @@ SYMPTOMS: dict[Reason, Symptom] = {
         "A digest of another ensemble, one that revisionHistoryLimit has pushed out, or a slip; `kubectl ensemble rollback NAME` chooses from what is there.",
     ),
     R.FAILED_AFTER_PROMOTION: Symptom(
-        "revision 45bf1ab3ede2 failed 95 s after its promotion, and the former one serves again: tritonserver in pod net-140ab5a8-default-… ended with exit code 1: …; correct the spec, or annotate ensembles.dev/requestedAt to try the same again",
+        "revision 45bf1ab3ede2 failed 95 s after its promotion: tritonserver in pod net-140ab5a8-default-… ended with exit code 1: …; correct the spec, or annotate ensembles.dev/requestedAt to try the same again; revision 0d2c1f7a9b3e serves again",
         "Servers that crash, lose readiness or run out of memory only under the load of real clients.",
     ),
     R.TOO_MANY_ROUNDS: Symptom(

@@ -14,12 +14,13 @@ from ensemble_operator.plan.stage import MAIN, ServeOutcome, Stage
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.rollout import (
     ANNOTATION_FAILED_AT,
+    ANNOTATION_FAILED_REQUEST,
     ANNOTATION_GIVEN_BACK_AT,
     ANNOTATION_MESSAGE,
     ANNOTATION_OUTCOME,
     ANNOTATION_REASON,
 )
-from ensembles_api.names import LABEL_ROLLOUT
+from ensembles_api.names import ANNOTATION_REQUESTED_AT, LABEL_ROLLOUT
 from ensembles_api.reasons import Reason
 
 
@@ -43,6 +44,7 @@ def failure_note(observation: Observation, rollout: RolloutSeen, trouble: Troubl
             ANNOTATION_REASON: trouble.reason.value,
             ANNOTATION_MESSAGE: trouble.text(),
             ANNOTATION_FAILED_AT: observation.now.isoformat(),
+            ANNOTATION_FAILED_REQUEST: observation.annotations.get(ANNOTATION_REQUESTED_AT, ""),
         },
     )
 
@@ -51,6 +53,12 @@ def what_failed(rollout: RolloutSeen) -> Trouble:
     """What was noted of a rollout that failed."""
     reason = Reason(rollout.annotations.get(ANNOTATION_REASON, Reason.LOAD_FAILED.value))
     return Trouble(reason, rollout.annotations.get(ANNOTATION_MESSAGE, "the rollout failed"))
+
+
+def is_asked_again(stage: Stage, rollout: RolloutSeen) -> bool:
+    """Whether ensembles.dev/requestedAt has changed since the wanted rollout, which failed, was tried."""
+    tried = {rollout.data.requested_at, rollout.annotations.get(ANNOTATION_FAILED_REQUEST, "")}
+    return bool(stage.wanted.requested_at) and stage.wanted.requested_at not in tried
 
 
 def give_back(stage: Stage, rollout: RolloutSeen, trouble: Trouble) -> ServeOutcome:
@@ -76,9 +84,7 @@ def give_back(stage: Stage, rollout: RolloutSeen, trouble: Trouble) -> ServeOutc
 
 
 def failed_before(stage: Stage, rollout: RolloutSeen) -> ServeOutcome:
-    requested = stage.wanted.requested_at
-    may_go = stage.hash not in still_asked(stage.observation)
-    if requested and requested != rollout.data.requested_at and may_go:
+    if is_asked_again(stage, rollout) and stage.hash not in still_asked(stage.observation):
         # Asked for again: forget the failure, its servers and its Jobs; the next pass begins anew.
         return replace(
             stage.outcome(
@@ -92,8 +98,16 @@ def failed_before(stage: Stage, rollout: RolloutSeen) -> ServeOutcome:
         Reason.ROLLING_OUT,
         "the rollout failed",
         *_silence(stage.observation, stage.hash),
-        trouble=what_failed(rollout),
+        trouble=_told(stage, what_failed(rollout)),
     )
+
+
+def _told(stage: Stage, failed: Trouble) -> Trouble:
+    """What failed, and where clients had been on it, what they reach now."""
+    active = history.find(stage.observation, stage.active) if stage.active else None
+    if active is None or failed.reason is not Reason.FAILED_AFTER_PROMOTION:
+        return failed
+    return replace(failed, message=f"{failed.message}; revision {active.data.revision[:12]} serves again")
 
 
 def _forget(observation: Observation, rollout: RolloutSeen) -> Iterator[Action]:

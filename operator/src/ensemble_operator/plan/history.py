@@ -16,6 +16,7 @@ from ensemble_operator.resources.rollout import (
     ANNOTATION_PROMOTED_AT,
     ANNOTATION_REASON,
     ANNOTATION_RETIRED_AT,
+    ANNOTATION_RETIRED_FOR,
     ANNOTATION_WARNINGS,
 )
 from ensembles_api.names import LABEL_ROLLOUT
@@ -103,6 +104,13 @@ def in_progress(observation: Observation) -> set[str]:
     """The rollout that was being brought up last, if it came to no end: it may well be wanted again."""
     newest = max(observation.rollouts, key=lambda rollout: rollout.number, default=None)
     return {rollout_name(newest)} if newest is not None and not outcome(newest) else set()
+
+
+def replaced_by(observation: Observation, rollout: RolloutSeen) -> RolloutSeen | None:
+    """The rollout that this one took the place of last, whatever became of it since."""
+    name = rollout_name(rollout)
+    replaced = [r for r in observation.rollouts if r.annotations.get(ANNOTATION_RETIRED_FOR) == name]
+    return max(replaced, key=lambda other: other.annotations[ANNOTATION_RETIRED_AT], default=None)
 
 
 def moment(text: str | None) -> datetime | None:

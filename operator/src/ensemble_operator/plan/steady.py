@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Create
+from ensemble_operator.plan.failing import is_asked_again, what_failed
 from ensemble_operator.plan.observation import RolloutSeen
 from ensemble_operator.plan.promotion import (
     first_servers_known,
@@ -18,15 +19,37 @@ from ensemble_operator.plan.serving_pods import pods_trouble
 from ensemble_operator.plan.sharing import taking_over
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.plan.taking_back import take_back
+from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.plan.verifying import verification
 from ensembles_api.reasons import Nature, Reason
 
 
 def steady(stage: Stage) -> ServeOutcome:
     rollout = history.find(stage.observation, stage.hash)
+    failed = _failed_for_good(stage, rollout)
+    if failed is not None:
+        return replace(_served(stage, rollout, ()), trouble=failed)
     actions: tuple[Action, ...] = tuple(retire_others(stage))
     if rollout is not None and history.outcome(rollout) != history.PROMOTED:
         actions = (*actions, mark_promoted(stage.observation, rollout))
+    return _served(stage, rollout, actions)
+
+
+def _failed_for_good(stage: Stage, rollout: RolloutSeen | None) -> Trouble | None:
+    """Where it failed after its promotion, and nothing is left to go back to: what is told, until somebody
+    asks for it again.
+    """
+    if rollout is None or history.outcome(rollout) != history.FAILED or is_asked_again(stage, rollout):
+        return None
+    failed = what_failed(rollout)
+    former = history.replaced_by(stage.observation, rollout)
+    too = former is not None and history.outcome(former) == history.FAILED
+    why = f"failed, too: {what_failed(former).what()}" if former and too else "is not there any more"
+    return replace(failed, message=f"{failed.message}; it serves on, as the former one {why}")
+
+
+def _served(stage: Stage, rollout: RolloutSeen | None, actions: tuple[Action, ...]) -> ServeOutcome:
+    """How clients are served, with these actions."""
     pending = taking_over(stage.observation)
     if pending:
         # The spec came back to what serves while another rollout was taking over.

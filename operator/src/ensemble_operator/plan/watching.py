@@ -200,6 +200,6 @@ def _told(rollout: RolloutSeen, failure: Trouble, *, after: timedelta) -> Troubl
     cure = "correct the spec, or annotate ensembles.dev/requestedAt to try the same again"
     return Trouble(
         Reason.FAILED_AFTER_PROMOTION,
-        f"revision {rollout.data.revision[:12]} failed {after.total_seconds():.0f} s after its promotion, "
-        f"and the former one serves again: {failure.what()}; {cure}",
+        f"revision {rollout.data.revision[:12]} failed {after.total_seconds():.0f} s after its promotion: "
+        f"{failure.what()}; {cure}",
     )
