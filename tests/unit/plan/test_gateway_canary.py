@@ -313,6 +313,22 @@ def test_a_switch_to_retained_servers_waits_until_no_proxy_asks_the_canary() -> 
     assert story.active == story.old
 
 
+def test_where_steps_change_servers_go_after_the_routes_have_left_them() -> None:
+    story = Routed()
+    story.begin(4, CANARY)
+    story.want()
+    story.until_shares(50, 50)
+    assert story.numbers() == (4, 2)
+    story.deaf = True
+    story.want(canary={"steps": [{"weight": 10, "waitForApproval": True}]})
+    story.play(OTHER, 10)
+    assert (story.shares(), story.numbers()) == ((90, 10), (4, 2))
+    story.deaf = False
+    story.play(OTHER, 10)
+    assert (story.shares(), story.numbers()) == ((90, 10), (4, 1))
+    assert story.active == story.old
+
+
 def test_a_canary_that_is_wanted_again_begins_anew_without_its_former_approval() -> None:
     story = Routed()
     story.begin(4, CANARY)

@@ -23,6 +23,7 @@ from ensemble_operator.resources.rollout import (
     ANNOTATION_RETIRED_FOR,
     ANNOTATION_STEP,
     ANNOTATION_STEP_SINCE,
+    ANNOTATION_STEPS,
     ANNOTATION_VERIFIED_AT,
 )
 from ensembles_api.names import ANNOTATION_PROMOTE
@@ -32,7 +33,7 @@ SETTLE = timedelta(seconds=2)
 """kube-proxy gathers changes for a second before it routes to a new endpoint: Ready must come later."""
 
 
-NO_STEP = {ANNOTATION_STEP: "", ANNOTATION_STEP_SINCE: ""}
+NO_STEP = {ANNOTATION_STEP: "", ANNOTATION_STEP_SINCE: "", ANNOTATION_STEPS: ""}
 """Of a rollout that gets no share of the requests by steps, or not any more."""
 
 

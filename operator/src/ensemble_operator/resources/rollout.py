@@ -29,6 +29,8 @@ its servers. Empty or absent before and after.
 """
 ANNOTATION_STEP_SINCE = "ensembles.dev/stepSince"
 """Since when clients have got that step's share; empty until they do."""
+ANNOTATION_STEPS = "ensembles.dev/steps"
+"""Digest of the steps that it has passed, and of the present one's weight: with others it begins anew."""
 ANNOTATION_APPROVED_BEFORE = "ensembles.dev/approvedBefore"
 """The approval that was there when it lost its share of the requests: it says nothing of the next time."""
 ANNOTATION_RETIRED_AT = "ensembles.dev/retiredAt"

@@ -1,6 +1,7 @@
 """Canary: the new servers get a share of the requests, step by step; all of the old ones stay until the last.
 
-Where it stands is noted on the rollout's record: the step, and since when clients get its share.
+Where it stands is noted on the rollout's record: the step, since when clients get its share, and a digest of
+the steps before. Where the spec has others than these by now, or none at its place, it begins anew.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from ensemble_operator.names import digest
 from ensemble_operator.plan.actions import Annotate
 from ensemble_operator.plan.analysing import analysis_verdict
 from ensemble_operator.plan.bringing_up import bring_up, hold
 from ensemble_operator.plan.failing import mark_failed
 from ensemble_operator.plan.promotion import promote
-from ensemble_operator.plan.replicas import Replicas
+from ensemble_operator.plan.replicas import Replicas, servers
 from ensemble_operator.plan.routing import weigh
 from ensemble_operator.plan.serving_pods import pods_trouble
 from ensemble_operator.plan.sharing import Standing, known_servers, servers_for, share, standing
@@ -23,6 +25,7 @@ from ensemble_operator.resources.rollout import (
     ANNOTATION_APPROVED_BEFORE,
     ANNOTATION_STEP,
     ANNOTATION_STEP_SINCE,
+    ANNOTATION_STEPS,
 )
 from ensembles_api.names import ANNOTATION_PROMOTE
 from ensembles_api.reasons import Reason
@@ -47,9 +50,34 @@ def advance(stage: Stage) -> ServeOutcome:
         begun = bring_up(stage, servers=first) or (None if stage.spec.gateway else share(stage, message))
         return begun or _enter(stage, 1)
     stage = replace(stage, weights=None)
-    if at.step > len(steps) or _approved(stage) is None:
+    if _approved(stage) is None:
         return _all(stage, at, len(steps))
-    return _step(stage, at, steps)
+    if not _knows(stage, at, steps):
+        return _begin_anew(stage, steps)
+    return _all(stage, at, len(steps)) if at.step > len(steps) else _step(stage, at, steps)
+
+
+def _knows(stage: Stage, at: Standing, steps: list[CanaryStep]) -> bool:
+    """Whether what was passed is what the spec says, and the present share is that of the present step."""
+    noted = stage.rollout.annotations.get(ANNOTATION_STEPS) if stage.rollout else None
+    return not noted or noted == _passed(steps, at.step)
+
+
+def _passed(steps: list[CanaryStep], step: int) -> str:
+    """Digest of the steps before this one, and of its weight."""
+    before = [passed.model_dump(mode="json") for passed in steps[: step - 1]]
+    return digest([before, [present.weight for present in steps[step - 1 : step]]])
+
+
+def _begin_anew(stage: Stage, steps: list[CanaryStep]) -> ServeOutcome:
+    """Nobody approved of these steps, and nothing was measured at them."""
+    approval = {ANNOTATION_APPROVED_BEFORE: stage.observation.annotations.get(ANNOTATION_PROMOTE, "")}
+    note = {**_standing_at(steps, 1), **approval}
+    return _note(stage, "steps that were passed have changed: the canary begins anew", note)
+
+
+def _standing_at(steps: list[CanaryStep], step: int) -> dict[str, str]:
+    return {ANNOTATION_STEP: str(step), ANNOTATION_STEP_SINCE: "", ANNOTATION_STEPS: _passed(steps, step)}
 
 
 def _all(stage: Stage, at: Standing, steps: int) -> ServeOutcome:
@@ -99,7 +127,9 @@ def _reach(stage: Stage, weight: int, title: str) -> ServeOutcome | None:
     """
     coming = f"{title}: new servers come"
     if stage.spec.gateway:
-        return _gather(stage, weight, coming) or weigh(stage, weight, title)
+        # Where the share is less than before, servers go only after the routes have left them.
+        begun = _gather(stage, weight, coming, all_stay=True) or weigh(stage, weight, title)
+        return begun or _gather(stage, weight, coming)
     sharing = None if weight == ALL else share(stage, title)
     return sharing or _gather(stage, weight, coming)
 
@@ -113,10 +143,14 @@ def _servers(stage: Stage, weight: int) -> Replicas:
     return replace(stage.replicas, by_target={name: -(-count * weight // ALL) for name, count in counts})
 
 
-def _gather(stage: Stage, weight: int, message: str) -> ServeOutcome | None:
-    """The next step towards the servers of a share; None once every node routes to all of them."""
+def _gather(stage: Stage, weight: int, message: str, *, all_stay: bool = False) -> ServeOutcome | None:
+    """The next step towards the servers of a share; None once every node routes to all of them. `all_stay`:
+    none goes, though there may be more.
+    """
     wanted = _servers(stage, weight)
-    going_on = hold(stage, wanted)
+    there = servers(stage.observation, stage.hash) if all_stay else {}
+    counts = {target: max(count, there.get(target, 0)) for target, count in wanted.by_target.items()}
+    going_on = hold(stage, replace(wanted, by_target=counts))
     if going_on is not None:
         return going_on
     known = known_servers(stage.observation, stage.hash)
@@ -127,7 +161,8 @@ def _gather(stage: Stage, weight: int, message: str) -> ServeOutcome | None:
 
 
 def _enter(stage: Stage, step: int) -> ServeOutcome:
-    return _note(stage, f"step {step} begins", {ANNOTATION_STEP: str(step), ANNOTATION_STEP_SINCE: ""})
+    steps = stage.settings.canary.steps if stage.settings.canary else []
+    return _note(stage, f"step {step} begins", _standing_at(steps, step))
 
 
 def _note(stage: Stage, message: str, note: dict[str, str]) -> ServeOutcome:
