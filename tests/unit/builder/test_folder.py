@@ -134,3 +134,15 @@ def test_what_is_no_file_cannot_be_deleted_or_listed(store: Store, tmp_path: Pat
     (tmp_path / "store/a").mkdir(parents=True)
     assert code_of(lambda: store.root.delete(store.key("a"))) is Reason.STORAGE_UNAVAILABLE
     assert code_of(lambda: list(store.root.list(store.key("x" * 300 + "/")))) is Reason.STORAGE_UNAVAILABLE
+
+
+def test_links_are_followed_but_not_in_circles(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/w.bin").write_bytes(b"w")
+    (tmp_path / "sources/a").mkdir()
+    (tmp_path / "sources/a/weights").symlink_to(tmp_path / "weights")
+    (tmp_path / "sources/a/up").symlink_to("..")
+    (tmp_path / "weights/self").symlink_to(".")
+    (tmp_path / "sources/gone").symlink_to("nowhere")
+
+    assert [info.key for info in source(store).list("src/")] == ["src/a/weights/w.bin"]

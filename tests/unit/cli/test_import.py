@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -129,22 +133,59 @@ def test_the_yaml_is_what_kubectl_would_apply(tmp_path: Path, capsys: pytest.Cap
     assert main(["validate", str(tmp_path / "e.yaml")]) == Exit.DONE
 
 
+def ensemble(*called: str) -> str:
+    steps = ", ".join("{ " + STEP % (name, "x", "y") + " }" for name in called)
+    return ENSEMBLE + f"ensemble_scheduling {{ step [{steps}] }}"
+
+
+SERVED: dict[str, str | bytes] = {"p/config.pbtxt": 'backend: "python" ' + IO, "p/1/model.py": PYTHON}
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
         ({"a/config.pbtxt": "max_batch_size: 4\ninput [{ nam: 'x' }", "a/1/m": ""}, "a/config.pbtxt:2:10: "),
-        ({"a/config.pbtxt": b"\xff\xfe", "a/1/m": ""}, "a/config.pbtxt:1:1: is no text"),
+        ({"a/config.pbtxt": b"\xff\xfe", "a/1/m": ""}, "a/config.pbtxt:1:1: is no text: save it as UTF-8"),
+        ({"a/config.pbtxt": "\ufeffbackend: 'python'"}, "a/config.pbtxt:1:1: begins with a byte order mark"),
+        ({"a/config.pbtxt": '{"name": "a"}'}, "a/config.pbtxt:1:1: Expected identifier or number, got {: "),
+        ({"a/config.pbtxt": "\0"}, r"Expected identifier or number, got \x00: correct it"),
+        ({"a/config.pbtxt/b": ""}, "a/config.pbtxt:1:1: is no file: remove it"),
         ({"a/config.pbtxt": "name: 'b'", "a/1/m": ""}, "names the model 'b', but its folder is 'a'"),
         ({"a/config.pbtxt": "backend: 'python'"}, "a:1:1: has no version folder with files"),
+        ({"a/config.pbtxt": "backend: 'python'", "a/v1/model.py": ""}, "with 0): rename v1/ to 1/"),
+        ({"a/latest/model.onnx": ""}, "rename latest/ to 1/"),
+        ({"a/01/model.onnx": "", "b/0/model.plan": ""}, "rename 01/ to 1/"),
+        ({"a/model.onnx": ""}, "put the model's files into 1/"),
+        ({"a/config.pbtxt": "backend: 'python'", "a/1/main.py": ""}, "a:1:1: has no 1/model.py: put"),
+        ({"a/config.pbtxt": "platform: 'tensorrt_plan'", "a/1/x": "", "a/2/y": ""}, "has no 2/model.plan: "),
+        ({"a/config.pbtxt": "backend: 'b' default_model_filename: 'f'", "a/1/g": ""}, "has no 1/f: put"),
+        ({"a/config.pbtxt": IO, "a/1/weights.bin": ""}, "names no backend, and no file tells which"),
+        ({"a/config.pbtxt": "max_batch_size: -1", "a/1/model.onnx": ""}, "is negative: write 0"),
         ({"a b/1/model.onnx": ""}, "has characters that a model's cannot have: rename the folder"),
         (
             {"e/config.pbtxt": "ensemble_scheduling { step [{ " + STEP % ("gone", "x", "y") + " }] }"},
             "e/config.pbtxt:1:1: a step calls 'gone', which is no model of the repository",
         ),
+        ({"e/config.pbtxt": ENSEMBLE}, "e/config.pbtxt:1:1: is an ensemble without steps: add"),
+        (
+            SERVED | {"e/config.pbtxt": ENSEMBLE + "ensemble_scheduling { step [{ model_name: 'p' }] }"},
+            "e/config.pbtxt:1:1: a step calls 'p' without input_map or output_map: add it",
+        ),
+        (
+            SERVED | {"e/config.pbtxt": ensemble("p").replace("-1", "7")},
+            "a step asks version 7 of 'p', which has 1: name one of them",
+        ),
+        ({"e/config.pbtxt": ensemble("e")}, "ensembles call each other in a circle: e -> e: break it"),
+        (
+            SERVED | {"d/config.pbtxt": ensemble("p", "e"), "e/config.pbtxt": ensemble("f"),
+                      "f/config.pbtxt": ensemble("p", "e")},
+            "ensembles call each other in a circle: e -> f -> e: break it",
+        ),
         ({"config.pbtxt": "", "1/model.onnx": ""}, "is a model, no repository; give the folder above"),
         ({"notes/readme.txt": ""}, "holds no models"),
+        ({"model.onnx": ""}, "holds no models; give the folder whose folders are models: MODEL/1/model.onnx"),
     ],
-)
+)  # fmt: skip
 def test_malformed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], files: dict[str, str | bytes], message: str
 ) -> None:
@@ -153,6 +194,77 @@ def test_malformed(
     shown = capsys.readouterr()
     assert message in shown.err
     assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    ("link", "to", "message"),
+    [
+        ("p/1/up", "..", "p/1/up:1:1: is a link to a folder around it: remove the link"),
+        ("p/1/self", "self", "p/1/self:1:1: cannot be read (Too many levels of symbolic links): mend or"),
+        ("p/1/gone.bin", "/nowhere/gone.bin", "p/1/gone.bin:1:1: cannot be read (No such file or directory)"),
+    ],
+)
+def test_links_that_lead_nowhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], link: str, to: str, message: str
+) -> None:
+    repository = write(tmp_path / "repo", SERVED)
+    (repository / link).symlink_to(to)
+    assert main(["import", str(repository), "--uri", "s3://models/repo"]) == Exit.NO
+    assert message in capsys.readouterr().err
+
+
+def test_what_is_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    repository = write(tmp_path / "repo", SERVED)
+    os.mkfifo(repository / "p/1/pipe")
+    (repository / os.fsdecode(b"p/1/caf\xe9.bin")).touch()
+    assert main(["import", str(repository), "--uri", "s3://models/repo"]) == Exit.NO
+    shown = capsys.readouterr().err
+    assert "p/1/pipe:1:1: is neither a file nor a folder: remove it" in shown
+    assert "p/1/caf\\xe9.bin:1:1: has a name that is not UTF-8, as names of objects are: rename it" in shown
+
+
+def test_links_are_followed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """To a version's folder and to a file, as people share weights between models."""
+    shared = write(tmp_path / "shared", {"net/model.onnx": onnx_model(), "weights.bin": b"\0"})
+    config = 'backend: "onnxruntime" ' + IO
+    repository = write(tmp_path / "repo", {"net/config.pbtxt": config, "net/2/model.onnx": onnx_model()})
+    (repository / "net/1").symlink_to(shared / "net")
+    (repository / "net/2/weights.bin").symlink_to(shared / "weights.bin")
+    data = imported(capsys, repository, "--check")
+    assert [each["file"] for each in data["uploads"]] == [
+        "net/1/model.onnx", "net/2/model.onnx", "net/2/weights.bin", "net/config.pbtxt",
+    ]  # fmt: skip
+
+
+READ = """
+import os, sys
+from pathlib import Path
+from ensemble_cli.moving.repository import read_repository
+
+if os.getuid() == 0:
+    os.setuid(65534)  # rights bind everybody but root
+print(*read_repository(Path(sys.argv[1])).troubles, sep="\\n")
+"""
+
+
+@pytest.mark.parametrize("locked", ["p", "p/1", "p/config.pbtxt", "p/1/model.py"])
+def test_what_may_not_be_read(locked: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        repository = write(Path(folder), SERVED)
+        before = (repository / locked).stat().st_mode
+        (repository / locked).chmod(0)
+        command = [sys.executable, "-c", READ, folder]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        (repository / locked).chmod(before)
+    assert f"{repository / locked}:1:1: cannot be read (Permission denied): mend its rights" in run.stdout
+
+
+def test_windows_line_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = 'backend: "python"\r\nmax_batch_size: 4\r\n# a comment\r\n' + IO.replace("[{", "[\r\n{")
+    repository = write(tmp_path / "repo", {"p/config.pbtxt": config, "p/1/model.py": PYTHON})
+    (model,) = imported(capsys, repository, "--check")["resource"]["spec"]["models"]
+    assert (model["maxBatchSize"], set(model)) == (4, {"name", "maxBatchSize", "python", "config"})
 
 
 def test_more_models_than_a_spec_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

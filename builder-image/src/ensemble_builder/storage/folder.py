@@ -148,13 +148,17 @@ class FolderBucket:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder; none where there is no such folder."""
+    """All files below a folder; none where there is no such folder. Links are followed, as an upload would,
+    but for those to a folder around them.
+    """
 
     def refused(error: OSError) -> None:
         if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
             raise error
 
-    for at, _, names in os.walk(folder, onerror=refused):
+    for at, folders, names in os.walk(folder, onerror=refused, followlinks=True):
+        here = Path(at).resolve()
+        folders[:] = [name for name in folders if not here.is_relative_to((here / name).resolve())]
         for name in names:
             path = Path(at, name)
             if not name.startswith(UNFINISHED) and path.is_file():

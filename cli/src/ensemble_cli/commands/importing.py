@@ -18,7 +18,8 @@ from ensemble_cli.laptop.compiling import Compiler
 from ensemble_cli.laptop.request import local_store, make_request
 from ensemble_cli.moving.comparing import lost
 from ensemble_cli.moving.converting import Imported, import_repository
-from ensemble_cli.moving.repository import FoundRepository, read_repository
+from ensemble_cli.moving.found import FoundRepository
+from ensemble_cli.moving.repository import read_repository
 from ensemble_cli.printing import Format, output_option, print_data
 
 
@@ -48,7 +49,9 @@ def command(
     """
     found = read_repository(repository)
     if found.troubles:
-        raise CommandError("\n".join(["the server would refuse this repository", *map(str, found.troubles)]))
+        raise CommandError(
+            "\n".join(["this repository cannot be served as it is", *map(str, found.troubles)])
+        )
     imported = import_repository(
         found,
         name=name or _resource_name(repository),

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from ensemble_builder.modelconfig.fields import is_map
-from ensemble_cli.moving.repository import CONFIG, FoundRepository
+from ensemble_cli.moving.found import CONFIG, FoundRepository
 
 DERIVED = frozenset({"name", "backend", "platform"})
 """Fields of a model that the server fills in itself, from the folder and the files."""

@@ -20,7 +20,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from ensemble_builder.compilers.onnx_graph import inspect
 from ensemble_builder.faults import FaultError
 from ensemble_builder.modelconfig.fields import EXACT_JSON_INTEGER, is_map
-from ensemble_cli.moving.repository import CONFIG, FoundModel, FoundRepository
+from ensemble_cli.moving.found import CONFIG, FoundModel, FoundRepository
 from ensembles_api.names import API_VERSION, KIND
 
 MOST_MODELS = 64
