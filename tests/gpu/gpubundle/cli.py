@@ -53,9 +53,12 @@ def _build(arguments: argparse.Namespace) -> None:
 
 
 def _loads(arguments: argparse.Namespace) -> None:
-    """Put the pieces that the machine lacks into folders of limited size, to be copied one by one."""
+    """Put the index, and the pieces that the machine lacks, into folders of limited size, to be copied one by
+    one. The index goes every time: it says which pieces make which files.
+    """
     have = arguments.have.read_text().split() if arguments.have else []
-    groups = pieces.loads(pieces.missing(arguments.bundle, have), arguments.limit << 20)
+    wanted = [arguments.bundle / pieces.INDEX, *pieces.missing(arguments.bundle, have)]
+    groups = pieces.loads(wanted, arguments.limit << 20)
     shutil.rmtree(arguments.out, ignore_errors=True)
     for number, group in enumerate(groups):
         folder = arguments.out / f"{number:02}"
@@ -63,7 +66,7 @@ def _loads(arguments: argparse.Namespace) -> None:
         for piece in group:
             os.link(piece, folder / piece.name)
         size = sum(piece.stat().st_size for piece in group)
-        print(f"{folder}: {len(group)} pieces, {size / (1 << 20):.1f} MiB")
+        print(f"{folder}: {len(group)} files, {size / (1 << 20):.1f} MiB")
 
 
 def _prepare(folder: Path) -> None:

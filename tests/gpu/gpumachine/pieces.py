@@ -84,18 +84,18 @@ def missing(bundle: Path, have: Iterable[str]) -> list[Path]:
     return [bundle / FOLDER / piece for piece in wanted if piece not in known]
 
 
-def loads(pieces: Sequence[Path], limit: int) -> list[list[Path]]:
-    """Pieces in groups of at most `limit` bytes, the largest first."""
+def loads(files: Sequence[Path], limit: int) -> list[list[Path]]:
+    """Files in groups of at most `limit` bytes, the largest first."""
     groups: list[list[Path]] = []
     room: list[int] = []
-    for piece in sorted(pieces, key=lambda path: (-path.stat().st_size, path.name)):
-        size = piece.stat().st_size
+    for file in sorted(files, key=lambda path: (-path.stat().st_size, path.name)):
+        size = file.stat().st_size
         place = next((index for index, left in enumerate(room) if left >= size), None)
         if place is None:
             groups.append([])
             room.append(limit)
             place = len(groups) - 1
-        groups[place].append(piece)
+        groups[place].append(file)
         room[place] -= size
     return groups
 

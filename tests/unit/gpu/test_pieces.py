@@ -6,6 +6,8 @@ import random
 from pathlib import Path
 
 import pytest
+from gpubundle import cli as packing
+from gpumachine import cli as taking
 from gpumachine import pieces
 
 
@@ -73,3 +75,21 @@ def test_loads_hold_everything_once_within_the_limit(tmp_path: Path) -> None:
     groups = pieces.loads(found, 1000)
     assert sorted(path.name for group in groups for path in group) == sorted(path.name for path in found)
     assert all(sum(path.stat().st_size for path in group) <= 1000 for group in groups)
+
+
+@pytest.mark.usefixtures("small")
+def test_the_loads_are_all_that_a_machine_needs(tmp_path: Path) -> None:
+    """Also where it has every piece already: what changed may be the index alone."""
+    bundle, machine = tmp_path / "bundle", tmp_path / "machine"
+    names = pieces.pack(some_files(tmp_path / "files"), bundle, workers=1)
+    (tmp_path / "have").write_text("\n".join(names))
+    for out, have in (("first", []), ("second", ["--have", str(tmp_path / "have")])):
+        command = ["loads", str(tmp_path / out), "--bundle", str(bundle), *have]
+        assert packing.main(command) == 0
+    assert [path.name for path in (tmp_path / "second").rglob("*") if path.is_file()] == [pieces.INDEX]
+
+    for out in ("first", "second"):
+        for load in sorted((tmp_path / out).iterdir()):
+            assert taking.main(["take", str(load), "--root", str(machine)]) == 0
+    pieces.unpack(machine / "bundle", machine, workers=1)
+    assert (machine / "bin/program").read_bytes() == (tmp_path / "files/program").read_bytes()
