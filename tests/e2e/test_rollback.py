@@ -129,10 +129,14 @@ def _by_itself(ensemble: live.Ensemble) -> None:
         )
         for _ in range(20):
             assert _factor(ensemble) == 2, "it goes on serving, and the failed one is not tried again"
-    outcomes = [record["outcome"] for record in records(ensemble)]
-    assert outcomes[0] == "Failed"
-    assert outcomes.count("Promoted") == 1
+    live.eventually(lambda: _ended(ensemble)[0] == "Failed", what=ensemble.describe)
+    live.eventually(lambda: _ended(ensemble).count("Promoted") == 1, what=ensemble.describe)
     print(f"by itself: clients are answered again {seconds:.1f} s after the first fatal request")
+
+
+def _ended(ensemble: live.Ensemble) -> list[str]:
+    """How the rollouts ended, newest first."""
+    return [record["outcome"] for record in records(ensemble)]
 
 
 def _factor(ensemble: live.Ensemble) -> float:
