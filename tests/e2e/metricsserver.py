@@ -17,6 +17,8 @@ PORT = 10443
 SERVICE = "test-metrics-server"
 API = "v1beta1.metrics.k8s.io"
 RESOLUTION = "10s"
+TIMEOUT = "5s"
+"""Must be shorter."""
 
 
 @contextmanager
@@ -74,6 +76,7 @@ def _command(program: Path, folder: str) -> list[str]:
         "--kubelet-insecure-tls",
         "--kubelet-preferred-address-types=InternalIP",
         f"--metric-resolution={RESOLUTION}",
+        f"--kubelet-request-timeout={TIMEOUT}",
     ]
 
 
