@@ -13,6 +13,7 @@ from importlib import import_module
 
 import click
 
+from ensemble_cli.colours import colours
 from ensemble_cli.exits import CommandError, Exit
 from ensemble_cli.program import COMPLETE_VARIABLE, PROGRAM
 
@@ -129,4 +130,4 @@ def _about_files(error: OSError) -> str:
 
 
 def _complain(text: str) -> None:
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True)
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True, color=colours())

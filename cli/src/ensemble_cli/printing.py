@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
@@ -30,11 +31,22 @@ def output_option(function: F) -> F:
 
 
 def print_data(data: Any, form: Format) -> None:
-    """Write a JSON value as -o asks for."""
+    """Write a JSON value as -o asks for; NaN and infinities, which JSON lacks, as strings."""
+    data = _finite(data)
     if form == "json":
         click.echo(json.dumps(data, indent=2, ensure_ascii=False))
     else:
         click.echo(write_yaml(data), nl=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 def console() -> Console:

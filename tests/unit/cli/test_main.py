@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
 import subprocess
 import sys
 
 import click
 import pytest
+import yaml
 
 from ensemble_cli import main as entry
 from ensemble_cli.completing import run as complete
 from ensemble_cli.exits import Exit
 from ensemble_cli.main import COMMANDS, main, root
+from ensemble_cli.printing import Format, print_data
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -63,3 +67,35 @@ def test_a_reader_that_has_seen_enough() -> None:
     command = f"{sys.executable} -m ensemble_cli validate - | head -n 1"
     done = subprocess.run(["bash", "-c", command], input=text, capture_output=True, text=True, check=False)
     assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_numbers_that_json_lacks(form: Format, capsys: pytest.CaptureFixture[str]) -> None:
+    print_data({"values": [1.5, float("nan"), (float("inf"), -float("inf"))]}, form)
+    shown = capsys.readouterr().out
+    assert yaml.safe_load(shown) == {"values": [1.5, "NaN", ["Infinity", "-Infinity"]]}
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_no_color_on_a_terminal(no_color: str) -> None:
+    near, far = pty.openpty()
+    environment = {**os.environ, "NO_COLOR": no_color, "TERM": "xterm"}
+    command = [sys.executable, "-m", "ensemble_cli", "validate", "nowhere.yaml"]
+    with subprocess.Popen(command, stdout=far, stderr=far, env=environment) as process:
+        os.close(far)
+        process.wait(60)
+    shown = os.read(near, 4096)
+    os.close(near)
+    assert b"nowhere.yaml cannot be read" in shown
+    assert (b"\x1b[" in shown) == (not no_color)
+
+
+def test_a_full_disk_and_a_name_that_is_no_text() -> None:
+    full = f"{sys.executable} -m ensemble_cli completion bash > /dev/full"
+    done = subprocess.run(["bash", "-c", full], capture_output=True, text=True, check=False)
+    assert done.returncode == Exit.NO
+    assert re.fullmatch(r"error: No space left on device; check .*\n", done.stderr)
+    bad = f"PYTHONUTF8=1 {sys.executable} -m ensemble_cli validate $'caf\\xe9.yaml'"
+    done = subprocess.run(["bash", "-c", bad], capture_output=True, text=True, check=False)
+    assert done.returncode == Exit.USAGE
+    assert re.fullmatch(r"error: caf\\udce9.yaml cannot be read: No such file.*\n", done.stderr)

@@ -30,6 +30,8 @@ Answer = Mapping[str, tuple[str, NDArray[np.generic]]]
 classes: BYTES of score:index[:label].
 """
 TIMEOUT = 60.0
+SILENT = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED")
+"""gRPC's words for a server that is not there, or says nothing in time."""
 
 
 class Server(Protocol):
@@ -53,7 +55,13 @@ class HttpServer:
         self._connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT)
 
     def config(self, model: str) -> Mapping[str, Any]:
-        config: Mapping[str, Any] = json.loads(self._ask("GET", f"/v2/models/{quote(model)}/config")[1])
+        content = self._ask("GET", f"/v2/models/{quote(model, safe='')}/config")[1]
+        try:
+            config = json.loads(content)
+        except ValueError:
+            config = None
+        if not isinstance(config, dict) or "name" not in config:
+            raise self._no_triton()
         return config
 
     def infer(self, model: ModelView, inputs: Sequence[Input], classes: Mapping[str, int]) -> list[Answer]:
@@ -67,9 +75,19 @@ class HttpServer:
             "Content-Type": "application/octet-stream",
             "Inference-Header-Content-Length": str(len(header)),
         }
-        path = f"/v2/models/{quote(model.name)}/infer"
+        path = f"/v2/models/{quote(model.name, safe='')}/infer"
         length, body = self._ask("POST", path, header + b"".join(bodies), headers)
-        return [binary_answer(json.loads(body[:length]), body[length:])]
+        try:
+            return [binary_answer(json.loads(body[:length]), body[length:])]
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._no_triton() from error
+
+    def _no_triton(self) -> CommandError:
+        return CommandError(
+            f"{self.host}:{self.port} does not answer as tritonserver does",
+            cure="give the HTTP port of one, 8000 unless it was told otherwise",
+            status=Exit.ABSENT,
+        )
 
     def close(self) -> None:
         self._connection.close()
@@ -84,9 +102,11 @@ class HttpServer:
             content = response.read()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
+            said = " ".join(str(error).split()) or type(error).__name__
             raise CommandError(
-                f"{self.host}:{self.port} does not answer: {error or type(error).__name__}",
+                f"{self.host}:{self.port} does not answer: {said}",
                 cure="check that the server is up",
+                status=Exit.ABSENT,
             ) from error
         if response.status != http.HTTPStatus.OK:
             raise _refused(response.status, content)
@@ -176,7 +196,7 @@ class GrpcServer:
                 model, as_json=True, client_timeout=TIMEOUT
             )["config"]
         except InferenceServerException as error:
-            raise _no(str(error.message())) from error
+            raise self._failed(error) from error
         return found
 
     def infer(self, model: ModelView, inputs: Sequence[Input], classes: Mapping[str, int]) -> list[Answer]:
@@ -194,8 +214,18 @@ class GrpcServer:
             )
             answer = answer_of(result)
         except InferenceServerException as error:
-            raise _no(str(error.message())) from error
+            raise self._failed(error) from error
         return [answer]
+
+    def _failed(self, error: InferenceServerException) -> CommandError:
+        if error.status() not in SILENT:
+            return _no(str(error.message()))
+        said = " ".join(str(error.message()).split())
+        return CommandError(
+            f"{self.host}:{self.port} does not answer: {said}",
+            cure="check that the server is up, and that this is its gRPC port",
+            status=Exit.ABSENT,
+        )
 
     def close(self) -> None:
         self._client.close()

@@ -114,7 +114,7 @@ def _from_file(model: ModelView, text: str) -> tuple[str, Input]:
         value: Array = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise CommandError(
-            f"{file}: {error}", cure="numpy.save writes such files", status=Exit.USAGE
+            f"{file}: {' '.join(str(error).split())}", cure="numpy.save writes such files", status=Exit.USAGE
         ) from error
     if model.batched and value.ndim == len(tensor.dims):
         value = value[np.newaxis]

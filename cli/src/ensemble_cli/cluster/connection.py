@@ -1,4 +1,4 @@
-"""The cluster of a kubeconfig (or the one we run in), asked in JSON; every failure is a CommandError."""
+"""An API server, asked in JSON; every failure is a CommandError."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import yaml
-from kubernetes import config
-from kubernetes.client import ApiClient, Configuration
+from kubernetes.client import ApiClient
 from kubernetes.client.exceptions import ApiException
-from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
 
 from ensemble_cli.exits import CommandError, Exit
 
 TIMEOUT = (5, 30)
 """Seconds to connect and to wait for an answer."""
-ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-NOT_FOUND = 404
+NO_SUCH_PATH = b"404 page not found"
+"""What an API server says of a group that it does not know."""
+OVERLOADED = frozenset({429, 500, 502, 503, 504})
+"""Statuses of an API server, or a proxy before it, that may be well in a moment."""
 MERGE = "application/merge-patch+json"
 
 Json = dict[str, Any]
@@ -47,32 +45,49 @@ class Cluster:
             MissingError: 404.
             CommandError: everything else that is no answer.
         """
-        answer: Json = json.loads(self._send("GET", path, query).read())
-        return answer
+        return self._document("GET", path, query)
 
     def patch(self, path: str, change: Json, **query: str) -> Json:
         """Merge a change into an object; the object as it is then."""
-        answer: Json = json.loads(self._send("PATCH", path, query, body=change, content_type=MERGE).read())
-        return answer
+        return self._document("PATCH", path, query, body=change, content_type=MERGE)
 
     def dry_apply(self, path: str, document: Mapping[str, Any], *, manager: str) -> Json:
         """What server-side apply of a document would make of an object; nothing is written."""
         query = {"dryRun": "All", "fieldManager": manager, "force": "true"}
-        content_type = "application/apply-patch+yaml"
         body = dict(document)
-        answer: Json = json.loads(
-            self._send("PATCH", path, query, body=body, content_type=content_type).read()
-        )
-        return answer
+        return self._document("PATCH", path, query, body=body, content_type="application/apply-patch+yaml")
 
     @contextmanager
     def lines(self, path: str, **query: str) -> Iterator[Iterator[str]]:
         """A text answer as it comes, line by line; closing ends the request."""
         response = self._send("GET", path, query, stream=True).response
         try:
-            yield _lines(response)
+            yield self._lines(response)
         finally:
             response.close()
+
+    def _lines(self, response: Any) -> Iterator[str]:
+        rest = b""
+        try:
+            for chunk in response.stream(decode_content=True):
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in whole:
+                    yield line.decode(errors="replace")
+        except (HTTPError, OSError) as error:
+            raise _silent(self.host, error) from error
+        if rest:
+            yield rest.decode(errors="replace")
+
+    def _document(self, method: str, path: str, query: Mapping[str, str], **more: Any) -> Json:
+        response = self._send(method, path, query, **more)
+        try:
+            content = response.read()
+        except (HTTPError, OSError) as error:
+            raise _silent(self.host, error) from error
+        answer = _document(content)
+        if "kind" not in answer:
+            raise _no_api_server(self.host, response.status, content)
+        return answer
 
     def _send(
         self,
@@ -94,8 +109,20 @@ class Cluster:
         except (HTTPError, ApiException, OSError) as error:
             raise _silent(self.host, error) from error
         if response.status >= 400:  # noqa: PLR2004 - HTTP's errors begin here
-            raise _refused(response.status, response.read())
+            raise self._refused(response)
         return response
+
+    def _refused(self, response: Any) -> CommandError:
+        try:
+            body = response.read()
+        except (HTTPError, OSError) as error:
+            return _silent(self.host, error)
+        status = _document(body)
+        if response.status in OVERLOADED:
+            return _overloaded(self.host, response.status, str(status.get("message") or _text(body)))
+        if status.get("kind") == "Status" or body.strip() == NO_SUCH_PATH:
+            return _refused(response.status, status)
+        return _no_api_server(self.host, response.status, body)
 
 
 class MissingError(CommandError):
@@ -106,62 +133,38 @@ class MissingError(CommandError):
         self.named = named
 
 
-def connect(*, kubeconfig: str | None = None, context: str | None = None, namespace: str = "") -> Cluster:
-    """The cluster that kubectl would ask.
-
-    Raises:
-        CommandError: there is no configuration, or it cannot be read.
-    """
-    settings = Configuration()
-    settings.retries = False  # a person waits
-    try:
-        if kubeconfig is None and context is None and _in_pod():
-            config.load_incluster_config(client_configuration=settings)
-            found = namespace or ACCOUNT_NAMESPACE.read_text().strip()
-            return Cluster(ApiClient(settings), found, from_inside=True)
-        api = config.new_client_from_config(
-            config_file=kubeconfig, context=context, client_configuration=settings
-        )
-        found = namespace or _namespace(kubeconfig, context)
-    except ConfigException as error:
-        raise CommandError(
-            f"no cluster: {_one_line(error)}",
-            cure="name a kubeconfig by KUBECONFIG or --kubeconfig; kubectl config get-contexts lists it",
-            status=Exit.CLUSTER,
-        ) from error
-    except (yaml.YAMLError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CommandError(
-            f"the kubeconfig cannot be read: {_one_line(error)}",
-            cure="kubectl config view shows what is in it",
-            status=Exit.CLUSTER,
-        ) from error
-    return Cluster(api, found)
-
-
-def _in_pod() -> bool:
-    """Whether this is a pod that was given no kubeconfig."""
-    default = Path(config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION.split(":")[0]).expanduser()
-    return ACCOUNT_NAMESPACE.exists() and not default.exists()
-
-
-def _namespace(kubeconfig: str | None, context: str | None) -> str:
-    contexts, active = config.list_kube_config_contexts(config_file=kubeconfig)
-    chosen = next((each for each in contexts if each["name"] == context), active) if context else active
-    return str(chosen["context"].get("namespace") or "default")
-
-
 def _silent(host: str, error: Exception) -> CommandError:
     return CommandError(
-        f"the API server at {host} does not answer: {_one_line(error)}",
+        f"the API server at {host} does not answer: {one_line(error)}",
         cure="check the cluster and the context: kubectl config current-context",
         status=Exit.CLUSTER,
     )
 
 
-def _refused(status: int, body: bytes) -> CommandError:
-    document = _document(body)
-    message = str(document.get("message") or body[:300].decode(errors="replace") or f"HTTP {status}")
-    match status:
+def _no_api_server(host: str, status: int, body: bytes) -> CommandError:
+    return CommandError(
+        f"{host} does not answer as an API server does (HTTP {status}: {_text(body)!r})",
+        cure="check the context's server, and proxies before it: kubectl config view --minify",
+        status=Exit.CLUSTER,
+    )
+
+
+def _overloaded(host: str, status: int, message: str) -> CommandError:
+    said = " ".join(message.split())
+    return CommandError(
+        f"the API server at {host} cannot answer now (HTTP {status}: {said})",
+        cure="try again; kubectl get --raw /readyz?verbose says what is the matter",
+        status=Exit.CLUSTER,
+    )
+
+
+def _text(body: bytes) -> str:
+    return " ".join(body[:100].decode(errors="replace").split())
+
+
+def _refused(code: int, status: Json) -> CommandError:
+    message = " ".join(str(status.get("message") or f"HTTP {code}").split())
+    match code:
         case 401:
             return CommandError(
                 "the API server does not know you", cure="log in again: kubectl auth whoami",
@@ -171,11 +174,14 @@ def _refused(status: int, body: bytes) -> CommandError:
             cure = "ask for the permission, or give another --namespace or --context"
             return CommandError(message, cure=cure, status=Exit.CLUSTER)
         case 404:
-            return MissingError(message, named=bool((document.get("details") or {}).get("name")))
+            return MissingError(message, named=bool((status.get("details") or {}).get("name")))
+        case 409:
+            return CommandError(message, cure="somebody else changed it at the same time: try again")
     return CommandError(message)
 
 
 def _document(body: bytes) -> Json:
+    """The object that a body is; empty where it is none."""
     try:
         document = json.loads(body)
     except ValueError:
@@ -183,15 +189,5 @@ def _document(body: bytes) -> Json:
     return document if isinstance(document, dict) else {}
 
 
-def _lines(response: Any) -> Iterator[str]:
-    rest = b""
-    for chunk in response.stream(decode_content=True):
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield line.decode(errors="replace")
-    if rest:
-        yield rest.decode(errors="replace")
-
-
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -27,7 +27,7 @@ def lazy_cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--kubeconfig", envvar="KUBECONFIG", help="Default: as kubectl's.")
     @functools.wraps(function)
     def with_options(namespace: str, context: str | None, kubeconfig: str | None, **others: Any) -> Any:
-        from ensemble_cli.cluster.connection import connect  # noqa: PLC0415 - --help needs no client
+        from ensemble_cli.cluster.kubeconfig import connect  # noqa: PLC0415 - --help needs no client
 
         def to_cluster() -> Any:
             return connect(kubeconfig=kubeconfig or None, context=context, namespace=namespace)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,8 @@ from ensembles_api.names import (
     PLURAL,
 )
 
+NAME = re.compile(r"[a-z0-9]([a-z0-9.\-]*[a-z0-9])?")
+"""Of any object."""
 ENGINE = "build-tensorrt-"
 """How the names of Jobs begin that tell how far they are."""
 
@@ -84,17 +87,28 @@ def find(cluster: Cluster, name: str) -> Found:
     Raises:
         CommandError: it is not there (with the names that are), or the operator is not installed.
     """
+    if not NAME.fullmatch(name):
+        raise CommandError(
+            f"{name!r} is no name of an ensemble",
+            cure="kubectl get inferenceensembles lists them",
+            status=Exit.USAGE,
+        )
     try:
         return Found(cluster.get(ensemble_path(cluster, name)))
     except MissingError as error:
         if not error.named:
             raise _no_operator() from error
-    names = ", ".join(item["metadata"]["name"] for item in cluster.get(ensemble_path(cluster))["items"])
+    names = ", ".join(names_of(cluster))
     raise CommandError(
         f"no ensemble {name!r} in namespace {cluster.namespace}",
         cure=f"there is: {names}" if names else "look elsewhere: kubectl get inferenceensembles -A",
         status=Exit.ABSENT,
     )
+
+
+def names_of(cluster: Cluster) -> list[str]:
+    """Of the ensembles in the namespace."""
+    return [str(item["metadata"]["name"]) for item in cluster.get(ensemble_path(cluster))["items"]]
 
 
 def _no_operator() -> CommandError:

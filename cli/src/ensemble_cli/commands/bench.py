@@ -14,6 +14,7 @@ from ensemble_cli.asking.options import request_options
 from ensemble_cli.asking.reaching import opened, reached
 from ensemble_cli.asking.servers import GrpcServer, HttpServer
 from ensemble_cli.asking.tensors import make_inputs, model_view
+from ensemble_cli.cluster.candidates import complete_ensembles
 from ensemble_cli.cluster.options import lazy_cluster_options
 from ensemble_cli.exits import CommandError, Exit
 from ensemble_cli.printing import Format, console, output_option, print_data
@@ -30,7 +31,7 @@ def _numbers(_: click.Context, option: click.Parameter, text: str) -> tuple[int,
 
 
 @click.command("bench")
-@click.argument("name", default="")
+@click.argument("name", default="", shell_complete=complete_ensembles)
 @request_options
 @click.option("--grpc", is_flag=True, help="gRPC instead of HTTP.")
 @click.option(

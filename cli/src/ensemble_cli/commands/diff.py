@@ -12,6 +12,7 @@ from ensemble_cli.cluster.applying import LAST_APPLIED, planned
 from ensemble_cli.cluster.connection import Cluster
 from ensemble_cli.cluster.options import cluster_options
 from ensemble_cli.cluster.reading import ensemble_path, find
+from ensemble_cli.colours import colours
 from ensemble_cli.documents import write_yaml
 from ensemble_cli.ensembles import one_ensemble
 from ensemble_cli.exits import CommandError, Exit
@@ -40,7 +41,7 @@ def command(files: tuple[str, ...], name: str, cluster: Cluster) -> int:
         difflib.unified_diff(_text(live), _text(after), "in the cluster", files[0], lineterm="", n=3)
     )
     for line in lines:
-        click.echo(click.style(line, fg={"+": "green", "-": "red"}.get(line[:1])))
+        click.echo(click.style(line, fg={"+": "green", "-": "red"}.get(line[:1])), color=colours())
     return Exit.NO if lines else Exit.DONE
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from ensemble_cli.asking.reaching import opened, reached
+from ensemble_cli.cluster.candidates import complete_ensembles
 from ensemble_cli.cluster.options import lazy_cluster_options
 from ensemble_cli.drawing.svg import graph_svg
 from ensemble_cli.drawing.terminal import graph_tree
@@ -23,7 +24,7 @@ from ensemble_cli.printing import Format, console, output_option, print_data
 
 
 @click.command("graph")
-@click.argument("name", default="")
+@click.argument("name", default="", shell_complete=complete_ensembles)
 @click.option("--model", default="", help="Which model; default the entrypoint, or the outermost ensemble.")
 @click.option("--url", default="", help="Ask this server instead of a cluster, e.g. that of `serve`.")
 @click.option(

@@ -9,6 +9,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
+from ensemble_cli.cluster.candidates import complete_ensembles
 from ensemble_cli.cluster.connection import Cluster
 from ensemble_cli.cluster.explaining import short
 from ensemble_cli.cluster.options import cluster_options
@@ -17,7 +18,7 @@ from ensemble_cli.printing import Format, console, output_option, print_data
 
 
 @click.command("history")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_ensembles)
 @cluster_options
 @output_option
 def command(name: str, cluster: Cluster, output: Format) -> None:

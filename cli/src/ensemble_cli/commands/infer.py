@@ -12,13 +12,14 @@ from ensemble_cli.asking.answers import answer_data, answer_lines, classes_of
 from ensemble_cli.asking.options import request_options
 from ensemble_cli.asking.reaching import opened, reached
 from ensemble_cli.asking.tensors import make_inputs, model_view
+from ensemble_cli.cluster.candidates import complete_ensembles
 from ensemble_cli.cluster.options import lazy_cluster_options
 from ensemble_cli.exits import Exit
 from ensemble_cli.printing import Format, output_option, print_data
 
 
 @click.command("infer")
-@click.argument("name", default="")
+@click.argument("name", default="", shell_complete=complete_ensembles)
 @request_options
 @click.option("--grpc", is_flag=True, help="gRPC instead of HTTP; needed by models that answer in streams.")
 @click.option(

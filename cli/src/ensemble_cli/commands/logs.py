@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import click
 
+from ensemble_cli.cluster.candidates import complete_ensembles
 from ensemble_cli.cluster.connection import Cluster, Json
 from ensemble_cli.cluster.options import cluster_options
 from ensemble_cli.cluster.reading import find, jobs, servers
@@ -24,7 +25,7 @@ class Container:
 
 
 @click.command("logs")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_ensembles)
 @click.option("--model", default="", help="The log of the model's latest build instead of the servers'.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until ctrl-C.")
 @click.option("--tail", default=-1, help="Lines of each container to begin with; default all.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ensemble_cli.cluster.candidates import complete_ensembles
 from ensemble_cli.cluster.connection import Cluster, Json
 from ensemble_cli.cluster.gitops import drift_note
 from ensemble_cli.cluster.options import cluster_options
@@ -12,7 +13,7 @@ from ensemble_cli.program import PROGRAM
 
 
 @click.command("pause")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_ensembles)
 @click.option("--everything", is_flag=True, help="spec.suspend: nothing is built, healed or scaled either.")
 @cluster_options
 def pause(*, name: str, everything: bool, cluster: Cluster) -> None:
@@ -28,7 +29,7 @@ def pause(*, name: str, everything: bool, cluster: Cluster) -> None:
 
 
 @click.command("resume")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_ensembles)
 @cluster_options
 def resume(name: str, cluster: Cluster) -> None:
     """Let the operator work on an ensemble again, however it was paused."""

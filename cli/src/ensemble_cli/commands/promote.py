@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
+from ensemble_cli.cluster.candidates import complete_ensembles
 from ensemble_cli.cluster.connection import Cluster
 from ensemble_cli.cluster.options import cluster_options
 from ensemble_cli.cluster.reading import ensemble_path, find
@@ -16,7 +17,7 @@ from ensembles_api.names import ANNOTATION_PROMOTE
 
 
 @click.command("promote")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_ensembles)
 @click.option("--full", is_flag=True, help="All the requests at once, without the steps that are left.")
 @wait_option
 @cluster_options

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ensemble_cli.cluster.candidates import complete_rollouts
+from ensemble_cli.cluster.candidates import complete_ensembles, complete_rollouts
 from ensemble_cli.cluster.connection import Cluster, Json
 from ensemble_cli.cluster.explaining import short
 from ensemble_cli.cluster.gitops import drift_note
@@ -21,7 +21,7 @@ from ensembles_api.names import ANNOTATION_CHANGE_CAUSE
 
 
 @click.command("rollback")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_ensembles)
 @click.argument("revision", required=False, default="", shell_complete=complete_rollouts)
 @click.option("--cause", default="", help="Why, for the history (annotation kubernetes.io/change-cause).")
 @wait_option
@@ -56,7 +56,7 @@ def rollback(
 
 
 @click.command("unpin")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_ensembles)
 @wait_option
 @cluster_options
 def unpin(name: str, wait: float | None, cluster: Cluster) -> int:

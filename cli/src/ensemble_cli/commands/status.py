@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.live import Live
 
+from ensemble_cli.cluster.candidates import complete_ensembles
 from ensemble_cli.cluster.connection import Cluster
 from ensemble_cli.cluster.explaining import utc_now
 from ensemble_cli.cluster.options import cluster_options
@@ -22,7 +23,7 @@ SECONDS = 2.0
 
 
 @click.command("status")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_ensembles)
 @click.option("-w", "--watch", is_flag=True, help="Go on until ctrl-C; without a terminal, a line a change.")
 @cluster_options
 @output_option

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ensemble_cli.cluster.candidates import complete_ensembles
 from ensemble_cli.cluster.connection import Cluster
 from ensemble_cli.cluster.explaining import explain, utc_now
 from ensemble_cli.cluster.options import cluster_options
@@ -12,7 +13,7 @@ from ensemble_cli.exits import Exit
 
 
 @click.command("why")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_ensembles)
 @cluster_options
 def command(name: str, cluster: Cluster) -> int:
     """Say what an ensemble waits for, and what to do. Ends with 1 where it is not ready."""
