@@ -13,8 +13,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ensemble_builder.compilers.parameters import TensorRTParameters
 from ensemble_builder.compilers.running import LOCK
-from ensemble_builder.compilers.tensorrt import timing
-from ensemble_builder.compilers.tensorrt.library import load_tensorrt
 from ensembles_api.contract import BuildOrder
 
 STOPPED = 128 + signal.SIGTERM
@@ -91,22 +89,3 @@ def test_a_builder_that_cannot_be_told_to_end_is_left_behind(tmp_path: Path) -> 
         building.send_signal(signal.SIGTERM)
         assert building.wait(20) == STOPPED
     assert (tmp_path / "cache").read_text() == "measured"
-
-
-def test_caches_are_merged_and_damaged_ones_left_out(tmp_path: Path) -> None:
-    """TensorRT-RTX has the calls and measures nothing: a cache that it can read is an empty one."""
-    tensorrt = load_tensorrt("")
-    builder = tensorrt.Builder(tensorrt.Logger(tensorrt.Logger.ERROR))
-    folder = tmp_path / "caches"
-    folder.mkdir()
-    config = builder.create_builder_config()
-    assert timing.fill(config, folder) == timing.Filled()
-    assert timing.fill(config, tmp_path / "absent") == timing.Filled()
-    timing.save(config, folder / "a")
-    assert [path.name for path in folder.iterdir()] == ["a"], "no draft is left"
-    (folder / "b").write_bytes(b"damaged " * 100)
-
-    filled = timing.fill(builder.create_builder_config(), folder)
-
-    assert filled.merged == ("a",)
-    assert filled.warnings == ("timing cache b is damaged, or of another TensorRT: not used",)

@@ -70,7 +70,7 @@ class _Building:
         ranges = _ranges(network, job)
         constrained = prepared.kept > 0 and not offer.strongly_typed
         config = builder_config(library, ranges, prepared.types, job, constrained=constrained)
-        filled = self._timing(library, config)
+        filled = self._timing(library, config, timing.Stamp.of(offer.version, device))
         began = time.monotonic()
         progress = Progress(printed(began))
         watching = self._watch(library, config, progress)
@@ -105,14 +105,14 @@ class _Building:
             }
         )
 
-    def _timing(self, library: Library, config: Any) -> timing.Filled:
+    def _timing(self, library: Library, config: Any, stamp: timing.Stamp) -> timing.Filled:
         """Use and keep what builds measure; TensorRT-RTX measures nothing."""
         if library.offer.rtx:
             self.stop.building(lambda: None, heeds=True)
             return timing.Filled()
-        filled = timing.fill(config, Path(self.job.timing_caches))
+        filled = timing.fill(config, Path(self.job.timing_caches), stamp=stamp, logger=library.logger)
         file = Path(self.job.timing_cache)
-        self.stop.building(lambda: timing.save(config, file), heeds=library.offer.monitors)
+        self.stop.building(lambda: timing.save(config, file, stamp=stamp), heeds=library.offer.monitors)
         return filled
 
     def _watch(self, library: Library, config: Any, progress: Progress) -> object:

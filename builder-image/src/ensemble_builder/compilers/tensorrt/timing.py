@@ -1,14 +1,42 @@
-"""The builder's timing cache: filled from those of earlier builds, and saved whatever becomes of this one."""
+"""The builder's timing cache: filled from those of earlier builds, and saved whatever becomes of this one.
+
+TensorRT writes into a cache its own build and the UUID of the one GPU that measured, and refuses it anywhere
+else, though the next GPU of the same type is as fast. So a file says in its first line, as JSON, which
+TensorRT and which type of GPU it is of (`Stamp`); TensorRT's refusal is overridden where these are the very
+same, and nowhere else.
+"""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
+
+from ensemble_builder.compilers.tensorrt.report import Device
+from ensembles_api.contract import Document
+
+
+class Stamp(Document):
+    """What measured. `tensorrt`: full version. `gpu`: None where there is none, for TensorRT-RTX alone."""
+
+    tensorrt: str
+    gpu: Device | None = None
+
+    @classmethod
+    def of(cls, tensorrt: str, gpu: Device | None) -> Stamp:
+        """Drivers, which decide some of the memory too, are left out: TensorRT does not ask for them."""
+        same = {"driver": "", "memory": gpu.memory >> 30 << 30} if gpu else {}
+        return cls(tensorrt=tensorrt, gpu=gpu.model_copy(update=same) if gpu else None)
+
+    @property
+    def text(self) -> str:
+        return f"TensorRT {self.tensorrt}, {self.gpu.product if self.gpu else 'no GPU'}"
 
 
 @dataclass(frozen=True)
@@ -23,43 +51,94 @@ class Filled:
     cache: Any = field(default=None, repr=False, compare=False)
 
 
-def fill(config: Any, folder: Path) -> Filled:
+def fill(config: Any, folder: Path, *, stamp: Stamp, logger: Any) -> Filled:
     """Give a builder config a cache with all that the files in `folder` hold.
 
-    A file of another TensorRT or GPU, or a damaged one, is left out: its times would be wrong.
+    A file of another TensorRT or type of GPU, or a damaged one, is left out: its times would be wrong.
+
+    Args:
+        config: TensorRT's.
+        folder: of files that `save` wrote.
+        stamp: of this build.
+        logger: of `logger_of`; what TensorRT says of a cache is taken out of it: it explains no failed build.
     """
     with _outdated_calls_are_fine():
-        cache = config.create_timing_cache(b"")
-        empty = len(serialized(cache))
-        merged, refused = [], []
+        filling = _Filling(config, stamp, logger)
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-            data = file.read_bytes()
-            other = config.create_timing_cache(data)
-            # What cannot be read gives an empty cache and a line in the log.
-            useful = other is not None and (len(serialized(other)) > empty or len(data) <= empty)
-            if not useful:
-                refused.append(f"timing cache {file.name[:12]} is damaged, or of another TensorRT: not used")
-            elif not cache.combine(other, False):  # noqa: FBT003 - the API's only form
-                refused.append(f"timing cache {file.name[:12]} is of another GPU, TensorRT says: not used")
-            else:
-                merged.append(file.name)
-        config.set_timing_cache(cache, False)  # noqa: FBT003
-    return Filled(tuple(merged), tuple(refused), cache)
+            filling.add(file)
+        config.set_timing_cache(filling.cache, True)  # noqa: FBT003 - the API's only form
+    return Filled(tuple(filling.merged), tuple(filling.refused), filling.cache)
 
 
-def save(config: Any, file: Path) -> None:
+class _Filling:
+    """A cache that is being filled. It begins as an empty one, which bears the UUID of the GPU here."""
+
+    def __init__(self, config: Any, stamp: Stamp, logger: Any) -> None:
+        self._config, self._stamp, self._logger = config, stamp, logger
+        self.cache = config.create_timing_cache(b"")
+        self._empty = len(_serialized(self.cache))
+        self.merged: list[str] = []
+        self.refused: list[str] = []
+
+    def add(self, file: Path) -> None:
+        head, _, data = file.read_bytes().partition(b"\n")
+        try:
+            found = Stamp.model_validate_json(head)
+        except ValidationError:
+            return self._refuse(file, "is damaged")
+        if found != self._stamp:
+            return self._refuse(file, f"is of {found.text}, this build of {self._stamp.text}")
+        other, said = self._told(lambda: self._config.create_timing_cache(data))
+        # What cannot be read gives an empty cache and a line in the log.
+        if other is None or len(_serialized(other)) <= self._empty < len(data):
+            return self._refuse(file, f"cannot be read{said}")
+        return self._take(file, other)
+
+    def _take(self, file: Path, other: Any) -> None:
+        taken, said = self._told(lambda: self.cache.combine(other, False))  # noqa: FBT003
+        if not taken:
+            _tell(f"timing cache {file.name[:12]} is of another GPU of this type: used all the same{said}")
+            taken, said = self._told(lambda: self.cache.combine(other, True))  # noqa: FBT003
+        if not taken and not self.merged:  # one can be taken whole, where none can be added to another
+            taken, also = self._told(lambda: self._config.set_timing_cache(other, True))  # noqa: FBT003
+            self.cache, said = (other, "") if taken else (self.cache, said or also)
+        if not taken:
+            return self._refuse(file, f"is refused by TensorRT{said}")
+        return self.merged.append(file.name)
+
+    def _refuse(self, file: Path, why: str) -> None:
+        self.refused.append(f"timing cache {file.name[:12]} {why}: not used")
+
+    def _told(self, call: Callable[[], Any]) -> tuple[Any, str]:
+        """What a call gives, and in parentheses what TensorRT said meanwhile."""
+        kept = (self._logger.errors, self._logger.warnings)
+        before = [set(messages) for messages in kept]
+        result = call()
+        said = []
+        for messages, known in zip(kept, before, strict=True):
+            said += [message for message in messages if message not in known]
+            for message in messages.keys() - known:
+                del messages[message]
+        return result, f" ({'; '.join(said)})" if said else ""
+
+
+def save(config: Any, file: Path, *, stamp: Stamp) -> None:
     """Write what the builder of this config has measured so far; the file appears only when whole."""
     with _outdated_calls_are_fine():
         cache = config.get_timing_cache()
         if cache is None:
             return
         draft = file.with_name(f"{file.name}.tmp")
-        draft.write_bytes(serialized(cache))
+        draft.write_bytes(stamp.canonical() + b"\n" + _serialized(cache))
         os.replace(draft, file)  # noqa: PTH105 - the same in fewer calls: this may run on borrowed time
 
 
-def serialized(cache: Any) -> bytes:
+def _serialized(cache: Any) -> bytes:
     return bytes(cache.serialize())
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - the Job's log
 
 
 @contextmanager

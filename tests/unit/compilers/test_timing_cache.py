@@ -1,0 +1,137 @@
+"""Timing caches of other builds: used on the same type of GPU with the same TensorRT, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+from ensemble_builder.compilers.tensorrt import timing
+from ensemble_builder.compilers.tensorrt.library import load_tensorrt, logger_of
+from ensemble_builder.compilers.tensorrt.report import Device
+
+H200 = Device(product="NVIDIA-H200", compute_capability="9.0", memory=150754820096, driver="570.1")
+STAMP = timing.Stamp.of("8.6.0", H200)
+
+
+@dataclass
+class FakeCache:
+    """As TensorRT 8.6's messages tell of its caches: in the header its build and the UUID of one GPU."""
+
+    uuid: str
+    logger: SimpleNamespace
+    times: dict[str, float] = field(default_factory=dict)
+    combines: bool = True
+
+    def serialize(self) -> bytes:
+        return json.dumps([self.uuid, self.times]).encode()
+
+    def combine(self, other: FakeCache, ignore_mismatch: bool) -> bool:  # noqa: FBT001 - TensorRT's own form
+        if not self.combines or (other.uuid != self.uuid and not ignore_mismatch):
+            self.logger.errors["the UUID is different from current device"] = None
+            return False
+        self.times |= other.times
+        return True
+
+
+@dataclass
+class FakeConfig:
+    """The builder's config on a GPU that is not there."""
+
+    uuid: str = "GPU-here"
+    combines: bool = True
+    logger: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(errors={}, warnings={}))
+    attached: FakeCache | None = None
+
+    def create_timing_cache(self, data: bytes) -> FakeCache:
+        uuid, times = json.loads(data) if data.startswith(b"[") else (self.uuid, {})
+        return FakeCache(uuid, self.logger, times, combines=self.combines)
+
+    def set_timing_cache(self, cache: FakeCache, ignore_mismatch: bool) -> bool:  # noqa: FBT001
+        taken = ignore_mismatch or cache.uuid == self.uuid
+        self.attached = cache if taken else self.attached
+        return taken
+
+    def get_timing_cache(self) -> FakeCache | None:
+        return self.attached
+
+
+def stored(
+    folder: Path, name: str, *, uuid: str, times: dict[str, float], stamp: timing.Stamp = STAMP
+) -> None:
+    """What a build on another GPU left."""
+    config = FakeConfig(uuid)
+    config.attached = FakeCache(uuid, config.logger, times)
+    timing.save(config, folder / name, stamp=stamp)
+
+
+def test_damaged_ones_are_left_out(tmp_path: Path) -> None:
+    """TensorRT-RTX has the calls and measures nothing: a cache that it can read is an empty one."""
+    tensorrt = load_tensorrt("")
+    logger = logger_of(tensorrt)
+    builder = tensorrt.Builder(logger)
+    folder = tmp_path / "caches"
+    folder.mkdir()
+    stamp = timing.Stamp.of(tensorrt.__version__, None)
+    config = builder.create_builder_config()
+    assert timing.fill(config, folder, stamp=stamp, logger=logger) == timing.Filled()
+    assert timing.fill(config, tmp_path / "absent", stamp=stamp, logger=logger) == timing.Filled()
+    timing.save(config, folder / "a", stamp=stamp)
+    assert [path.name for path in folder.iterdir()] == ["a"], "no draft is left"
+    (folder / "b").write_bytes(b"damaged " * 100)
+    (folder / "c").write_bytes(stamp.canonical() + b"\n" + b"damaged " * 100)
+
+    filled = timing.fill(builder.create_builder_config(), folder, stamp=stamp, logger=logger)
+
+    assert filled.merged == ("a",)
+    assert filled.warnings[0] == "timing cache b is damaged: not used"
+    assert filled.warnings[1].startswith("timing cache c cannot be read")
+    assert not logger.errors, "what TensorRT says of a cache explains no failed build"
+
+
+def test_another_gpu_of_the_same_type_gives_what_it_measured(tmp_path: Path) -> None:
+    """TensorRT refuses a cache with another UUID, though a node pool has as many UUIDs as GPUs."""
+    stored(tmp_path, "a", uuid="GPU-there", times={"conv": 1.0})
+    newer = H200.model_copy(update={"driver": "580.2", "memory": H200.memory - 4096})
+    stored(tmp_path, "b", uuid="GPU-elsewhere", times={"gemm": 2.0}, stamp=timing.Stamp.of("8.6.0", newer))
+    config = FakeConfig()
+
+    filled = timing.fill(config, tmp_path, stamp=STAMP, logger=config.logger)
+
+    assert filled.merged == ("a", "b")
+    assert filled.warnings == ()
+    assert config.attached == FakeCache("GPU-here", config.logger, {"conv": 1.0, "gemm": 2.0})
+    assert not config.logger.errors
+
+
+def test_another_type_of_gpu_and_another_tensorrt_are_never_forced(tmp_path: Path) -> None:
+    """Where the target names no GPU type, caches of several lie in one folder. One UUID does not help."""
+    smaller = H200.model_copy(update={"product": "NVIDIA-H200-MIG-1g.18gb", "mig": "1g.18gb"})
+    stored(tmp_path, "a", uuid="GPU-here", times={"conv": 1.0}, stamp=timing.Stamp.of("8.6.0", smaller))
+    stored(tmp_path, "b", uuid="GPU-here", times={"conv": 2.0}, stamp=timing.Stamp.of("8.6.1", H200))
+    config = FakeConfig()
+
+    filled = timing.fill(config, tmp_path, stamp=STAMP, logger=config.logger)
+
+    assert filled.merged == ()
+    here = "this build of TensorRT 8.6.0, NVIDIA-H200: not used"
+    assert filled.warnings == (
+        f"timing cache a is of TensorRT 8.6.0, NVIDIA-H200-MIG-1g.18gb, {here}",
+        f"timing cache b is of TensorRT 8.6.1, NVIDIA-H200, {here}",
+    )
+    assert config.attached == FakeCache("GPU-here", config.logger)
+
+
+def test_where_none_can_be_added_one_is_taken_whole(tmp_path: Path) -> None:
+    stored(tmp_path, "a", uuid="GPU-there", times={"conv": 1.0})
+    stored(tmp_path, "b", uuid="GPU-there", times={"gemm": 2.0})
+    config = FakeConfig(combines=False)
+
+    filled = timing.fill(config, tmp_path, stamp=STAMP, logger=config.logger)
+
+    assert filled.merged == ("a",)
+    assert filled.warnings == (
+        "timing cache b is refused by TensorRT (the UUID is different from current device): not used",
+    )
+    assert config.attached == FakeCache("GPU-there", config.logger, {"conv": 1.0}, combines=False)
