@@ -173,6 +173,8 @@ def test_why(run: Run, name: str, status: Exit, parts: list[str]) -> None:
     assert found == status
     assert all(part in shown for part in parts), shown
     assert len(shown.splitlines()) == 1
+    data = json.loads(run("why", name, "-o", "json")[1])
+    assert (data["name"], data["ready"], data["text"]) == (name, status == Exit.DONE, shown.strip())
 
 
 def test_history_fits_sixty_columns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

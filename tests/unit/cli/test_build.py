@@ -215,3 +215,28 @@ def test_the_objects_that_would_serve_it(folder: Path, capsys: pytest.CaptureFix
         build(folder, NET, command="render", more=(*more, "--server-image", "s:1", "-o", "json")) == Exit.DONE
     )
     assert json.loads(capsys.readouterr().out)["kind"] == "List"
+
+
+def test_what_was_built_as_data(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build(folder, NET, more=("-o", "json")) == Exit.DONE
+    data = json.loads(capsys.readouterr().out)
+    manifest = read_manifest(folder / "out")
+    assert data == {
+        "models": str(folder / "out/models"),
+        "revision": manifest.digest(),
+        "entrypoint": "net",
+        "warnings": [],
+    }
+
+
+def test_no_keys_and_no_folder(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    other = NET | {"onnxruntime": {"source": {"uri": "s3://elsewhere/net.onnx"}}}
+    assert build(folder, other) == Exit.NO
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .endswith("or take what lies there from a folder: --source s3://BUCKET/PREFIX=FOLDER")
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from PIL import Image, ImageColor
 
 from ensemble_cli.exits import Exit
 from ensemble_cli.main import main
@@ -101,6 +102,58 @@ def test_as_a_picture_and_as_data(repository: Path, capsys: pytest.CaptureFixtur
     for x, box in boxes:
         assert x + int(box.get("width", 0)) < width
         assert int(box.get("y", 0)) + int(box.get("height", 0)) < height
+
+
+def test_as_png(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Boxes, lines and words stand where the SVG has them, at twice the size."""
+    svg, png = repository / "heads.svg", repository / "heads.png"
+    arguments = ["graph", "--repository", str(repository), "--model", "heads"]
+    assert main([*arguments, "--svg", str(svg), "--png", str(png)]) == Exit.DONE
+    assert capsys.readouterr() == ("", f"wrote {svg}\nwrote {png}\n")
+    picture = ET.parse(svg).getroot()  # noqa: S314 - we wrote it
+    with Image.open(png) as image:
+        assert image.format == "PNG"
+        assert image.size == (2 * int(picture.get("width", 0)), 2 * int(picture.get("height", 0)))
+        space = "{http://www.w3.org/2000/svg}"
+        for box in picture.findall(f"{space}rect")[1:]:
+            x, y, width, height = (int(box.get(name, 0)) for name in ("x", "y", "width", "height"))
+            inside = (2 * (x + width - 10), 2 * (y + height - 8))
+            assert image.getpixel(inside) == ImageColor.getrgb(box.get("fill", ""))
+            words = image.convert("L").crop((2 * x + 4, 2 * y + 4, 2 * (x + width) - 4, 2 * y + 50))
+            assert min(words.tobytes()) < 30, "the model's name is written dark"
+        for line in picture.findall(f"{space}path"):
+            begin = [int(part) for part in line.get("d", "")[1:].split(" ")[0].split(",")]
+            assert image.getpixel((2 * begin[0] + 20, 2 * begin[1])) == ImageColor.getrgb("#888888")
+
+
+def test_a_picture_too_large_for_png(
+    repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ensemble_cli.drawing.png.MOST_PIXELS", 1000)
+    png = repository / "heads.png"
+    arguments = ["graph", "--repository", str(repository), "--model", "heads", "--png", str(png)]
+    assert main(arguments) == Exit.USAGE
+    assert "is too large for PNG: write an SVG; --svg FILE.svg" in capsys.readouterr().err
+    assert not png.exists()
+
+
+def test_a_single_model_is_meant(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And where several are there, none an ensemble, they are named."""
+    for name in ("whole", "heads", "join", "left", "right"):
+        (repository / name).rename(repository.parent / name)
+    assert main(["graph", "--repository", str(repository)]) == Exit.DONE
+    assert capsys.readouterr().out.startswith("decode  no batching\n")
+    (repository.parent / "join").rename(repository / "join")
+    assert main(["graph", "--repository", str(repository)]) == Exit.USAGE
+    assert "name it: --model decode|join" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_there(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = repository / "nowhere/x.svg"
+    assert main(["graph", "--repository", str(repository), "--svg", str(file)]) == Exit.NO
+    assert capsys.readouterr().err == (
+        f"error: {file}: No such file or directory; check the path, your rights there and the space left\n"
+    )
 
 
 def test_a_model_that_is_not_there(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:

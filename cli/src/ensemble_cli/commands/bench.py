@@ -38,7 +38,13 @@ def _numbers(_: click.Context, option: click.Parameter, text: str) -> tuple[int,
     "--concurrency", default="1,4,16", show_default=True, callback=_numbers, help="Requests at a time."
 )
 @click.option("--batch", default="1", show_default=True, callback=_numbers, help="Inferences in a request.")
-@click.option("--seconds", default=5.0, show_default=True, help="For each row.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="For each row.",
+)
 @click.option("--url", default="", help="Ask this server instead, e.g. that of `serve`.")
 @lazy_cluster_options
 @output_option

@@ -12,6 +12,7 @@ from ensemble_cli.laptop.building import STORE, Built, build
 from ensemble_cli.laptop.compiling import Compiler
 from ensemble_cli.laptop.options import BuildOptions, build_options
 from ensemble_cli.laptop.request import local_store, make_request
+from ensemble_cli.printing import Format, output_option, print_data
 from ensembles_api.contract import Request
 
 
@@ -19,7 +20,8 @@ from ensembles_api.contract import Request
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--to", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to fill.")
 @build_options
-def command(files: tuple[str, ...], to: Path, options: BuildOptions) -> None:
+@output_option
+def command(files: tuple[str, ...], to: Path, options: BuildOptions, output: Format) -> None:
     r"""Build an ensemble's model repository into a folder, without a cluster.
 
     The same code as in the build Jobs, on a store in the folder. Sources are read from S3 with the AWS_*
@@ -32,6 +34,17 @@ def command(files: tuple[str, ...], to: Path, options: BuildOptions) -> None:
       kubectl ensemble serve out
     """
     built = build_into(to, *asked(files, options), options.sources)
+    if output != "text":
+        print_data(
+            {
+                "models": str(built.models),
+                "revision": built.revision,
+                "entrypoint": built.entrypoint,
+                "warnings": list(built.warnings),
+            },
+            output,
+        )
+        return
     for warning in built.warnings:
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"{built.models}: revision {built.revision[:12]}, ask model {built.entrypoint}")

@@ -23,7 +23,11 @@ from ensemble_cli.printing import Format, output_option, print_data
 @request_options
 @click.option("--grpc", is_flag=True, help="gRPC instead of HTTP; needed by models that answer in streams.")
 @click.option(
-    "--top", default=5, show_default=True, help="Classes to show of each vector of scores; 0: none."
+    "--top",
+    type=click.IntRange(0),
+    default=5,
+    show_default=True,
+    help="Classes to show of each vector of scores; 0: none.",
 )
 @click.option("--url", default="", help="Ask this server instead, e.g. that of `serve`.")
 @lazy_cluster_options

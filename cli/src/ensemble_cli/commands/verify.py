@@ -11,6 +11,7 @@ from rich.table import Table
 from ensemble_builder.commands import verify
 from ensemble_builder.faults import FaultError
 from ensemble_cli.exits import CommandError, Exit
+from ensemble_cli.laptop.ports import HIGHEST
 from ensemble_cli.laptop.serving import read_manifest
 from ensemble_cli.printing import Format, console, output_option, print_data
 from ensembles_api.verification import CaseReport, VerificationReport
@@ -21,8 +22,20 @@ COLOURS = {"Passed": "green", "Failed": "red", "Unproven": "yellow"}
 @click.command("verify")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where the server runs.")
-@click.option("--port", default=8000, show_default=True, help="As of serve: gRPC is asked on the next one.")
-@click.option("--timeout", default=600.0, show_default=True, help="Seconds for waiting and asking together.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, HIGHEST - 1),
+    default=8000,
+    show_default=True,
+    help="As of serve: gRPC is asked on the next one.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=600.0,
+    show_default=True,
+    help="Seconds for waiting and asking together.",
+)
 @output_option
 def command(*, folder: Path, host: str, port: int, timeout: float, output: Format) -> int:
     r"""Put the smoke test and spec.verification's cases to the server of a folder, as the cluster's Job does.

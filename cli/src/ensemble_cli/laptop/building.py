@@ -21,7 +21,7 @@ from ensemble_cli.ensembles import Ensemble
 from ensemble_cli.exits import CommandError
 from ensemble_cli.laptop.compiling import Compiler
 from ensembles_api.contract import Fault, Manifest, NextBuild, Request, Result
-from ensembles_api.reasons import REASONS
+from ensembles_api.reasons import REASONS, Reason
 
 STORE = "store"
 MANIFEST = "manifest.json"
@@ -51,7 +51,7 @@ def build(ensemble: Ensemble, request: Request, store: Store, compiler: Compiler
         manifest = fetch.load_manifest(store, request.namespace, request.name, result.revision)
         _place(store, request, result.revision, manifest, to)
     except FaultError as error:
-        raise CommandError(_explained(error.fault), cure=REASONS[error.fault.code].cure) from error
+        raise CommandError(_explained(error.fault), cure=_cure(error.fault)) from error
     return Built(to / MODELS, result.revision, manifest.server.entrypoint, result.warnings)
 
 
@@ -116,6 +116,13 @@ def _place(store: Store, request: Request, revision: str, manifest: Manifest, to
             (draft / name).rename(to / name)
     for leftover in (draft, old):
         shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _cure(fault: Fault) -> str:
+    """Of the reason, where it does not speak of a cluster."""
+    if fault.code is Reason.SECRET_MISSING:
+        return "set them, or take what lies there from a folder: --source s3://BUCKET/PREFIX=FOLDER"
+    return REASONS[fault.code].cure
 
 
 def _explained(fault: Fault) -> str:
