@@ -30,13 +30,14 @@ def running() -> Iterator[None]:
     localnode.require()
     program = built(live.CACHE)
     with tempfile.TemporaryDirectory() as folder:
-        log = (Path(folder) / "log").open("wb")
-        process = subprocess.Popen(_command(program, folder), stdout=log, stderr=log)
+        log = Path(folder) / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(_command(program, folder), stdout=output, stderr=output)
         try:
             live.kubectl(
                 "apply", "-f", "-", text=json.dumps({"kind": "List", "apiVersion": "v1", "items": _objects()})
             )
-            live.eventually(answers, seconds=90, what=lambda: (Path(folder) / "log").read_text()[-3000:])
+            live.eventually(answers, seconds=90, what=lambda: log.read_text()[-3000:])
             yield
         finally:
             live.kubectl("delete", "apiservice", API, "--ignore-not-found")
