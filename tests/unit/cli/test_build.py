@@ -210,7 +210,7 @@ def test_the_objects_that_would_serve_it(folder: Path, capsys: pytest.CaptureFix
     main_service, _, servers, _ = objects
     pod = servers["spec"]["template"]
     assert main_service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
-    assert [each["image"] for each in pod["spec"]["containers"]] == ["server:1"]
+    assert [each["image"] for each in pod["spec"]["containers"]] == ["server:1", "tools:1"]
     assert (
         build(folder, NET, command="render", more=(*more, "--server-image", "s:1", "-o", "json")) == Exit.DONE
     )

@@ -27,7 +27,7 @@ def test_the_builder_understands_every_container(workload: dict[str, Any]) -> No
             options = builder_parser().parse_args(container["args"])
             assert options.command == COMMANDS[container["name"]]
         else:
-            assert container["name"] in {"tritonserver", "export"}
+            assert container["name"] in {"tritonserver", "export", "http"}
 
 
 def test_paths_given_to_the_builder_are_mounted(job: dict[str, Any]) -> None:

@@ -134,9 +134,62 @@ def test_no_service_and_no_budget_counts_the_pods_of_jobs() -> None:
 
 
 def test_service_ports_are_looked_up_by_name_in_the_servers() -> None:
-    ports = {p["name"] for p in deployments()[0]["spec"]["template"]["spec"]["containers"][0]["ports"]}
     wanted = {p["targetPort"] for p in rollout_service(owner=LONGEST, rollout=ROLLOUT)["spec"]["ports"]}
-    assert wanted == ports == {"http", "grpc", "metrics"}
+    assert wanted == {"http", "grpc", "metrics"}
+    assert named_ports(enabled=True) == {"http": 8080, "http-direct": 8000, "grpc": 8001, "metrics": 8002}
+    assert named_ports(enabled=False) == {"http": 8000, "grpc": 8001, "metrics": 8002}
+
+
+def with_proxy(**settings: Any) -> Any:
+    """The PodSpec of a server with these settings of spec.serving.httpProxy."""
+    serving = Serving.model_validate({"httpProxy": settings, "drainSeconds": 60})
+    [one, _] = deployments(DATA.model_copy(update={"serving": serving}))
+    return one["spec"]["template"]["spec"]
+
+
+def named_ports(*, enabled: bool) -> dict[str, int]:
+    containers = with_proxy(enabled=enabled)["containers"]
+    return {p["name"]: p["containerPort"] for container in containers for p in container["ports"]}
+
+
+def test_probes_of_tritonserver_ask_tritonserver() -> None:
+    for enabled in (True, False):
+        server = with_proxy(enabled=enabled)["containers"][0]
+        ports = {p["name"]: p["containerPort"] for p in server["ports"]}
+        asked = {server[f"{probe}Probe"]["httpGet"]["port"] for probe in ("startup", "readiness", "liveness")}
+        assert {ports[port] for port in asked} == {8000}
+
+
+def test_the_http_proxy_leaves_as_tritonserver_does() -> None:
+    pod = with_proxy()
+    server, proxy = pod["containers"]
+    environment = {each["name"]: each["value"] for each in proxy["env"]}
+    grace = int(environment["ENSEMBLES_GRACE_MILLISECONDS"]) / 1000
+    hard_stop = int(environment["ENSEMBLES_HARD_STOP_MILLISECONDS"]) / 1000
+    assert "lifecycle" not in proxy, "clients are asked to leave at once"
+    assert grace == server["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert "--exit-timeout-secs=60" in server["args"]
+    assert grace + 60 < grace + hard_stop < pod["terminationGracePeriodSeconds"]
+    assert (
+        f"--grpc-max-connection-age={environment['ENSEMBLES_CONNECTION_AGE_MILLISECONDS']}" in server["args"]
+    )
+
+
+def test_resources_of_the_http_proxy_are_the_users() -> None:
+    assert with_proxy()["containers"][1]["resources"] == {
+        "requests": {"cpu": "50m", "memory": "64Mi"},
+        "limits": {"memory": "512Mi"},
+    }
+    stated = with_proxy(resources={"requests": {"memory": "1Gi"}, "limits": {"cpu": 2}})["containers"][1]
+    assert stated["resources"] == {"requests": {"memory": "1Gi"}, "limits": {"cpu": "2"}}
+    less = with_proxy(resources={"limits": {"memory": "32Mi"}})["containers"][1]
+    assert less["resources"] == {"requests": {"cpu": "50m"}, "limits": {"memory": "32Mi"}}
+
+
+def test_other_settings_of_the_http_proxy_are_another_rollout() -> None:
+    serving = Serving.model_validate({"httpProxy": {"enabled": False}})
+    without = DATA.model_copy(update={"serving": serving})
+    assert without.rollout_hash() != DATA.model_copy(update={"serving": Serving()}).rollout_hash()
 
 
 def test_the_users_pod_labels_do_not_replace_ours() -> None:
@@ -282,7 +335,7 @@ def test_grpc_clients_have_reconnected_before_the_server_is_told_to_end() -> Non
 
 @given(st.integers(10, 86400))
 def test_the_startup_probe_allows_all_of_startup_seconds(seconds: int) -> None:
-    probe = tritonserver.probes(startup_seconds=seconds)["startupProbe"]
+    probe = tritonserver.probes(startup_seconds=seconds, behind_proxy=True)["startupProbe"]
     allowed = probe["periodSeconds"] * probe["failureThreshold"]
     assert seconds <= allowed < seconds + probe["periodSeconds"]
 
@@ -296,7 +349,7 @@ def test_plugins_are_named_as_their_backends_take_them() -> None:
     plugins = {"dali": ("plugins/a.so", "plugins/b.so"), "tensorrt": ("plugins/c.so", "plugins/d.so")}
     data = DATA.model_copy(update={"server": ServerRequirements(plugins=plugins)})
     for deployment in deployments(data):
-        (server,) = deployment["spec"]["template"]["spec"]["containers"]
+        server = deployment["spec"]["template"]["spec"]["containers"][0]
         assert server["args"][-2:] == [
             "--backend-config=tensorrt,plugins=/models-volume/plugins/c.so;/models-volume/plugins/d.so",
             "--backend-config=dali,plugin_libs=/models-volume/plugins/a.so:/models-volume/plugins/b.so",

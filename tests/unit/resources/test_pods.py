@@ -26,7 +26,7 @@ def mounts(container: Json, path: str) -> set[str]:
 
 
 def test_every_container_is_one_of_ours(workload: Json) -> None:
-    assert {c["name"] for c in containers(workload)} <= REACH_STORAGE | RUN_USER_CODE | {"analyse"}
+    assert {c["name"] for c in containers(workload)} <= REACH_STORAGE | RUN_USER_CODE | {"analyse", "http"}
 
 
 def test_only_containers_that_reach_storage_hold_credentials(workload: Json) -> None:

@@ -87,6 +87,18 @@ SERVER_OPTIONS_OF_THE_OPERATOR = (
 """tritonserver options that would break what the operator promises: revisions, probes, draining."""
 
 
+class HttpProxy(ApiModel):
+    """Asks keep-alive clients of the HTTP port to reconnect before their server ends; tritonserver cannot."""
+
+    enabled: bool = Field(
+        default=True,
+        description="False: a client that keeps its HTTP connection loses a request when a pod ends.",
+    )
+    resources: Resources = Field(
+        default_factory=Resources, description="Of the container; default 50m and 64Mi, at most 512Mi."
+    )
+
+
 class Serving(ApiModel):
     """The tritonserver Deployment."""
 
@@ -103,6 +115,7 @@ class Serving(ApiModel):
         default_factory=Resources,
         description="Of the tritonserver container; GPUs come from targets.",
     )
+    http_proxy: HttpProxy = Field(default_factory=HttpProxy, description="Before each server's HTTP port.")
     node_selector: Labels = Field(default_factory=dict, json_schema_extra=rules(VALID_KEYS))
     tolerations: list[Object] = Field(default_factory=list, max_length=32, description="As in a PodSpec.")
     affinity: Object | None = Field(None, description="As in a PodSpec.")

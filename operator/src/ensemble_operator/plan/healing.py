@@ -12,6 +12,7 @@ from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Apply, Create, Delete, Scale
 from ensemble_operator.plan.observation import IMAGE_REASONS, DeploymentSeen, Observation, PodSeen
 from ensemble_operator.plan.replicas import Replicas
+from ensemble_operator.resources import http_proxy
 from ensemble_operator.resources.budgets import disruption_budget
 from ensemble_operator.resources.drift import covers
 from ensemble_operator.resources.owner import Owner
@@ -64,8 +65,8 @@ def _wanted(target: str, replicas: Replicas | None, ended: frozenset[str]) -> in
 
 
 def _tools_image(live: DeploymentSeen | None) -> str | None:
-    """The image that fetches the files, as it is: one that a newer operator would not choose is no reason to
-    restart servers, unless it cannot be pulled any more.
+    """The image that fetches the files and holds the HTTP proxy, as it is: one that a newer operator would
+    not choose is no reason to restart servers, unless it cannot be pulled any more.
     """
     if live is None or any(_lacks_tools(pod) for pod in live.pods):
         return None
@@ -74,8 +75,8 @@ def _tools_image(live: DeploymentSeen | None) -> str | None:
 
 
 def _lacks_tools(pod: PodSeen) -> bool:
-    fetch = pod.container(FETCH)
-    return fetch is not None and fetch.waiting_reason in IMAGE_REASONS
+    found = (pod.container(name) for name in (FETCH, http_proxy.CONTAINER))
+    return any(each is not None and each.waiting_reason in IMAGE_REASONS for each in found)
 
 
 def _without_replicas(manifest: dict[str, Any]) -> dict[str, Any]:

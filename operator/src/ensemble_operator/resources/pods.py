@@ -47,9 +47,10 @@ def container(
     resources: Mapping[str, Any],
     mounts: Iterable[Mapping[str, Any]],
     env: Iterable[Mapping[str, Any]] = (),
-    tmp: str = "tmp",
+    tmp: str | None = "tmp",
 ) -> Json:
-    """A container whose root file system is read-only but for /tmp, which is the volume `tmp`."""
+    """A container whose root file system is read-only but for /tmp, which is the volume `tmp`, if any."""
+    writable = [{"name": tmp, "mountPath": TMP}] if tmp else []
     return {
         "name": name,
         "image": image,
@@ -58,7 +59,7 @@ def container(
         "args": list(args),
         "env": [{"name": "HOME", "value": TMP}, *map(dict, env)],
         "resources": dict(resources),
-        "volumeMounts": [{"name": tmp, "mountPath": TMP}, *map(dict, mounts)],
+        "volumeMounts": [*writable, *map(dict, mounts)],
         "securityContext": container_security_context(),
         # A process that dies without a word leaves the end of its log instead.
         "terminationMessagePolicy": "FallbackToLogsOnError",

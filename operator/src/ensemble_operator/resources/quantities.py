@@ -14,16 +14,23 @@ TOOLS_REQUESTS = {"cpu": "100m", "memory": "128Mi"}
 
 
 def requirements(
-    *, defaults: Mapping[str, str], resources: Resources | None = None, gpu: Gpu | None = None
+    *,
+    defaults: Mapping[str, str],
+    default_limits: Mapping[str, str] | None = None,
+    resources: Resources | None = None,
+    gpu: Gpu | None = None,
 ) -> dict[str, Any]:
     """A container's `resources`: what the user states wins, the target's GPUs win over both.
 
     A default request stands back where the user set only a limit: the API server takes the limit as the
-    request, and a default above the limit would be refused.
+    request, and a default above the limit would be refused. So does a default limit where
+    the user set a request.
     """
     requests = _texts(resources.requests) if resources else {}
     limits = _texts(resources.limits) if resources else {}
+    unbounded = {key: value for key, value in (default_limits or {}).items() if key not in requests}
     requests = {key: value for key, value in defaults.items() if key not in limits} | requests
+    limits = unbounded | limits
     if gpu and not gpu.resource_claim_template_name:
         # Extended resources cannot be overcommitted: request and limit are equal.
         requests[gpu.resource_name] = limits[gpu.resource_name] = str(gpu.count)

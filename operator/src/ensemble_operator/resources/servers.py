@@ -9,7 +9,7 @@ from typing import Any
 
 from ensemble_operator import names
 from ensemble_operator.resources import gpu as gpus
-from ensemble_operator.resources import pods, tritonserver
+from ensemble_operator.resources import http_proxy, pods, tritonserver
 from ensemble_operator.resources.owner import Owner
 from ensemble_operator.resources.pods import Json
 from ensemble_operator.resources.quantities import TOOLS_REQUESTS, requirements
@@ -43,8 +43,9 @@ def server_deployment(
 ) -> dict[str, Any]:
     """The Deployment of one target of the rollout.
 
-    `tools_image` fetches the files. It may be another than the rollout began with: a registry need not keep
-    the images of every operator there ever was, and the bytes are checked whoever brings them.
+    `tools_image` fetches the files, and is the HTTP proxy. It may be another than the rollout began with: a
+    registry need not keep the images of every operator there ever was, and the bytes are checked whoever
+    brings them.
     """
     selector = server_selector(owner, rollout, target.name)
     labels = {**owner.labels("server"), **selector}
@@ -84,7 +85,8 @@ def server_deployment(
 def _identity_annotation(data: RolloutData) -> dict[str, str]:
     """Keeps storage's identity out of tritonserver; an account chosen for serving is the user's to use."""
     if data.storage.identity and not data.serving.service_account_name:
-        return {pods.ANNOTATION_SKIP_IDENTITY: "tritonserver"}
+        proxy = [http_proxy.CONTAINER] if data.serving.http_proxy.enabled else []
+        return {pods.ANNOTATION_SKIP_IDENTITY: ",".join(["tritonserver", *proxy])}
     return {}
 
 
@@ -98,9 +100,10 @@ def _pod(
     access: StorageAccess,
 ) -> Json:
     serving = data.serving
+    proxy = [http_proxy.http_proxy(data=data, image=tools_image)] if serving.http_proxy.enabled else []
     return pods.pod_spec(
         initContainers=[_fetch(owner=owner, data=data, target=target, image=tools_image, access=access)],
-        containers=[_tritonserver(data=data, target=target)],
+        containers=[_tritonserver(data=data, target=target), *proxy],
         volumes=[
             pods.empty_dir("models"),
             pods.empty_dir("fetch-tmp"),
@@ -161,7 +164,9 @@ def _tritonserver(*, data: RolloutData, target: TargetRequest) -> Json:
     )
     return {
         **main,
-        "ports": [{"name": name, "containerPort": port} for name, port in tritonserver.PORTS.items()],
+        "ports": tritonserver.container_ports(behind_proxy=serving.http_proxy.enabled),
         "lifecycle": tritonserver.Shutdown(serving.drain_seconds).lifecycle(),
-        **tritonserver.probes(startup_seconds=serving.startup_seconds),
+        **tritonserver.probes(
+            startup_seconds=serving.startup_seconds, behind_proxy=serving.http_proxy.enabled
+        ),
     }

@@ -15,14 +15,20 @@ FILES = "/models-volume"
 
 PORTS = {"http": HTTP_PORT, "grpc": GRPC_PORT, "metrics": METRICS_PORT}
 
+HTTP_BEHIND_PROXY = "http-direct"
+"""The name of tritonserver's HTTP port where Services, which go by name, lead to the proxy before it."""
+
 PROPAGATION_SECONDS = 15
 """From a pod's deletion until nothing sends to it: proxies have heard of it, and gRPC connections made just
 before have come of age."""
 UNLOAD_SECONDS = 10
 """For unloading the models and ending backend processes, after the last request."""
 CONNECTION_AGE_MILLISECONDS = 10_000
-"""A gRPC client stays with one connection, and so with one pod, until the server asks it to reconnect (gRPC
-varies the age by 10 %). Servers before 25.05 end gRPC without draining: clients must be gone by then."""
+"""A client stays with one connection, and so with one pod, until the server asks it to reconnect (gRPC varies
+the age by 10 %; for HTTP the proxy asks). Servers before 25.05 end gRPC without draining: clients must be
+gone by then."""
+PROXY_MARGIN_SECONDS = 2
+"""The HTTP proxy outlasts the drain by so much: its clock starts before that of tritonserver's hook."""
 STARTUP_PERIOD_SECONDS = 2
 
 
@@ -38,6 +44,11 @@ class Shutdown:
     @property
     def grace_seconds(self) -> int:
         return PROPAGATION_SECONDS + self.drain_seconds + UNLOAD_SECONDS
+
+    @property
+    def proxy_hard_stop_seconds(self) -> int:
+        """From the end of the propagation until the HTTP proxy gives up clients that are silent."""
+        return self.drain_seconds + PROXY_MARGIN_SECONDS
 
     def lifecycle(self) -> Json:
         return {"preStop": {"sleep": {"seconds": PROPAGATION_SECONDS}}}
@@ -67,24 +78,36 @@ def arguments(*, drain_seconds: int, derived: Sequence[str], extra: Sequence[str
     return [*(option for option in ours if option.partition("=")[0] not in given), *derived, *extra]
 
 
-def probes(*, startup_seconds: int) -> Json:
+def container_ports(*, behind_proxy: bool) -> list[Json]:
+    names = {"http": HTTP_BEHIND_PROXY} if behind_proxy else {}
+    return [{"name": names.get(name, name), "containerPort": port} for name, port in PORTS.items()]
+
+
+def readiness(port: str) -> Json:
+    """The readiness probe of tritonserver, asked at the port of this name."""
+    return _health("/v2/health/ready", port, period=5, failures=3)
+
+
+def probes(*, startup_seconds: int, behind_proxy: bool) -> Json:
     """The port opens only after all models are loaded, so liveness waits for the startup probe."""
-
-    def health(path: str, *, period: int, failures: int, timeout: int = 5) -> Json:
-        return {
-            "httpGet": {"path": path, "port": "http"},
-            "periodSeconds": period,
-            "failureThreshold": failures,
-            "timeoutSeconds": timeout,
-        }
-
+    port = HTTP_BEHIND_PROXY if behind_proxy else "http"
     return {
-        "startupProbe": health(
+        "startupProbe": _health(
             "/v2/health/ready",
+            port,
             period=STARTUP_PERIOD_SECONDS,
             failures=-(-startup_seconds // STARTUP_PERIOD_SECONDS),
         ),
-        "readinessProbe": health("/v2/health/ready", period=5, failures=3),
+        "readinessProbe": readiness(port),
         # Slow to condemn: a restart loses every request in flight.
-        "livenessProbe": health("/v2/health/live", period=10, failures=6, timeout=10),
+        "livenessProbe": _health("/v2/health/live", port, period=10, failures=6, timeout=10),
+    }
+
+
+def _health(path: str, port: str, *, period: int, failures: int, timeout: int = 5) -> Json:
+    return {
+        "httpGet": {"path": path, "port": port},
+        "periodSeconds": period,
+        "failureThreshold": failures,
+        "timeoutSeconds": timeout,
     }
