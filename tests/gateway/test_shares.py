@@ -153,11 +153,18 @@ def test_requests_are_shared_by_weight_and_none_is_lost(namespace: live.Namespac
             print(f"{protocol}: {share:.1f} % of {total} requests at weight {weight}")
             assert total > 40
             assert abs(share - weight) <= 4 + weight / 10
-    services = {item["metadata"]["name"] for item in namespace.items("services")}
-    assert not [name for name in services if name.endswith("-t")], "only while requests are shared"
     for kind in ("httproute", "grpcroute"):
         (backend,) = namespace.get(kind, "shared")["spec"]["rules"][0]["backendRefs"]
         assert backend["name"] == "shared"
+    live.eventually(
+        lambda: not shares(namespace), what=lambda: f"only while requests are shared: {shares(namespace)}"
+    )
+
+
+def shares(space: live.Namespace) -> list[str]:
+    """The Services by which a route tells rollouts apart."""
+    names = [item["metadata"]["name"] for item in space.items("services")]
+    return [name for name in names if name.endswith("-t")]
 
 
 def during(ensemble: live.Ensemble, step: int) -> tuple[float, float]:
