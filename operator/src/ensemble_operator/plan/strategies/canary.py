@@ -135,12 +135,36 @@ def _reach(stage: Stage, weight: int, title: str) -> ServeOutcome | None:
 
 
 def _servers(stage: Stage, weight: int) -> Replicas:
+    scaling = stage.spec.autoscaling if stage.spec.gateway is None else None
+    if scaling is not None:
+        return _beside_scaled(stage, weight, most=scaling.max_replicas)
     if weight == ALL:
         return stage.replicas
     if stage.spec.gateway is None:
         return servers_for(stage.replicas, weight=weight)
     counts = stage.replicas.by_target.items()
     return replace(stage.replicas, by_target={name: -(-count * weight // ALL) for name, count in counts})
+
+
+def _beside_scaled(stage: Stage, weight: int, *, most: int) -> Replicas:
+    """Where an autoscaler has the old servers, and shares are numbers: they follow what it makes of these.
+
+    All servers carry the load alike, so those of both rollouts together are what it takes: in the end, when
+    the old ones go, as many new ones.
+    """
+    live = servers(stage.observation, stage.active) if stage.active else {}
+    own, floor = servers(stage.observation, stage.hash), stage.replicas.floor
+    counts = {
+        target: max(floor, live[target]) if target in live else count
+        for target, count in stage.replicas.by_target.items()
+    }
+    old = replace(stage.replicas, by_target=counts)
+    if weight != ALL:
+        return servers_for(old, weight=weight)
+    steps = stage.settings.canary.steps if stage.settings.canary else []
+    shared = servers_for(old, weight=steps[-1].weight)
+    together = {target: max(own.get(target, 0), old.of(target) + shared.of(target)) for target in counts}
+    return replace(old, by_target={target: min(most, count) for target, count in together.items()})
 
 
 def _gather(stage: Stage, weight: int, message: str, *, all_stay: bool = False) -> ServeOutcome | None:
