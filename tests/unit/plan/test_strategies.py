@@ -388,6 +388,32 @@ def test_a_canary_goes_on_where_what_it_has_passed_stays(changed: list[dict[str,
     assert story.reason == "Ready"
 
 
+@pytest.mark.parametrize("rollout", [ROLLING, CANARY], ids=["rolling", "canary"])
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_headless_service_that_is_deleted_or_edited_in_the_middle_is_put_back(
+    rollout: dict[str, Any], *, paused: bool
+) -> None:
+    story = Fleet()
+    story.begin(4, rollout)
+    story.want(paused=False)
+    story.until("Stepping")
+    story.play(OTHER, 1)
+    story.want(paused=paused)
+    story.play(OTHER, 1)
+    before = {s.name: s.manifest["spec"]["selector"] for s in story.seen.services}
+    assert len(before) == 3, "the Service, and one of each rollout"
+    story.seen = replace(story.seen, services=tuple(s for s in story.seen.services if s.name == "net"))
+    story.step(1)
+    assert {s.name: s.manifest["spec"]["selector"] for s in story.seen.services} == before
+    edited = tuple(
+        replace(s, manifest={**s.manifest, "spec": {**s.manifest["spec"], "selector": {"app": "x"}}})
+        for s in story.seen.services
+    )
+    story.seen = replace(story.seen, services=edited)
+    story.step(1)
+    assert {s.name: s.manifest["spec"]["selector"] for s in story.seen.services} == before
+
+
 def test_recreate_ends_the_old_servers_before_it_starts_new_ones() -> None:
     story = Fleet()
     story.begin(2, RECREATE)

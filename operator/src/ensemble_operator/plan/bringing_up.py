@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ensemble_operator import names
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Create
 from ensemble_operator.plan.chain import owner_of
 from ensemble_operator.plan.failing import mark_failed
-from ensemble_operator.plan.healing import heal_budgets, heal_deployments
+from ensemble_operator.plan.healing import heal_budgets, heal_deployments, heal_rollout_service
 from ensemble_operator.plan.observation import RolloutSeen
 from ensemble_operator.plan.provenance import provenance
 from ensemble_operator.plan.replicas import Replicas, servers_before
@@ -18,7 +17,6 @@ from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.plan.verifying import Verification, verification
 from ensemble_operator.resources.history import controller_revision
 from ensemble_operator.resources.rollout import ANNOTATION_APPROVED_BEFORE, RolloutData
-from ensemble_operator.resources.services import rollout_service
 from ensembles_api.names import ANNOTATION_PROMOTE
 from ensembles_api.reasons import Nature, Reason
 
@@ -73,6 +71,7 @@ def hold(stage: Stage, servers: Replicas) -> ServeOutcome | None:
     actions = [
         *heal_deployments(stage.observation, stage.config, owner, rollout.data, replicas=servers),
         *heal_budgets(stage.observation, owner, rollout.data, replicas=servers),
+        *heal_rollout_service(stage.observation, owner, stage.hash),
     ]
     wake = known_servers(stage.observation, stage.hash).wake
     message = "the number of new servers changes"
@@ -82,9 +81,7 @@ def hold(stage: Stage, servers: Replicas) -> ServeOutcome | None:
 def _missing(stage: Stage, data: RolloutData, *, servers: Replicas) -> list[Action]:
     observation, owner = stage.observation, owner_of(stage.observation)
     actions = list(heal_deployments(observation, stage.config, owner, data, replicas=servers))
-    name = names.rollout(observation.name, stage.hash)
-    if not any(service.name == name for service in observation.services):
-        actions.append(Create(rollout_service(owner=owner, rollout=stage.hash)))
+    actions += heal_rollout_service(observation, owner, stage.hash)
     if servers:
         check = verification(observation, stage.config, data, stage.hash, replicas=servers)
         if check.create is not None:

@@ -18,7 +18,7 @@ from ensemble_operator.resources.drift import covers
 from ensemble_operator.resources.owner import Owner
 from ensemble_operator.resources.rollout import RENDERER_VERSION, RolloutData
 from ensemble_operator.resources.servers import FETCH, server_deployment
-from ensemble_operator.resources.services import service
+from ensemble_operator.resources.services import rollout_service, service
 from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE, LABEL_ROLLOUT
 
 
@@ -100,6 +100,17 @@ def heal_budgets(
             yield Create(wanted)
         elif not covers(live.manifest, wanted):
             yield Apply(wanted)
+
+
+def heal_rollout_service(observation: Observation, owner: Owner, rollout: str) -> Iterator[Action]:
+    """The headless Service by which verification and analysis find the servers of one rollout."""
+    wanted = rollout_service(owner=owner, rollout=rollout)
+    name = wanted["metadata"]["name"]
+    live = next((seen for seen in observation.services if seen.name == name and not seen.deleting), None)
+    if live is None:
+        yield Create(wanted)
+    elif not covers(live.manifest, wanted) or _selects_more(live.manifest, wanted):
+        yield Apply(wanted)
 
 
 def main_service_manifest(

@@ -14,6 +14,7 @@ from ensemble_operator.plan.gpu_busy import Yielding
 from ensemble_operator.plan.healing import (
     heal_budgets,
     heal_deployments,
+    heal_rollout_service,
     heal_service,
 )
 from ensemble_operator.plan.observation import Observation
@@ -168,6 +169,7 @@ def _heal(
         *heal_deployments(observation, config, owner, rollout.data, replicas=servers, ended=ended),
         *heal_budgets(observation, owner, rollout.data, replicas=servers),
         *heal_service(observation, owner, rollout.data, active=active),
+        *heal_rollout_service(observation, owner, active),
     )
 
 
@@ -175,5 +177,7 @@ def _heal_sharing(observation: Observation, config: OperatorConfig) -> Iterator[
     """Servers that get requests beside the active ones, where nothing else looks after them."""
     pending = taking_over(observation)
     rollout = history.find(observation, pending) if pending else None
-    if rollout is not None:
-        yield from heal_deployments(observation, config, owner_of(observation), rollout.data, replicas=None)
+    if rollout is not None and pending is not None:
+        owner = owner_of(observation)
+        yield from heal_deployments(observation, config, owner, rollout.data, replicas=None)
+        yield from heal_rollout_service(observation, owner, pending)
