@@ -216,6 +216,56 @@ def test_a_pin_during_the_switch_takes_it_back() -> None:
     assert (story.reason, served(story)) == ("Ready", OTHER)
 
 
+@pytest.mark.parametrize("retained", [True, False])
+def test_a_pin_works_in_a_pause(*, retained: bool) -> None:
+    rollout = {**(RETAINED if retained else AT_ONCE), "paused": True}
+    story = second(**(RETAINED if retained else AT_ONCE))
+    story.step(10)
+    pin(story, REVISION, rollout)
+    settle(story)
+    assert (story.reason, served(story)) == ("Ready", REVISION)
+    story.change(models=TWO, rollout=rollout)
+    settle(story, OTHER)
+    assert (story.reason, served(story)) == ("Paused", REVISION)
+
+
+@pytest.mark.parametrize("strategy", ["Canary", "RollingUpdate"])
+@pytest.mark.parametrize("wanted", [OTHER, REVISION])
+def test_a_pin_takes_requests_back_in_a_pause(strategy: str, wanted: str) -> None:
+    """While a third rollout shares the requests: back to what serves, or to what served before."""
+    rollout: dict[str, Any] = {**RETAINED, "strategy": strategy}
+    if strategy == "Canary":
+        rollout["canary"] = {"steps": [{"weight": 50, "waitForApproval": True}]}
+    story = second(**RETAINED)
+    story.change(models=SPEC["models"][:1], rollout=rollout)
+    for _ in range(20):
+        story.step(2)
+        story.cluster_moves("5" * 64)
+        if story.reason == "Stepping":
+            break
+    story.change(models=SPEC["models"][:1], rollout={**rollout, "paused": True})
+    settle(story, "5" * 64)
+    assert story.reason == "Paused"
+    pin(story, wanted, {**rollout, "paused": True}, models=SPEC["models"][:1])
+    settle(story, wanted)
+    settle(story, wanted)
+    assert (story.reason, served(story)) == ("Ready", wanted)
+
+
+def test_a_pause_holds_a_pinned_rollout_that_has_never_served() -> None:
+    rollout = {**RETAINED, "strategy": "Canary", "canary": {"steps": [{"weight": 50, "pauseSeconds": 600}]}}
+    story = second(**RETAINED)
+    story.change(models=SPEC["models"][:1], rollout=rollout)
+    for _ in range(20):
+        story.step(2)
+        story.cluster_moves("5" * 64)
+    pin(story, "5" * 64, {**rollout, "paused": True}, models=SPEC["models"][:1])
+    for _ in range(20):
+        story.step(60)
+        story.cluster_moves("5" * 64)
+    assert (story.reason, served(story)) == ("Paused", OTHER)
+
+
 def test_a_pinned_rollout_that_failed_says_so_and_is_not_tried_again() -> None:
     story = Story()
     story.change(rollout=RETAINED)

@@ -50,7 +50,8 @@ def gives_way(
         return None
     servers = deployments_of(observation, active)
     ended = frozenset(server.labels.get(LABEL_TARGET, "") for server in servers if not server.replicas)
-    stops = spec.build.when_gpu_busy == "StopServing" and not (spec.rollout.paused and not ended)
+    held = history.is_held(spec.rollout, history.find(observation, wanted) if wanted else None)
+    stops = spec.build.when_gpu_busy == "StopServing" and not (held and not ended)
     if not stops and not _may_end_all(spec.rollout):
         return None
     trouble = building.trouble or serving.trouble

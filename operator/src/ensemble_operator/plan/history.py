@@ -21,6 +21,7 @@ from ensemble_operator.resources.rollout import (
 )
 from ensembles_api.names import LABEL_ROLLOUT
 from ensembles_api.reasons import Reason
+from ensembles_api.spec.rollout import Rollout
 
 WARNINGS = TypeAdapter(tuple[str, ...])
 PROMOTED = "Promoted"
@@ -111,6 +112,14 @@ def replaced_by(observation: Observation, rollout: RolloutSeen) -> RolloutSeen |
     name = rollout_name(rollout)
     replaced = [r for r in observation.rollouts if r.annotations.get(ANNOTATION_RETIRED_FOR) == name]
     return max(replaced, key=lambda other: other.annotations[ANNOTATION_RETIRED_AT], default=None)
+
+
+def is_held(settings: Rollout, rollout: RolloutSeen | None) -> bool:
+    """Whether spec.rollout.paused holds the wanted rollout. A pin to what has served before is an emergency
+    brake: it works in a pause, too.
+    """
+    braking = settings.pin_revision is not None and rollout is not None and bool(promoted_at(rollout))
+    return settings.paused and not braking
 
 
 def moment(text: str | None) -> datetime | None:

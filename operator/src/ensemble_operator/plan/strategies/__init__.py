@@ -82,7 +82,7 @@ def strategy(stage: Stage) -> Strategy:
 
 def is_paused(stage: Stage) -> bool:
     """Whether the rollout stays as it is. Where the old servers have ended, or failed, others must come."""
-    if not stage.settings.paused:
+    if not history.is_held(stage.settings, stage.rollout):
         return False
     old = history.find(stage.observation, stage.active) if stage.active else None
     if old is None or not stage.replicas:
@@ -102,6 +102,7 @@ def _is_over(stage: Stage) -> bool:
 
 def _goes_back(stage: Stage, pending: str) -> bool:
     """Whether the rollout that shares the requests shall have none."""
-    if stage.settings.paused and stage.hash not in {stage.active, pending}:
+    held = history.is_held(stage.settings, stage.rollout)
+    if held and stage.hash not in {stage.active, pending}:
         return False
     return pending != stage.hash or _is_over(stage)
