@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble_operator.plan.actions import Apply, Scale
+from ensemble_operator.plan.observation import RoutesSeen
 from ensembles_api.contract import AnalysisFigures, Result, Traffic
 from ensembles_api.reasons import Reason
 from tests.unit.plan.test_strategies import CANARY, OTHER, THIRD, Fleet
@@ -280,11 +282,34 @@ def test_a_share_without_a_ready_server_while_paused() -> None:
     story.begin(4, CANARY)
     story.want()
     story.until_shares(75, 25)
+    story.play(OTHER, 5)
     story.want(paused=True)
     story.step(1)
     ready(story, new=False)
     story.step(1)
     assert story.shares() == (0, 0)
+    story.play(OTHER, 10)
+    assert story.shares() == (75, 25)
+
+
+@pytest.mark.parametrize("what", ["one", "both", "edited"])
+def test_a_route_that_is_deleted_or_edited_in_a_pause_has_its_share_again(what: str) -> None:
+    story = Routed()
+    story.begin(4, CANARY)
+    story.want()
+    story.until_shares(75, 25)
+    story.play(OTHER, 5)
+    story.want(paused=True)
+    story.play(OTHER, 2)
+    assert (story.last.status or {})["progress"]["since"]
+    found = story.seen.routes.found
+    if what == "edited":  # as the user made it: without our notes, to the Service alone
+        found = tuple(replace(seen, annotations={}, manifest={**seen.manifest, "spec": {}}) for seen in found)
+    kept = {"one": found[:1], "both": (), "edited": found}[what]
+    story.seen = replace(story.seen, routes=RoutesSeen(kept))
+    story.play(OTHER, 3)
+    assert (story.shares(), story.reason) == ((75, 25), "Paused")
+    assert len(story.seen.routes.found) == 2
 
 
 def test_a_switch_to_retained_servers_waits_until_no_proxy_asks_the_canary() -> None:

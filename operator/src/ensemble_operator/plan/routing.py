@@ -123,13 +123,18 @@ def in_effect(observation: Observation, weights: Weights) -> bool:
     return len(ours) == len(routes.KINDS) and all(_is_accepted(seen) for seen in ours)
 
 
+def weights_for(stage: Stage, weight: int) -> Weights:
+    """The wanted rollout's share of the requests, in percent, and the rest for the active one."""
+    others = {stage.active: 100 - weight} if stage.active and weight < 100 else {}  # noqa: PLR2004
+    return {**others, stage.hash: weight}
+
+
 def weigh(stage: Stage, weight: int, title: str) -> ServeOutcome | None:
     """The next step towards the wanted rollout's share of the requests, in percent; None once it holds.
 
     Its servers, for so many requests, must be ready.
     """
-    others = {stage.active: 100 - weight} if stage.active and weight < 100 else {}  # noqa: PLR2004
-    weights = {**others, stage.hash: weight}
+    weights = weights_for(stage, weight)
     if in_effect(stage.observation, weights):
         return None
     message = f"{title}: Gateways take over the share"

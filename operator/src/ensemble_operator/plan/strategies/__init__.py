@@ -37,7 +37,8 @@ def advance(stage: Stage) -> ServeOutcome:
         failed = failed_before(stage, rollout)
         return replace(failed, wake=history.given_back_until(rollout, observation.now) or failed.wake)
     if is_paused(stage):
-        return replace(stage, weights=None).outcome(Reason.PAUSED, "spec.rollout.paused is true")
+        held = replace(stage, weights=canary.held_weights(stage))
+        return held.outcome(Reason.PAUSED, "spec.rollout.paused is true")
     if rollout is not None and stage.give_back is not None:
         return give_back(stage, rollout, stage.give_back)
     return STRATEGIES[strategy(stage)](stage)

@@ -16,10 +16,10 @@ from ensemble_operator.plan.bringing_up import bring_up, hold
 from ensemble_operator.plan.failing import mark_failed
 from ensemble_operator.plan.promotion import promote
 from ensemble_operator.plan.replicas import Replicas, servers
-from ensemble_operator.plan.routing import weigh
+from ensemble_operator.plan.routing import weigh, weights_for
 from ensemble_operator.plan.serving_pods import pods_trouble
 from ensemble_operator.plan.sharing import Standing, known_servers, servers_for, share, standing
-from ensemble_operator.plan.stage import ServeOutcome, Stage
+from ensemble_operator.plan.stage import ServeOutcome, Stage, Weights
 from ensemble_operator.plan.strategies import blue_green
 from ensemble_operator.resources.rollout import (
     ANNOTATION_APPROVED_BEFORE,
@@ -55,6 +55,16 @@ def advance(stage: Stage) -> ServeOutcome:
     if not _knows(stage, at, steps):
         return _begin_anew(stage, steps)
     return _all(stage, at, len(steps)) if at.step > len(steps) else _step(stage, at, steps)
+
+
+def held_weights(stage: Stage) -> Weights | None:
+    """What routes say in a pause: the share that clients have had, though somebody edits or deletes a route;
+    None: what they say now.
+    """
+    at, steps = standing(stage.rollout), stage.settings.canary.steps if stage.settings.canary else []
+    if at is None or at.since is None or at.step > len(steps) or not _knows(stage, at, steps):
+        return None
+    return weights_for(stage, steps[at.step - 1].weight) if stage.spec.gateway else None
 
 
 def _knows(stage: Stage, at: Standing, steps: list[CanaryStep]) -> bool:
