@@ -82,6 +82,17 @@ def test_unschedulable_pod(captured: Read) -> None:
     assert "Insufficient example.com/none" in pod.unscheduled_message
 
 
+def test_a_pod_that_is_being_deleted_on_its_node(captured: Read) -> None:
+    (pod,) = captured("pods-deadline")
+    there = parse_pod(pod)
+    assert (there.deleting, there.ends_by, there.node != "", there.owned) == (False, None, True, True)
+    leaving = copy.deepcopy(pod)
+    leaving["metadata"] |= {"deletionTimestamp": "2026-01-01T12:00:30Z", "ownerReferences": []}
+    seen = parse_pod(leaving)
+    assert (seen.deleting, seen.ends_by) == (True, datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC))
+    assert not seen.owned
+
+
 def test_evicted_pod(captured: Read) -> None:
     pod = parse_pod(captured("pod-evicted"))
     assert pod.disrupted

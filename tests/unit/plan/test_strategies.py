@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -441,6 +442,26 @@ def test_recreate_waits_for_the_last_pod_of_the_old_servers() -> None:
     story.seen = replace(story.seen, deployments=(old,))
     story.step(2)
     assert len(story.seen.deployments) == 2
+
+
+def test_recreate_names_the_pod_that_does_not_end_and_what_to_do() -> None:
+    story = Fleet()
+    story.begin(1, RECREATE)
+    story.want()
+    serving = story.seen.deployments[0].pods
+    story.until_numbers(lambda old, _: not old, moves=False)
+    (old,) = story.seen.deployments
+    due = story.seen.now + timedelta(seconds=30)
+    pod = replace(serving[0], name="net-old-1", deleting=True, ends_by=due, node="gpu-7")
+    story.seen = replace(story.seen, deployments=(replace(old, pods=(pod,)),))
+    story.step(1)
+    said = (condition(story.last, "Reconciling") or {})["message"]
+    assert said == "the old servers end before new ones are started: pod net-old-1"
+    assert story.last.wake == due + timedelta(seconds=60)
+    story.step(90)
+    said = (condition(story.last, "Reconciling") or {})["message"]
+    assert "net-old-1 should have ended at" in said
+    assert said.endswith("if that node is gone for good, kubectl delete node gpu-7")
 
 
 def test_recreate_brings_the_old_servers_back_where_the_new_ones_fail() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from ensemble_operator.plan.observation import PodSeen
 from tests.unit.plan.test_strategies import OTHER, THIRD, Fleet
 from tests.unit.plan.world import REVISION, SPEC
@@ -55,3 +57,37 @@ def kept(story: Fleet) -> set[str]:
     return {
         r.name.rpartition("-")[2] for r in story.seen.rollouts if "ensembles.dev/outcome" in r.annotations
     }
+
+
+@pytest.mark.parametrize("made_by", ["hand", "another Deployment"])
+def test_a_pod_that_only_bears_our_labels_is_named_with_what_to_do(made_by: str) -> None:
+    story = Fleet()
+    story.begin(1, KEEPING)
+    labels = {**story.seen.deployments[0].labels, "ensembles.dev/rollout": "copied00"}
+    pod = PodSeen(
+        name="copy", uid="copy", labels=labels, phase="Running", ready=True, owned=made_by != "hand"
+    )
+    if made_by == "hand":
+        story.seen = replace(story.seen, strays=(pod,))
+    else:
+        theirs = replace(
+            story.seen.deployments[0], name="theirs", uid="t", owners=(), labels=labels, pods=(pod,)
+        )
+        story.seen = replace(story.seen, deployments=(*story.seen.deployments, theirs))
+    story.want()
+    for _ in range(10):
+        story.step(2)
+        assert not mixes(story)
+        for job in story.jobs("verify") + story.jobs("assemble") + story.jobs("build"):
+            if job.state == "active":
+                story.cluster_moves(OTHER)
+        if made_by == "hand":
+            story.servers_ready()
+    message = (story.last.status or {})["conditions"][0]["message"]
+    assert "pod copy" in message
+    assert "delete it, or take its label ensembles.dev/ensemble away" in message
+    assert story.active == story.old
+    gone = tuple(d for d in story.seen.deployments if d.name != "theirs")
+    story.seen = replace(story.seen, strays=(), deployments=gone)
+    story.play(OTHER, 8)
+    assert story.reason == "Ready"

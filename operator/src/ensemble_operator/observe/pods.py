@@ -35,6 +35,9 @@ def parse_pod(manifest: Object) -> PodSeen:
         if readiness.get("status") == "True"
         else None,
         deleting="deletionTimestamp" in metadata,
+        ends_by=parse_time(metadata.get("deletionTimestamp")),
+        node=manifest.get("spec", {}).get("nodeName") or "",
+        owned=bool(metadata.get("ownerReferences")),
         scheduled=scheduled.get("status") == "True" or bool(manifest.get("spec", {}).get("nodeName")),
         unscheduled_reason=scheduled.get("reason", "") if unscheduled else "",
         unscheduled_message=scheduled.get("message", "") if unscheduled else "",

@@ -64,6 +64,12 @@ class PodSeen:
     ready_since: datetime | None = None
     """Since when it is ready; None where it is not."""
     deleting: bool = False
+    ends_by: datetime | None = None
+    """Where it is being deleted: when its grace period is over."""
+    node: str = ""
+    """Its node's name; empty before it has one."""
+    owned: bool = True
+    """It has an owner, which made it and may end it."""
     scheduled: bool = True
     unscheduled_reason: str = ""
     """reason of PodScheduled=False: Unschedulable, SchedulingGated."""
@@ -195,7 +201,7 @@ class Observation:
     """Jobs owned by this ensemble, and build Jobs of the namespace under keys it may share."""
     deployments: tuple[DeploymentSeen, ...] = ()
     strays: tuple[PodSeen, ...] = ()
-    """Servers' pods that no Deployment selects: theirs was deleted, and they have yet to be."""
+    """Servers' pods of no Deployment of ours: theirs was deleted before them, or they are somebody else's."""
     rollouts: tuple[RolloutSeen, ...] = ()
     services: tuple[ObjectSeen, ...] = ()
     budgets: tuple[ObjectSeen, ...] = ()

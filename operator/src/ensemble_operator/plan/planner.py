@@ -87,11 +87,14 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
 
 def _own(observation: Observation) -> Observation:
     """Without what a deleted resource of this name has left to the garbage collector, and without Deployments
-    that only bear our labels.
+    that only bear our labels; the pods of these, which a Service may select, are strays.
     """
+    ours = tuple(d for d in observation.deployments if observation.uid in d.owners)
+    theirs = [d for d in observation.deployments if observation.uid not in d.owners]
     return replace(
         observation,
-        deployments=tuple(d for d in observation.deployments if observation.uid in d.owners),
+        deployments=ours,
+        strays=(*observation.strays, *(replace(pod, owned=False) for d in theirs for pod in d.pods)),
         rollouts=tuple(rollout for rollout in observation.rollouts if rollout.data.uid == observation.uid),
         jobs=tuple(
             job

@@ -11,7 +11,8 @@ from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Apply, Delete
 from ensemble_operator.plan.chain import owner_of
 from ensemble_operator.plan.healing import deployments_of, overlap_manifest
-from ensemble_operator.plan.observation import DeploymentSeen, Observation, RolloutSeen
+from ensemble_operator.plan.leaving import named
+from ensemble_operator.plan.observation import DeploymentSeen, Observation, PodSeen, RolloutSeen
 from ensemble_operator.plan.replicas import Replicas
 from ensemble_operator.plan.routing import still_asked
 from ensemble_operator.plan.stage import ServeOutcome, Stage
@@ -19,6 +20,7 @@ from ensemble_operator.resources.rollout import ANNOTATION_STEP, ANNOTATION_STEP
 from ensembles_api.names import LABEL_ROLLOUT, LABEL_TARGET
 from ensembles_api.reasons import Reason
 
+OTHERS_END = "older servers end before the switch"
 OVERLAP = timedelta(seconds=3)
 """How long the Service selects both: every kube-proxy must know the new pods before the old ones leave."""
 
@@ -110,10 +112,10 @@ def share(stage: Stage, message: str) -> ServeOutcome | None:
             for deployment in bystanders
             if deployment.labels.get(LABEL_ROLLOUT) not in asked
         ]
-        return stage.outcome(Reason.PROMOTING, "older servers end before the switch", *ends)
+        return stage.outcome(Reason.PROMOTING, OTHERS_END, *ends)
     strays = _strays(stage.observation, {stage.active, stage.hash})
     if strays:
-        waiting = f"older servers end before the switch: {', '.join(strays)}"
+        waiting = f"{OTHERS_END}{named(strays, stage.observation.now)}"
         return stage.outcome(Reason.PROMOTING, waiting, wake=stage.observation.now + OVERLAP)
     begun = stage.outcome(Reason.PROMOTING, message, _both(stage, stage.active))
     return replace(begun, wake=stage.observation.now + OVERLAP)
@@ -141,10 +143,12 @@ def _bystanders(observation: Observation, parties: set[str]) -> list[DeploymentS
     ]
 
 
-def _strays(observation: Observation, parties: set[str]) -> list[str]:
-    """Pods of other rollouts that may still be asked, and whose Deployment went before them."""
+def _strays(observation: Observation, parties: set[str]) -> list[PodSeen]:
+    """Pods that are of neither rollout and may be asked: their Deployment went before them, or is not
+    ours.
+    """
     return [
-        f"pod {pod.name}"
+        pod
         for pod in observation.strays
         if pod.labels.get(LABEL_ROLLOUT) not in parties and not (pod.deleting or pod.ended)
     ]
