@@ -205,6 +205,31 @@ def test_rolling_updates_move_the_numbers_themselves_and_end_with_as_many() -> N
     assert (servers(story)[str(story.active)], len(story.seen.autoscalers)) == (3, 1)
 
 
+@pytest.mark.parametrize("strategy", ["RollingUpdate", "Recreate"])
+def test_autoscaling_that_is_switched_on_in_the_middle_ends_with_as_many_as_there_were(strategy: str) -> None:
+    rollout = {"strategy": strategy, "retainSeconds": 0, "watchSeconds": 0}
+    change = {"extraArgs": ["--log-verbose=1"]}
+    story = Story()
+    story.change(serving={"replicas": 6}, rollout=rollout)
+    story.until_ready()
+    first = str(story.active)
+    story.change(serving={"replicas": 6, **change}, rollout=rollout)
+    for _ in range(60):
+        story.step(2)
+        if servers(story)[first] <= 2:
+            break
+        story.cluster_moves(REVISION)
+    assert servers(story)[first] <= 2
+    story.change(autoscaling=CPU, serving=change, rollout=rollout)
+    for _ in range(60):
+        story.step(2)
+        story.cluster_moves(REVISION)
+        assert sum(servers(story).values()) <= 7
+    assert story.reason == "Ready"
+    assert servers(story) == {story.active: 6}
+    assert len(aims(story)) == 1
+
+
 def test_an_ensemble_without_a_note_gets_one_when_an_old_rollout_comes_back() -> None:
     story = scaled()
     first = story.active

@@ -14,14 +14,13 @@ from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Annotate, Apply, Delete
 from ensemble_operator.plan.chain import owner_of
 from ensemble_operator.plan.observation import ObjectSeen, Observation, RolloutSeen
-from ensemble_operator.plan.replicas import is_scaler, lacks_note, servers, servers_before
+from ensemble_operator.plan.replicas import lacks_note, scaled_targets, servers, servers_before
 from ensemble_operator.plan.sharing import taking_over
 from ensemble_operator.plan.stage import ServeOutcome
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.autoscalers import SCALED_OBJECT, autoscaler
 from ensemble_operator.resources.drift import covers
 from ensemble_operator.resources.rollout import ANNOTATION_SERVERS_BEFORE
-from ensembles_api.names import LABEL_TARGET
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import Autoscaling, InferenceEnsembleSpec, Strategy
 
@@ -111,7 +110,7 @@ def _note(observation: Observation, serving: ServeOutcome) -> Iterator[Action]:
     rollout = _next(observation, serving)
     if rollout is None or not lacks_note(observation, rollout):
         return
-    note = servers_before(observation)
+    note = servers_before(observation, rollout.data)
     if note:
         yield Annotate("ControllerRevision", rollout.name, rollout.uid, note)
 
@@ -129,8 +128,7 @@ def _forget(observation: Observation, serving: ServeOutcome) -> Iterator[Action]
 
 def _all_scaled(observation: Observation, active: str) -> bool:
     """Whether autoscalers own the numbers of all targets, which are what they were before any exchange."""
-    scaled = {seen.labels.get(LABEL_TARGET) for seen in observation.autoscalers if is_scaler(seen.labels)}
-    live = servers(observation, active)
+    scaled, live = scaled_targets(observation), servers(observation, active)
     return bool(live) and all(count and target in scaled for target, count in live.items())
 
 

@@ -45,7 +45,7 @@ def record(stage: Stage) -> Action:
             number=stage.next_number,
             provenance={
                 **provenance(stage.observation, stage.wanted, before),
-                **servers_before(stage.observation),
+                **servers_before(stage.observation, stage.wanted),
                 **_approved_before(stage),
             },
         )

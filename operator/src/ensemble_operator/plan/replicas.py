@@ -53,7 +53,7 @@ def replicas(observation: Observation, spec: InferenceEnsembleSpec, data: Rollou
     own, floor = servers(observation, rollout), scaling.min_replicas
     if active is None or rollout == active:
         noted = _noted_of(observation, active) if active else {}
-        scaled = {seen.labels.get(LABEL_TARGET) for seen in observation.autoscalers if is_scaler(seen.labels)}
+        scaled = scaled_targets(observation)
         least = {target: 0 if target in scaled else noted.get(target, 0) for target in targets}
         return Replicas({target: max(own.get(target) or floor, least[target]) for target in targets}, floor)
     before, noted = servers(observation, active), _noted(observation, history.find(observation, rollout))
@@ -64,8 +64,13 @@ def replicas(observation: Observation, spec: InferenceEnsembleSpec, data: Rollou
     return Replicas(counts, floor)
 
 
-def is_scaler(labels: Mapping[str, str]) -> bool:
-    return labels.get(LABEL_ROLE) == "autoscaler"
+def scaled_targets(observation: Observation) -> set[str]:
+    """Targets of which an autoscaler sets the number of servers."""
+    return {
+        seen.labels.get(LABEL_TARGET, "")
+        for seen in observation.autoscalers
+        if seen.labels.get(LABEL_ROLE) == "autoscaler"
+    }
 
 
 def servers(observation: Observation, rollout: str) -> dict[str, int]:
@@ -77,12 +82,21 @@ def servers(observation: Observation, rollout: str) -> dict[str, int]:
     }
 
 
-def servers_before(observation: Observation) -> dict[str, str]:
-    """The note for the record of a rollout that begins: how many servers it takes over from."""
+def servers_before(observation: Observation, data: RolloutData) -> dict[str, str]:
+    """The note for the record of a rollout that begins: how many servers it takes over from.
+
+    Where no autoscaler has set their number yet an exchange may have reduced it, if autoscaling was switched
+    on in the midst of it: there were as many as the spec said when the rollout, of this data, began.
+    """
     active = history.active_rollout(observation)
     if active is None or observation.spec is None or observation.spec.autoscaling is None:
         return {}
-    counts = " ".join(f"{target}={count}" for target, count in sorted(servers(observation, active).items()))
+    scaled = scaled_targets(observation)
+    least = {target.name: 0 if target.name in scaled else data.serving.replicas for target in data.targets}
+    present = servers(observation, active)
+    counts = " ".join(
+        f"{target}={max(count, least.get(target, 0))}" for target, count in sorted(present.items())
+    )
     return {ANNOTATION_SERVERS_BEFORE: f"{_promotion(observation, active)} {counts}"}
 
 
