@@ -290,6 +290,30 @@ def test_servers_that_crash_fail_the_rollout_once_and_the_old_one_serves_on() ->
     assert next(d for d in story.seen.deployments if d.name == new.name).replicas == 0
 
 
+@pytest.mark.parametrize(
+    ("code", "killed", "tries"), [(1, "Error", 2), (139, "Error", 4), (134, "Error", 4), (137, "Error", 2),
+                                  (137, "OOMKilled", 2), (143, "Error", 2)],
+)  # fmt: skip
+def test_a_server_that_a_signal_ends_while_it_loads_has_more_tries(
+    code: int, killed: str, tries: int
+) -> None:
+    story = Story()
+    story.until_published()
+    story.step()
+    (new,) = story.seen.deployments
+    for restarts in range(tries + 1):
+        ended = ContainerSeen(
+            name="tritonserver", exit_code=code, terminated_reason=killed, restarts=restarts
+        )
+        story.seen = replace(story.seen, deployments=(replace(new, pods=(server_pod(new.manifest, ended),)),))
+        story.step()
+        assert (story.reason == "LoadFailed") == (restarts == tries), restarts
+        if story.reason != "LoadFailed" and code in {134, 139}:
+            said = condition(story.last, "Reconciling")
+            assert said is not None
+            assert f"ended with exit code {code} and is tried again" in said["message"]
+
+
 def test_the_model_that_cannot_load_is_named_before_other_errors() -> None:
     story = Story()
     story.until_published()

@@ -132,7 +132,8 @@ def both_fail() -> Story:
     """The second revision fails after its promotion, the first one on the way back to it."""
     story = second()
     servers(story, CRASHED)
-    pod = PodSeen(name="old", uid="old", labels={}, phase="Running", containers=(CRASHED,))
+    ended = replace(CRASHED, exit_code=1)
+    pod = PodSeen(name="old", uid="old", labels={}, phase="Running", containers=(ended,))
     story.seen = replace(
         story.seen,
         deployments=tuple(

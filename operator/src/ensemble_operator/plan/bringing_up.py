@@ -10,7 +10,7 @@ from ensemble_operator.plan.healing import heal_budgets, heal_deployments, heal_
 from ensemble_operator.plan.observation import RolloutSeen
 from ensemble_operator.plan.provenance import provenance
 from ensemble_operator.plan.replicas import Replicas, servers_before
-from ensemble_operator.plan.serving_pods import pods_trouble, ready_everywhere
+from ensemble_operator.plan.serving_pods import pods_trouble, ready_everywhere, signalled
 from ensemble_operator.plan.sharing import known_servers
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.plan.trouble import Trouble
@@ -91,7 +91,7 @@ def _missing(stage: Stage, data: RolloutData, *, servers: Replicas) -> list[Acti
 
 def _await(stage: Stage, rollout: RolloutSeen, *, servers: Replicas) -> ServeOutcome | None:
     observation = stage.observation
-    trouble = pods_trouble(observation, stage.hash)
+    trouble = pods_trouble(observation, stage.hash, loading=True)
     if trouble and is_their_fault(trouble):
         return mark_failed(stage, rollout, trouble)
     check = verification(observation, stage.config, rollout.data, stage.hash, replicas=servers)
@@ -113,6 +113,6 @@ def _waiting(stage: Stage, check: Verification, trouble: Trouble | None, *, read
     message = (
         "the new servers are asked for real inferences"
         if ready
-        else "new servers fetch and load the revision"
+        else signalled(stage.observation, stage.hash) or "new servers fetch and load the revision"
     )
     return stage.outcome(step, message, trouble=trouble or check.failed or check.wait)

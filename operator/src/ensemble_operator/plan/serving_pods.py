@@ -9,7 +9,7 @@ from typing import Any
 from ensemble_operator.plan import history
 from ensemble_operator.plan.healing import deployments_of
 from ensemble_operator.plan.jobs import creation_wait, parse_result, pod_wait
-from ensemble_operator.plan.observation import DeploymentSeen, Observation, PodSeen
+from ensemble_operator.plan.observation import ContainerSeen, DeploymentSeen, Observation, PodSeen
 from ensemble_operator.plan.replicas import Replicas
 from ensemble_operator.plan.trouble import Trouble
 from ensembles_api.names import LABEL_TARGET
@@ -19,6 +19,17 @@ OPTION = re.compile(r"\s+--[a-z][a-z-]+\b")
 LOGGED = re.compile(r"[EWI]\d{4} ")
 CRASHES_BEFORE_FAILURE = 2
 """Restarts of tritonserver after which the revision counts as unable to load: one may be a node's hiccup."""
+SIGNALS_BEFORE_FAILURE = 4
+"""Of a server that no request reaches yet, and that a signal ended while it loaded. tritonserver itself says
+what it cannot load, and ends with 1; a signal is a crash of a backend's code or process, which was seen to
+pass: 139 from the Python backend under heavy load, twice in a row. The kubelet's waits before these restarts
+grow (10, 20, 40 s), so a model that crashes at every load fails its rollout after four loads and a minute or
+two.
+"""
+SIGNAL = 128
+"""Exit codes above are those of signals, by their number."""
+KUBELETS = frozenset({137, 143})
+"""SIGKILL and SIGTERM: for want of memory, or by the startup probe, which has given it all its time."""
 
 
 def ready_everywhere(observation: Observation, rollout: str, replicas: Replicas) -> bool:
@@ -31,26 +42,30 @@ def ready_everywhere(observation: Observation, rollout: str, replicas: Replicas)
     )
 
 
-def pods_trouble(observation: Observation, rollout: str) -> Trouble | None:
-    """The most pressing thing that keeps the rollout's pods from being ready."""
+def pods_trouble(observation: Observation, rollout: str, *, loading: bool = False) -> Trouble | None:
+    """The most pressing thing that keeps the rollout's pods from being ready. `loading`: no request reaches
+    them yet, so that there is time for more tries.
+    """
     seen = history.find(observation, rollout)
     options = tuple(seen.data.serving.extra_args) if seen else ()
     found = [
         trouble
         for deployment in deployments_of(observation, rollout)
-        for trouble in _deployment_troubles(deployment, options)
+        for trouble in _deployment_troubles(deployment, options, loading=loading)
     ]
     return max(found, key=lambda t: t.nature is Nature.USER, default=None)
 
 
-def _deployment_troubles(deployment: DeploymentSeen, options: tuple[str, ...]) -> Iterator[Trouble]:
+def _deployment_troubles(
+    deployment: DeploymentSeen, options: tuple[str, ...], *, loading: bool
+) -> Iterator[Trouble]:
     refused = _replica_failure(deployment.manifest)
     if refused:
         yield creation_wait(refused, of="serving", since=deployment.created)
     for pod in deployment.pods:
         if pod.ready or pod.deleting or pod.ended:
             continue
-        trouble = crash(pod, options) or _fetch_fault(pod) or pod_wait(pod)
+        trouble = crash(pod, options, loading=loading) or _fetch_fault(pod) or pod_wait(pod)
         if trouble:
             yield trouble
 
@@ -63,10 +78,37 @@ def _replica_failure(manifest: Mapping[str, Any]) -> str:
     )
 
 
-def crash(pod: PodSeen, options: tuple[str, ...]) -> Trouble | None:
-    """What a server died of that starts again and again; None where it does not. `options`: the user's."""
+def signalled(observation: Observation, rollout: str) -> str:
+    """A server that a signal has ended, and that is tried again, in words; empty where there is none."""
+    for deployment in deployments_of(observation, rollout):
+        for pod in deployment.pods:
+            server = pod.container("tritonserver")
+            if server is None or pod.ready or pod.deleting or not _by_signal(server):
+                continue
+            return (
+                f"tritonserver in pod {pod.name} ended with exit code {server.exit_code} and is tried again"
+            )
+    return ""
+
+
+def _by_signal(server: ContainerSeen) -> bool:
+    code = server.exit_code or 0
+    return code > SIGNAL and code not in KUBELETS and server.terminated_reason != "OOMKilled"
+
+
+def crash(pod: PodSeen, options: tuple[str, ...], *, loading: bool = False) -> Trouble | None:
+    """What a server died of that starts again and again; None where it does not.
+
+    Args:
+        pod: the server's.
+        options: the user's.
+        loading: no request reaches it yet.
+    """
     server = pod.container("tritonserver")
-    if server is None or server.exit_code is None or server.restarts < CRASHES_BEFORE_FAILURE:
+    if server is None or server.exit_code is None:
+        return None
+    patience = SIGNALS_BEFORE_FAILURE if loading and _by_signal(server) else CRASHES_BEFORE_FAILURE
+    if server.restarts < patience:
         return None
     if server.terminated_reason == "OOMKilled":
         return Trouble(
