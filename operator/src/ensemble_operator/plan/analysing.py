@@ -15,14 +15,13 @@ from ensemble_operator.config import OperatorConfig
 from ensemble_operator.names import ANNOTATION_MEASURED_SINCE, ANNOTATION_STEP
 from ensemble_operator.plan.actions import Action, Create
 from ensemble_operator.plan.chain import owner_of
-from ensemble_operator.plan.jobs import Running, Succeeded, attempt_of, judge
-from ensemble_operator.plan.observation import JobSeen, Observation
+from ensemble_operator.plan.jobs import Running, Succeeded, attempt_of, judge, newest, of_rollout
+from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.stage import Stage
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.jobs import Measurement, analyse_job
 from ensemble_operator.resources.rollout import RolloutData
 from ensembles_api.contract import AnalysisFigures, Traffic
-from ensembles_api.names import LABEL_ROLE, LABEL_ROLLOUT
 from ensembles_api.reasons import Nature
 from ensembles_api.spec import Analysis
 
@@ -99,13 +98,13 @@ def measured(
         )
         return (Create(manifest),)
 
-    jobs = _jobs(observation, measurement)
-    newest = max(jobs, key=attempt_of, default=None)
-    if newest is None:
+    jobs = of_rollout(observation, "analyse", measurement.rollout)
+    job = newest(job for job in jobs if job.annotations.get(ANNOTATION_STEP) == measurement.step)
+    if job is None:
         return AnalysisVerdict(actions=begin(1))
-    if newest.annotations.get(ANNOTATION_MEASURED_SINCE) != measurement.since.isoformat():
-        return AnalysisVerdict(actions=begin(attempt_of(newest) + 1))
-    verdict = judge(newest, now=observation.now)
+    if job.annotations.get(ANNOTATION_MEASURED_SINCE) != measurement.since.isoformat():
+        return AnalysisVerdict(actions=begin(attempt_of(job) + 1))
+    verdict = judge(job, now=observation.now)
     if isinstance(verdict, Succeeded):
         figures = verdict.result.analysis
         return AnalysisVerdict(passed=True, figures=described(figures) if figures else "")
@@ -115,19 +114,8 @@ def measured(
     if trouble.retry_at is None and trouble.nature is Nature.USER:
         return AnalysisVerdict(failed=trouble)
     due = trouble.retry_at is not None and trouble.retry_at <= observation.now
-    again = begin(attempt_of(newest) + 1, trouble) if due else ()
+    again = begin(attempt_of(job) + 1, trouble) if due else ()
     return AnalysisVerdict(wait=trouble, actions=again, wake=trouble.retry_at)
-
-
-def _jobs(observation: Observation, measurement: Measurement) -> list[JobSeen]:
-    return [
-        job
-        for job in observation.jobs
-        if job.labels.get(LABEL_ROLE) == "analyse"
-        and job.labels.get(LABEL_ROLLOUT) == measurement.rollout
-        and job.annotations.get(ANNOTATION_STEP) == measurement.step
-        and not job.deleting
-    ]
 
 
 def described(figures: AnalysisFigures) -> str:

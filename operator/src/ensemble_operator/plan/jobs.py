@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -15,11 +16,11 @@ from ensemble_operator.names import (
     COUNTING_CONTAINER,
     KEEP_CONTAINER,
 )
-from ensemble_operator.plan.observation import IMAGE_REASONS, ContainerSeen, JobSeen, PodSeen
+from ensemble_operator.plan.observation import IMAGE_REASONS, ContainerSeen, JobSeen, Observation, PodSeen
 from ensemble_operator.plan.trouble import Trouble, retry_time
 from ensemble_operator.resources.jobs import JobContext
 from ensembles_api.contract import Result
-from ensembles_api.names import LABEL_ROLE
+from ensembles_api.names import LABEL_ROLE, LABEL_ROLLOUT
 from ensembles_api.reasons import Reason
 
 USER_CODE = frozenset({"compile", "export"})
@@ -51,6 +52,22 @@ Verdict = Running | Succeeded | Failed
 
 def attempt_of(job: JobSeen) -> int:
     return int(job.annotations.get(ANNOTATION_ATTEMPT, "1"))
+
+
+def of_rollout(observation: Observation, role: str, rollout: str) -> list[JobSeen]:
+    """The Jobs of this role for a rollout's servers; those that are being deleted do not count."""
+    return [
+        job
+        for job in observation.jobs
+        if job.labels.get(LABEL_ROLE) == role
+        and job.labels.get(LABEL_ROLLOUT) == rollout
+        and not job.deleting
+    ]
+
+
+def newest(jobs: Iterable[JobSeen]) -> JobSeen | None:
+    """The last attempt."""
+    return max(jobs, key=attempt_of, default=None)
 
 
 def tried_settings(job: JobSeen) -> tuple[str, ...]:

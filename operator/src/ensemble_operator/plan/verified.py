@@ -6,11 +6,10 @@ from pydantic import ValidationError
 
 from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Action, Annotate
-from ensemble_operator.plan.jobs import attempt_of, result_of
+from ensemble_operator.plan.jobs import newest, of_rollout, result_of
 from ensemble_operator.plan.observation import Observation, RolloutSeen
 from ensemble_operator.resources.rollout import ANNOTATION_VERIFICATION
 from ensembles_api.contract import VerificationSummary
-from ensembles_api.names import LABEL_ROLE, LABEL_ROLLOUT
 from ensembles_api.status import FailedCase, VerificationStatus
 
 
@@ -38,13 +37,8 @@ def status_of(observation: Observation, *rollouts: str | None) -> VerificationSt
 
 
 def _from_job(observation: Observation, rollout: str) -> VerificationSummary | None:
-    jobs = [
-        job
-        for job in observation.jobs
-        if job.labels.get(LABEL_ROLE) == "verify" and job.labels.get(LABEL_ROLLOUT) == rollout
-    ]
-    newest = max(jobs, key=attempt_of, default=None)
-    result = result_of(newest) if newest else None
+    job = newest(of_rollout(observation, "verify", rollout))
+    result = result_of(job) if job else None
     return result.verification if result else None
 
 

@@ -7,13 +7,12 @@ from typing import Any
 
 from ensemble_operator.config import OperatorConfig
 from ensemble_operator.plan.chain import owner_of
-from ensemble_operator.plan.jobs import Failed, Running, Succeeded, attempt_of, judge
+from ensemble_operator.plan.jobs import Failed, Running, Succeeded, attempt_of, judge, newest, of_rollout
 from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.replicas import Replicas
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.jobs import verify_job
 from ensemble_operator.resources.rollout import RolloutData
-from ensembles_api.names import LABEL_ROLE, LABEL_ROLLOUT
 
 
 @dataclass(frozen=True)
@@ -47,22 +46,15 @@ def verification(
     observation: Observation, config: OperatorConfig, data: RolloutData, rollout: str, *, replicas: Replicas
 ) -> Verification:
     asked = _Asked(observation, config, data, replicas)
-    jobs = [
-        job
-        for job in observation.jobs
-        if job.labels.get(LABEL_ROLE) == "verify"
-        and job.labels.get(LABEL_ROLLOUT) == rollout
-        and not job.deleting
-    ]
-    newest = max(jobs, key=attempt_of, default=None)
-    if newest is None:
+    job = newest(of_rollout(observation, "verify", rollout))
+    if job is None:
         return Verification(create=asked.job(attempt=1))
-    verdict = judge(newest, now=observation.now)
+    verdict = judge(job, now=observation.now)
     if isinstance(verdict, Succeeded):
         return Verification(succeeded=True)
     if isinstance(verdict, Running):
         return Verification(wait=verdict.wait)
-    return _failed(asked, attempt_of(newest), verdict)
+    return _failed(asked, attempt_of(job), verdict)
 
 
 def _failed(asked: _Asked, attempt: int, verdict: Failed) -> Verification:
