@@ -71,8 +71,9 @@ def main() -> None:
         print("| | requests | failed | p50 ms | p99 ms | worst ms |")
         print("|---|---|---|---|---|---|")
         seconds = _ours(space)
-        _plain(space, probes=True)
-        _plain(space, probes=False)
+        rollout = space.get("ie", "net")["status"]["rollout"]
+        _plain(space, rollout, probes=True)
+        _plain(space, rollout, probes=False)
         print()
         for name, taken in seconds.items():
             print(f"{name}: {', '.join(f'{value:.1f}' for value in taken)} s")
@@ -124,10 +125,10 @@ def _until_answered(ensemble: live.Ensemble, number: int, log: Log, revision: st
     return seconds
 
 
-def _plain(space: live.Namespace, *, probes: bool) -> None:
-    """The rows of a Deployment with Kubernetes' defaults, whose model is changed by hand."""
+def _plain(space: live.Namespace, rollout: str, *, probes: bool) -> None:
+    """The rows of a Deployment with Kubernetes' defaults, made of this rollout's, which is restarted by hand."""
     name = f"plain-{'ready' if probes else 'bare'}"
-    (ours,) = (d for d in space.items("deployments") if d["spec"]["replicas"])
+    (ours,) = space.items("deployments", f"ensembles.dev/rollout={rollout}")
     manifest = _with_defaults(ours, name, probes=probes)
     service = {
         "apiVersion": "v1",
