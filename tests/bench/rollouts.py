@@ -126,7 +126,7 @@ def _until_answered(ensemble: live.Ensemble, number: int, log: Log, revision: st
 
 
 def _plain(space: live.Namespace, rollout: str, *, probes: bool) -> None:
-    """The rows of a Deployment with Kubernetes' defaults, made of this rollout's, which is restarted by hand."""
+    """The rows of a Deployment with Kubernetes' defaults, made of this rollout's and restarted by hand."""
     name = f"plain-{'ready' if probes else 'bare'}"
     (ours,) = space.items("deployments", f"ensembles.dev/rollout={rollout}")
     manifest = _with_defaults(ours, name, probes=probes)
