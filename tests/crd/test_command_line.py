@@ -187,6 +187,9 @@ def test_history_fits_sixty_columns(run: Run, monkeypatch: pytest.MonkeyPatch) -
         lines = run(command, "serves")[1].splitlines()
         assert lines
         assert max(map(len, lines)) <= 60
+    shown = run("history", "serves")[1]
+    assert "*  2  abababababab  Promoted  2026-01-01T00:00:00Z" in shown, "nothing is cut off"
+    assert "\n   model 'net' cannot be loaded: because" in shown
 
 
 def test_pause_and_resume(run: Run, api: Any) -> None:
@@ -281,6 +284,38 @@ def test_no_cluster(run: Run, kubeconfig: Path, tmp_path: Path) -> None:
         assert re.search(message, error), (name, error)
         assert "; " in error
     assert run("why", "serves", "--context", "other")[0] == Exit.CLUSTER
+
+
+def test_a_user_who_may_only_get_ensembles(run: Run, api: Any, kubeconfig: Path, tmp_path: Path) -> None:
+    core, rbac = f"/api/v1/namespaces/{api.namespace}", "/apis/rbac.authorization.k8s.io/v1"
+    ours = f"{rbac}/namespaces/{api.namespace}"
+    rule = {"apiGroups": ["ensembles.dev"], "resources": ["inferenceensembles"], "verbs": ["get"]}
+    assert api.call("POST", f"{core}/serviceaccounts", {"metadata": {"name": "reader"}}).code == 201
+    role = {"metadata": {"name": "reader"}, "rules": [rule]}
+    assert api.call("POST", f"{ours}/roles", role).code == 201
+    binding = {
+        "metadata": {"name": "reader"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
+        "subjects": [{"kind": "ServiceAccount", "name": "reader", "namespace": api.namespace}],
+    }
+    assert api.call("POST", f"{ours}/rolebindings", binding).code == 201
+    token = api.call("POST", f"{core}/serviceaccounts/reader/token", {"spec": {}}).body["status"]["token"]
+    config = yaml.safe_load(kubeconfig.read_text())
+    config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
+    reader = tmp_path / "reader"
+    reader.write_text(yaml.safe_dump(config))
+
+    status, shown, error = run("status", "serves", config=reader)
+    assert (status, error) == (Exit.DONE, "")
+    assert "serving revision abababababab  1/1 ready" in shown
+    status, _, error = run("why", "nobody", config=reader)
+    assert status == Exit.ABSENT
+    assert "no ensemble 'nobody' in namespace" in error
+    for command in (["logs"], ["logs", "--model", "net"], ["infer", "--random"], ["graph"], ["pause"]):
+        status, shown, error = run(command[0], "serves", *command[1:], config=reader)
+        assert (status, shown, len(error.splitlines())) == (Exit.CLUSTER, "", 1), command
+        assert "forbidden" in error
+        assert error.endswith("; ask for the permission, or give another --namespace or --context\n")
 
 
 def test_the_operator_is_not_installed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,5 +6,6 @@ import os
 
 
 def colours() -> bool | None:
-    """What click.echo takes as `color`: False with NO_COLOR, None where the terminal decides."""
-    return False if os.environ.get("NO_COLOR") else None
+    """What click.echo takes as `color`: False with NO_COLOR or on a dumb terminal; None: as it sees fit."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return False if plain else None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -76,10 +78,10 @@ def test_numbers_that_json_lacks(form: Format, capsys: pytest.CaptureFixture[str
     assert yaml.safe_load(shown) == {"values": [1.5, "NaN", ["Infinity", "-Infinity"]]}
 
 
-@pytest.mark.parametrize("no_color", ["", "1"])
-def test_no_color_on_a_terminal(no_color: str) -> None:
+@pytest.mark.parametrize(("no_color", "term"), [("", "xterm"), ("1", "xterm"), ("", "dumb")])
+def test_no_color_on_a_terminal(no_color: str, term: str) -> None:
     near, far = pty.openpty()
-    environment = {**os.environ, "NO_COLOR": no_color, "TERM": "xterm"}
+    environment = {**os.environ, "NO_COLOR": no_color, "TERM": term}
     command = [sys.executable, "-m", "ensemble_cli", "validate", "nowhere.yaml"]
     with subprocess.Popen(command, stdout=far, stderr=far, env=environment) as process:
         os.close(far)
@@ -87,7 +89,7 @@ def test_no_color_on_a_terminal(no_color: str) -> None:
     shown = os.read(near, 4096)
     os.close(near)
     assert b"nowhere.yaml cannot be read" in shown
-    assert (b"\x1b[" in shown) == (not no_color)
+    assert (b"\x1b[" in shown) == (not no_color and term == "xterm")
 
 
 def test_a_full_disk_and_a_name_that_is_no_text() -> None:
@@ -99,3 +101,42 @@ def test_a_full_disk_and_a_name_that_is_no_text() -> None:
     done = subprocess.run(["bash", "-c", bad], capture_output=True, text=True, check=False)
     assert done.returncode == Exit.USAGE
     assert re.fullmatch(r"error: caf\\udce9.yaml cannot be read: No such file.*\n", done.stderr)
+
+
+BASH = """
+source <(kubectl-ensemble completion bash)
+COMP_WORDS=(kubectl-ensemble {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+_kubectl_ensemble_completion kubectl-ensemble
+echo "${{COMPREPLY[@]}}"
+"""
+ZSH = """
+autoload -Uz compinit && compinit -u -D
+source <(kubectl-ensemble completion zsh)
+[[ $_comps[kubectl-ensemble] == _kubectl_ensemble_completion ]] || exit 1
+export COMP_WORDS="kubectl-ensemble {words}" COMP_CWORD={count}
+_KUBECTL_ENSEMBLE_COMPLETE=zsh_complete kubectl-ensemble | sed -n 2p
+"""
+FISH = """
+kubectl-ensemble completion fish | source
+complete -C "kubectl-ensemble {words}" | cut -f 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("shell", "script"),
+    [(["bash", "-c"], BASH), (["zsh", "-fc"], ZSH), (["fish", "--no-config", "-c"], FISH)],
+    ids=["bash", "zsh", "fish"],
+)
+@pytest.mark.parametrize(
+    ("words", "completed"), [("val", "validate"), ("validate --outp", "--output"), ("why -o y", "yaml")]
+)
+def test_shells_complete(shell: list[str], script: str, words: str, completed: str, tmp_path: Path) -> None:
+    program = shutil.which(shell[0])
+    if program is None:
+        pytest.skip(f"{shell[0]} is not installed")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [program, *shell[1:], script.format(words=words, count=len(words.split()))],
+        env={**os.environ, "PATH": path, "HOME": str(tmp_path)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == [completed]

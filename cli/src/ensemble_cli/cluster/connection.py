@@ -133,6 +133,10 @@ class MissingError(CommandError):
         self.named = named
 
 
+class ForbiddenError(CommandError):
+    """403."""
+
+
 def _silent(host: str, error: Exception) -> CommandError:
     return CommandError(
         f"the API server at {host} does not answer: {one_line(error)}",
@@ -172,7 +176,7 @@ def _refused(code: int, status: Json) -> CommandError:
             )  # fmt: skip
         case 403:
             cure = "ask for the permission, or give another --namespace or --context"
-            return CommandError(message, cure=cure, status=Exit.CLUSTER)
+            return ForbiddenError(message, cure=cure, status=Exit.CLUSTER)
         case 404:
             return MissingError(message, named=bool((status.get("details") or {}).get("name")))
         case 409:

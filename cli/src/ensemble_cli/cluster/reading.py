@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ensemble_cli.cluster.connection import Cluster, Json, MissingError
+from ensemble_cli.cluster.connection import Cluster, ForbiddenError, Json, MissingError
 from ensemble_cli.cluster.progress import percent_of
 from ensemble_cli.exits import CommandError, Exit
 from ensembles_api.names import (
@@ -98,7 +98,10 @@ def find(cluster: Cluster, name: str) -> Found:
     except MissingError as error:
         if not error.named:
             raise _no_operator() from error
-    names = ", ".join(names_of(cluster))
+    try:
+        names = ", ".join(names_of(cluster))
+    except ForbiddenError:  # to list is another right than to get
+        names = ""
     raise CommandError(
         f"no ensemble {name!r} in namespace {cluster.namespace}",
         cure=f"there is: {names}" if names else "look elsewhere: kubectl get inferenceensembles -A",

@@ -11,7 +11,7 @@ import click
 from rich.live import Live
 
 from ensemble_cli.cluster.candidates import complete_ensembles
-from ensemble_cli.cluster.connection import Cluster
+from ensemble_cli.cluster.connection import Cluster, ForbiddenError
 from ensemble_cli.cluster.explaining import utc_now
 from ensemble_cli.cluster.options import cluster_options
 from ensemble_cli.cluster.reading import Found, Job, find, jobs
@@ -36,13 +36,21 @@ def command(*, name: str, watch: bool, cluster: Cluster, output: Format) -> int:
     if watch:
         _watch(cluster, name)
     found = find(cluster, name)
-    running = jobs(cluster, found)
+    running = _jobs(cluster, found)
     if output == "text":
         screen = console()
         screen.print(status_tree(found, running, now=utc_now(), signs=_signs()))
     else:
         print_data(_data(found, running), output)
     return Exit.DONE if found.ready else Exit.NO
+
+
+def _jobs(cluster: Cluster, found: Found) -> list[Job]:
+    """None where they may not be listed: the rest is worth seeing, and says what it waits for."""
+    try:
+        return jobs(cluster, found)
+    except ForbiddenError:
+        return []
 
 
 def _watch(cluster: Cluster, name: str) -> None:
@@ -52,7 +60,7 @@ def _watch(cluster: Cluster, name: str) -> None:
     with Live(console=console(), auto_refresh=False) as live:
         while True:
             found = find(cluster, name)
-            tree = status_tree(found, jobs(cluster, found), now=utc_now(), signs=_signs())
+            tree = status_tree(found, _jobs(cluster, found), now=utc_now(), signs=_signs())
             live.update(tree, refresh=True)
             time.sleep(SECONDS)
 
