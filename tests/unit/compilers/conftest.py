@@ -12,7 +12,7 @@ import pytest
 
 from ensemble_builder.commands import compile as compiling
 from ensemble_builder.compilers.parameters import DaliParameters
-from ensembles_api.contract import BuildOrder, CompileResult, Fault, ModelIO
+from ensembles_api.contract import BuildOrder, CompileResult, Fault, ModelIO, OrderedProof
 
 FIELD = "spec.models[3].dali"
 HEADER = (
@@ -48,10 +48,18 @@ Build = Callable[..., Built]
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    """Compiles a pipeline's text; `files` are put beside it, other arguments become DaliParameters."""
+    """Compiles a pipeline's text; `files` are put beside it, `proof` are the settings of its verification,
+    other arguments become DaliParameters.
+    """
     count = 0
 
-    def compile_text(text: str, *, files: Mapping[str, bytes] | None = None, **parameters: Any) -> Built:
+    def compile_text(
+        text: str,
+        *,
+        files: Mapping[str, bytes] | None = None,
+        proof: Mapping[str, Any] | None = None,
+        **parameters: Any,
+    ) -> Built:
         nonlocal count
         count += 1
         work = tmp_path / f"work-{count}"
@@ -67,6 +75,7 @@ def build(tmp_path: Path) -> Build:
             field=FIELD,
             inputs=(),
             parameters=DaliParameters.model_validate(parameters).model_dump(mode="json"),
+            proof=None if proof is None else OrderedProof(key="1" * 64, settings=dict(proof)),
         )
         (work / "order.json").write_bytes(order.canonical())
         result = compiling.run(work)

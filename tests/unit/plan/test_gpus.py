@@ -58,6 +58,29 @@ def test_the_only_gpu_type_need_not_be_named() -> None:
     assert servers.manifest["spec"]["template"]["spec"]["nodeSelector"] == {SELECTOR: "L4"}
 
 
+def test_a_pipeline_is_compiled_without_a_gpu_and_proven_with_a_targets() -> None:
+    pipeline = {"name": "pre", "dali": {"source": {"inline": "…"}}}
+    targets = [{"name": "cpu"}, {"name": "l4", "gpu": {"product": "L4", "count": 2}}]
+    told = story(None, models=[pipeline], serving={"targets": targets})
+    compiled = NextBuild(kind="dali", key=KEY, model="pre")
+    proven = compiled.model_copy(update={"proof": OTHER, "gpu": True})
+    pods = []
+    for build in (compiled, proven):
+        told.end("assemble", result=Result(lock=LOCK, next=(build,), more=int(build is compiled)))
+        told.step()
+        (job,) = created(told.last, "Job")
+        pods.append(job["spec"]["template"]["spec"])
+        told.end("build", result=Result())
+        told.step()
+
+    assert [pod.get("nodeSelector") for pod in pods] == [None, {SELECTOR: "L4"}]
+    limits = [pod["initContainers"][1]["resources"].get("limits", {}) for pod in pods]
+    assert [limit.get(GPU) for limit in limits] == [None, "1"]
+    told.end("assemble", result=published())
+    told.step()
+    assert told.reason != "Building"
+
+
 @pytest.mark.parametrize("targets", [[], [{"name": "a", "gpu": {}}]])
 def test_of_several_types_one_must_be_named(targets: list[dict[str, Any]]) -> None:
     told = story(offers(L4=(GPU,), A100=(GPU,)), serving={"targets": targets})

@@ -11,7 +11,7 @@ from ensemble_builder.artifacts.keys import artifact_key
 from ensemble_builder.artifacts.layout import PLUGINS
 from ensemble_builder.artifacts.placement import external_files, onnx_main
 from ensemble_builder.artifacts.plugins import plugins
-from ensemble_builder.artifacts.proofs import engine_proof
+from ensemble_builder.artifacts.proofs import engine_proof, pipeline_proof
 from ensemble_builder.artifacts.sources import Locked, Version, versions
 from ensembles_api.contract import BuildKind, BuildOrder, LockedFile, Request
 from ensembles_api.spec import Dali, Python, PythonEnvironment, TensorRT
@@ -101,6 +101,7 @@ def _dali_order(request: Request, version: Version, dali: Dali, locked: Locked, 
         field=version.field,
         inputs=tuple(inputs),
         parameters=parameters,
+        proof=pipeline_proof(version, dali.verification, locked) if dali.verification else None,
     )
 
 

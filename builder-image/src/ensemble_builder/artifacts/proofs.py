@@ -10,10 +10,12 @@ from typing import Any
 
 from ensemble_builder.artifacts.sources import Locked, Version
 from ensembles_api.contract import LockedFile, OrderedProof
-from ensembles_api.spec import EngineVerification, NamedSource
+from ensembles_api.spec import EngineVerification, NamedSource, PipelineVerification
 
 PROOF_REVISION = 1
 """Raised when the same settings would be judged otherwise; engines are then proven again, not built again."""
+PIPELINE_PROOF_REVISION = 1
+"""As PROOF_REVISION, for pipelines."""
 
 
 def engine_proof(version: Version, verification: EngineVerification | None, locked: Locked) -> OrderedProof:
@@ -32,6 +34,26 @@ def engine_proof(version: Version, verification: EngineVerification | None, lock
         samples.append(entries)
     settings: dict[str, Any] = stated.model_dump(mode="json", exclude_defaults=True, exclude={"samples"})
     settings |= {"revision": PROOF_REVISION, **({"samples": samples} if samples else {})}
+    return _ordered(settings, inputs)
+
+
+def pipeline_proof(version: Version, stated: PipelineVerification, locked: Locked) -> OrderedProof:
+    """The proof of a dali model version. Without samples of its own it runs those of the pipeline, which are
+    among the build's inputs.
+    """
+    inputs: list[LockedFile] = []
+    samples = []
+    for index, sample in enumerate(stated.samples):
+        files = list(_files(version, f"samples[{index}].inputs", sample.inputs, locked))
+        inputs += files
+        named = zip(sample.inputs, files, strict=True)
+        samples.append({"inputs": [{"name": value.name, "file": file.path} for value, file in named]})
+    return _ordered(
+        {"revision": PIPELINE_PROOF_REVISION, **({"samples": samples} if samples else {})}, inputs
+    )
+
+
+def _ordered(settings: dict[str, Any], inputs: list[LockedFile]) -> OrderedProof:
     subject = {"settings": settings, "inputs": sorted([file.path, file.sha256] for file in inputs)}
     text = json.dumps(subject, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return OrderedProof(

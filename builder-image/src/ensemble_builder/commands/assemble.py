@@ -163,27 +163,40 @@ def _seconds(record: ArtifactRecord) -> float:
 
 
 def _ask_for(lock: Lock, lacking: Collection[BuildOrder], known: Knowledge) -> Result:
-    """Engines last: one is built only when the wiring around it is known to fit."""
-    now = [order for order in lacking if order.kind != "tensorrt"] or list(lacking)
-    for order in now:
-        on = f" on {order.target}" if order.target else ""
-        say(f"to build: {order.kind} {order.model!r} {order.key}{on}")
+    """Engines last: one is built only when the wiring around it is known to fit. With them the proofs of
+    pipelines: what a pipeline was compiled to says whether it needs a GPU.
+    """
+    later = [order for order in lacking if order.kind == "tensorrt" or order.key in known.records]
+    now = [order for order in lacking if order not in later] or later
+    builds = {(build.key, build.proof): build for build in (_next_build(order, known) for order in now)}
+    for build in builds.values():
+        on = f" on {build.target}" if build.target else ""
+        say(f"to build: {build.kind} {build.model!r} {build.key}{on}")
+    unproven = sum(order.kind == "dali" and order.proof is not None for order in now if now is not later)
+    later_on = len(lacking) - len(now) + unproven
     return Result(
         lock=lock.digest(),
         cached=len(known.records),
         found=_found(lock, known),
         saved_gpu_seconds=_gpu_seconds(lock, known),
-        next=tuple(
-            NextBuild(
-                kind=order.kind,
-                key=order.key,
-                proof=order.proof.key if order.proof else "",
-                model=order.model,
-                field=order.field if order.kind == "export" else "",
-                target=order.target,
-                gpu=order.gpu,
-            )
-            for order in now
-        ),
-        more=len(lacking) - len(now) + engines_to_come(lock.request, by_field(lock.sources)),
+        next=tuple(builds.values()),
+        more=later_on + engines_to_come(lock.request, by_field(lock.sources)),
+    )
+
+
+def _next_build(order: BuildOrder, known: Knowledge) -> NextBuild:
+    """An engine is built and proven at once, where it will run; a pipeline is compiled anywhere, and proven
+    once it is known whether it has GPU operators.
+    """
+    record = known.records.get(order.key)
+    proof = order.proof if order.kind == "tensorrt" or record else None
+    on_gpu = proof is not None and record is not None and bool(record.provenance.get("gpu_operators"))
+    return NextBuild(
+        kind=order.kind,
+        key=order.key,
+        proof=proof.key if proof else "",
+        model=order.model,
+        field=order.field if order.kind == "export" else "",
+        target=order.target,
+        gpu=order.gpu or on_gpu,
     )

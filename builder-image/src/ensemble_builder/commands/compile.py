@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ensemble_builder.commands.log import say, step
 from ensemble_builder.compilers.child import StoppedError
-from ensemble_builder.compilers.dali.compiler import compile_pipeline
+from ensemble_builder.compilers.dali import proving as pipelines
 from ensemble_builder.compilers.environment import pack_environment
 from ensemble_builder.compilers.running import compiling
-from ensemble_builder.compilers.tensorrt.proving import compile_proven
+from ensemble_builder.compilers.tensorrt import proving as engines
 from ensemble_builder.faults import FaultError
 from ensembles_api.contract import BuildOrder, CompileResult, Fault
 from ensembles_api.reasons import Reason
@@ -55,7 +55,7 @@ def _run(order: BuildOrder, work: Path) -> CompileResult:
 
 def _compile(order: BuildOrder, work: Path) -> CompileResult:
     if order.kind == "dali":
-        return compile_pipeline(order, work=work)
+        return pipelines.compile_proven(order, work=work)
     if order.kind == "environment":
         return pack_environment(order, work=work)
-    return compile_proven(order, work=work)
+    return engines.compile_proven(order, work=work)

@@ -37,13 +37,17 @@ def write_lock(store: Store, lock: Lock) -> None:
 
 
 def find_order(lock: Lock, key: str, proof_key: str) -> BuildOrder:
-    """The order of this key, to be proven in this way (empty: no proof).
+    """The order of this key, to be proven in this way; without its proof where `proof_key` is empty.
 
     Raises:
         FaultError: JobFailed where the lock has none.
     """
     for order in lock.builds:
-        if (order.key, order.proof.key if order.proof else "") == (key, proof_key):
+        if order.key != key:
+            continue
+        if not proof_key:
+            return order.model_copy(update={"proof": None})
+        if order.proof and order.proof.key == proof_key:
             return order
     message = f"lock {lock.digest()} orders no artifact {key}"
     raise FaultError(Fault(code=Reason.JOB_FAILED, message=message))

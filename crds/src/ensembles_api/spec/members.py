@@ -26,6 +26,17 @@ class Sample(ApiModel):
     inputs: list[NamedSource] = Field(min_length=1, max_length=32)
 
 
+class PipelineVerification(ApiModel):
+    """The pipeline answers samples before it is published, on a GPU where it has GPU operators.
+
+    Not part of its key: changing them verifies again and builds nothing.
+    """
+
+    samples: list[Sample] = Field(
+        default_factory=list, max_length=8, description="Default: the pipeline's `samples`."
+    )
+
+
 class DaliMode(str, Enum):
     SERIALIZED = "Serialized"
     AUTOSERIALIZE = "Autoserialize"
@@ -60,7 +71,21 @@ class Dali(ApiModel):
         "their CPU twins: what has none is not tried there. New servers answer those of up to 1 MiB before "
         "they get traffic.",
     )
-    model_config = ConfigDict(json_schema_extra=rules(one_file("source"), **ATOMIC))
+    verification: PipelineVerification | None = Field(
+        None,
+        description="Run the pipeline on samples, at batch 1 and maxBatchSize; default: its CPU twin alone.",
+    )
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            one_file("source"),
+            Rule(
+                "!has(self.verification) || (has(self.samples) && self.samples.size() > 0) || "
+                "(has(self.verification.samples) && self.verification.samples.size() > 0)",
+                "verification: give the samples to run, in verification.samples or in samples",
+            ),
+            **ATOMIC,
+        )
+    )
 
 
 class OnnxRuntime(ApiModel):

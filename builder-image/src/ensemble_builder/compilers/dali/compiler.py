@@ -56,6 +56,19 @@ def compile_pipeline(order: BuildOrder, *, work: Path) -> CompileResult:
     return result.model_copy(update={"provenance": {**result.provenance, "seconds": seconds}})
 
 
+def serialised(order: BuildOrder, *, work: Path) -> bytes:
+    """The pipeline of `work`/in/pipeline.py as DALI serialises it here.
+
+    Raises:
+        FaultError: as `compile_pipeline`.
+    """
+    compilation = _Compilation(order, _parameters(order), work)
+    try:
+        return compilation.serialised()[1]
+    finally:
+        shutil.rmtree(compilation.scratch, ignore_errors=True)
+
+
 def _parameters(order: BuildOrder) -> DaliParameters:
     try:
         return DaliParameters.model_validate(order.parameters)
@@ -98,11 +111,17 @@ class _Compilation:
     def config_field(self) -> str:
         return re.sub(r"^(spec\.models\[\d+\]).*", r"\1.config", self.order.field)
 
-    def run(self) -> CompileResult:
+    @property
+    def source(self) -> bytes:
+        return (self.work / "in" / SOURCE_FILE).read_bytes()
+
+    def serialised(self) -> tuple[author.Report, bytes]:
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir(parents=True)
-        source = (self.work / "in" / SOURCE_FILE).read_bytes()
-        report, data = self._author(source)
+        return self._author(self.source)
+
+    def run(self) -> CompileResult:
+        report, data = self.serialised()
         pipeline = parse(data)
         limit = self._max_batch_size(pipeline)
         inputs = read_inputs(pipeline, field=self.field, stated=self.parameters.inputs, batched=limit > 0)
@@ -115,7 +134,7 @@ class _Compilation:
             batched=limit > 0,
         )
         io = _model_io(pipeline, inputs, outputs, limit=limit)
-        name, content = ("dali.py", source) if self._autoserialize else ("model.dali", data)
+        name, content = ("dali.py", self.source) if self._autoserialize else ("model.dali", data)
         (self.work / "out" / name).write_bytes(content)
         return CompileResult(
             files=(name,),

@@ -148,7 +148,7 @@ class _Facts:
         if observed is None or "reshape" in self.stated:
             return
         # One axis less is what the backend's parameter split_along_outer_axis makes of the pipeline's output.
-        if any(_agree(stated, candidate) for candidate in (observed, observed[1:])):
+        if any(agree(stated, candidate) for candidate in (observed, observed[1:])):
             return
         raise _contradiction(
             f"{self.field}.dims",
@@ -167,7 +167,8 @@ class _Facts:
         )
 
 
-def _agree(stated: _Shape, observed: _Shape) -> bool:
+def agree(stated: _Shape, observed: _Shape) -> bool:
+    """Whether two shapes can be the same; -1 is any size."""
     return len(stated) == len(observed) and all(
         -1 in pair or pair[0] == pair[1] for pair in zip(stated, observed, strict=True)
     )

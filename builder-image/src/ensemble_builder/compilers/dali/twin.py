@@ -66,7 +66,7 @@ def _outcome(job: Job) -> Outcome:
     try:
         _build(job)
     except Exception as error:  # noqa: BLE001 - whatever DALI says is the finding
-        return Outcome(error=_text(error))
+        return Outcome(error=gist_of(error))
     return Outcome(samples=tuple(_run(job, files) for files in job.samples))
 
 
@@ -89,9 +89,9 @@ def _run(job: Job, files: dict[str, str]) -> SampleOutcome:
             pipeline.feed_input(name, [np.load(file, allow_pickle=False)])
         rounds = [pipeline.run()]
     except Exception as error:  # noqa: BLE001 - whatever DALI says is the finding
-        return SampleOutcome(error=_text(error))
+        return SampleOutcome(error=gist_of(error))
     while job.decoupled and len(rounds) < MAX_ROUNDS:
-        outputs = _next(pipeline)
+        outputs = following(pipeline)
         if outputs is None:
             break
         rounds.append(outputs)
@@ -99,15 +99,15 @@ def _run(job: Job, files: dict[str, str]) -> SampleOutcome:
         outputs=tuple(
             Observed(
                 dtype=int(outputs[0].dtype),
-                shapes=tuple(sorted(set().union(*map(_shapes, outputs)))),
-                uneven=any(len(_shapes(output)) > 1 for output in outputs),
+                shapes=tuple(sorted(set().union(*map(shapes_of, outputs)))),
+                uneven=any(len(shapes_of(output)) > 1 for output in outputs),
             )
             for outputs in zip(*rounds, strict=True)
         )
     )
 
 
-def _next(pipeline: Any) -> Any:
+def following(pipeline: Any) -> Any:
     """The next response, None where the input is used up (which DALI says by an error)."""
     try:
         return pipeline.run()
@@ -115,7 +115,7 @@ def _next(pipeline: Any) -> Any:
         return None
 
 
-def _shapes(output: Any) -> set[tuple[int, ...]]:
+def shapes_of(output: Any) -> set[tuple[int, ...]]:
     return {tuple(int(size) for size in shape) for shape in output.shape()}
 
 
@@ -124,7 +124,7 @@ _LINE = re.compile(rf'File "{re.escape(SOURCE_NAME)}", line (\d+), in \S+\s+(.+)
 _GIST = re.compile(r"encountered:\s+(.*?)(?:\s+C\+\+ context:|\s+Current pipeline object|\Z)", re.DOTALL)
 
 
-def _text(error: Exception) -> str:
+def gist_of(error: Exception) -> str:
     """DALI's error without its frame: `line 9 `…`: operator: what happened`."""
     text = str(error)
     lines, operator, gist = _LINE.findall(text), _OPERATOR.search(text), _GIST.search(text)
