@@ -44,5 +44,5 @@ def http_proxy(*, data: RolloutData, image: str) -> Json:
     return {
         **main,
         "ports": [{"name": "http", "containerPort": PORT}],
-        "readinessProbe": tritonserver.readiness("http"),
+        **tritonserver.proxy_probes(),
     }

@@ -83,9 +83,9 @@ def container_ports(*, behind_proxy: bool) -> list[Json]:
     return [{"name": names.get(name, name), "containerPort": port} for name, port in PORTS.items()]
 
 
-def readiness(port: str) -> Json:
-    """The readiness probe of tritonserver, asked at the port of this name."""
-    return _health("/v2/health/ready", port, period=5, failures=3)
+def proxy_probes() -> Json:
+    """The proxy's readiness is tritonserver's, which is not to be learned of late and not given up sooner."""
+    return {"readinessProbe": _health("/v2/health/ready", "http", period=1, failures=15)}
 
 
 def probes(*, startup_seconds: int, behind_proxy: bool) -> Json:
@@ -98,7 +98,7 @@ def probes(*, startup_seconds: int, behind_proxy: bool) -> Json:
             period=STARTUP_PERIOD_SECONDS,
             failures=-(-startup_seconds // STARTUP_PERIOD_SECONDS),
         ),
-        "readinessProbe": readiness(port),
+        "readinessProbe": _health("/v2/health/ready", port, period=5, failures=3),
         # Slow to condemn: a restart loses every request in flight.
         "livenessProbe": _health("/v2/health/live", port, period=10, failures=6, timeout=10),
     }
