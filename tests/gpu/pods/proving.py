@@ -1,4 +1,4 @@
-"""Runs in the builder's image on a GPU: engines are proven there, and a build is stopped half way.
+"""Runs in the builder's image on a GPU: engines and a pipeline are proven there, a build is stopped half way.
 
 `proving.py [MODEL.onnx]`; prints one line of JSON for each check, and ends with 1 where one failed. The model
 (by default one made here) is built cold, with a warm timing cache, and after a SIGTERM at half time.
@@ -20,9 +20,20 @@ from onnx import TensorProto, helper, numpy_helper
 from trial import Result, Tensor, built, command, cropping, model_of, prepare
 from trial import build as tried
 
+from ensemble_builder.compilers.dali.media import png
+
 STOPPED = 128 + signal.SIGTERM
 LARGEST = 16
 """Batch of the builds here."""
+PIPELINE = """
+from nvidia.dali import fn, pipeline_def, types
+
+
+@pipeline_def
+def pipe():
+    image = fn.decoders.image(fn.external_source(name="ENCODED", dtype=types.UINT8, ndim=1), device="mixed")
+    return fn.crop_mirror_normalize(fn.resize(image, size=[224, 224]), dtype=types.FLOAT, output_layout="CHW")
+"""
 
 
 def network(layers: int = 2, *, size: int = 56) -> bytes:
@@ -67,6 +78,35 @@ def proven_again(model: bytes) -> Result:
         plan = {"path": "model.plan", "sha256": "2" * 64, "size": 1}
         record = {"contract": 1, "kind": "tensorrt", "key": "0" * 64, "files": [plan], "io": first["io"]}
         (work / "record.json").write_text(json.dumps(record))
+        return built(work)
+
+
+def pipeline_proven() -> Result:
+    """A pipeline with GPU operators: compiled, then proven on a photograph's worth of numbers."""
+    order: Result = {
+        "kind": "dali",
+        "key": "0" * 64,
+        "model": "pre",
+        "version": 1,
+        "field": "spec.models[0].dali",
+        "inputs": [],
+        "parameters": {"max_batch_size": LARGEST},
+    }
+    samples = [{"inputs": [{"name": "ENCODED", "file": "photograph.png"}]}]
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        (work / "in").mkdir()
+        (work / "in" / "pipeline.py").write_text(PIPELINE)
+        (work / "in" / "photograph.png").write_bytes(png(640, 480))
+        (work / "order.json").write_text(json.dumps(order))
+        first = built(work)
+        (work / "built").mkdir()
+        (work / "out" / "model.dali").rename(work / "built" / "model.dali")
+        file = {"path": "model.dali", "sha256": "2" * 64, "size": 1}
+        record = {"contract": 1, "kind": "dali", "key": "0" * 64, "files": [file], "io": first["io"]}
+        (work / "record.json").write_text(json.dumps(record))
+        proof = {"key": "1" * 64, "settings": {"samples": samples}}
+        (work / "order.json").write_text(json.dumps({**order, "proof": proof}))
         return built(work)
 
 
@@ -139,6 +179,14 @@ def checks(model: bytes) -> dict[str, Check]:
         "only proven": (
             lambda: proven_again(network()),
             lambda result: verdict(result) == "Passed" and "files" not in result,
+        ),
+        "a pipeline with GPU operators": (
+            pipeline_proven,
+            lambda result: (
+                verdict(result) == "Passed"
+                and "on the GPU" in result["proof"]["summary"]
+                and {run["batch"] for run in result["proof"]["report"]["runs"]} == {1, LARGEST}
+            ),
         ),
         "outputs whose size hangs on their values": (
             lambda: build(selecting(), max_batch_size=0, precision="fp32"),

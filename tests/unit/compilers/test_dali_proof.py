@@ -70,7 +70,7 @@ def test_without_samples_of_its_own_the_pipelines_are_run(build: Build) -> None:
         proof={"revision": 1},
     )
 
-    assert "1 samples" in proof_of(built).summary
+    assert "1 sample at batch 1 and 4" in proof_of(built).summary
 
 
 @pytest.mark.parametrize("mode", ["Serialized", "Autoserialize"])

@@ -168,19 +168,19 @@ def _ask_for(lock: Lock, lacking: Collection[BuildOrder], known: Knowledge) -> R
     """
     later = [order for order in lacking if order.kind == "tensorrt" or order.key in known.records]
     now = [order for order in lacking if order not in later] or later
-    builds = {(build.key, build.proof): build for build in (_next_build(order, known) for order in now)}
+    asked = [(order, _next_build(order, known)) for order in now]
+    builds = {(build.key, build.proof): build for _, build in asked}
     for build in builds.values():
         on = f" on {build.target}" if build.target else ""
         say(f"to build: {build.kind} {build.model!r} {build.key}{on}")
-    unproven = sum(order.kind == "dali" and order.proof is not None for order in now if now is not later)
-    later_on = len(lacking) - len(now) + unproven
+    to_prove = sum(order.proof is not None and not build.proof for order, build in asked)
     return Result(
         lock=lock.digest(),
         cached=len(known.records),
         found=_found(lock, known),
         saved_gpu_seconds=_gpu_seconds(lock, known),
         next=tuple(builds.values()),
-        more=later_on + engines_to_come(lock.request, by_field(lock.sources)),
+        more=len(lacking) - len(now) + to_prove + engines_to_come(lock.request, by_field(lock.sources)),
     )
 
 

@@ -36,7 +36,7 @@ SYMPTOMS: dict[Reason, Symptom] = {
     ),
     R.INVALID_PIPELINE: Symptom(
         'spec.models[0].dali.source: line 6 `jpegs, labels = fn.readers.file(file_root="/data")`: no input: replace the reader by fn.external_source(name="…")',
-        "The file raises an error, defines no function with @pipeline_def or several, reads from files where it should have fn.external_source, or calls Python operators, which cannot be serialised.",
+        "The file raises an error, defines no function with @pipeline_def or several, reads from files where it should have fn.external_source, or calls Python operators, which cannot be serialised; or a sample of its verification is not answered as its config says, or with NaN.",
     ),
     R.INVALID_CONFIG: Symptom(
         "spec.models[0].maxBatchSize: is 64, but the model was built for batches of at most 32: set that or less",

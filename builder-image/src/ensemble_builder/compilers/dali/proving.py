@@ -209,12 +209,11 @@ def _invalid(field: str, message: str) -> FaultError:
 
 def _summary(job: prover.Job, runs: Sequence[prover.Run]) -> str:
     where = "the GPU" if job.gpu else "the CPU"
+    count = f"{len(job.samples)} sample{'s' if len(job.samples) > 1 else ''}"
     at = " and ".join(map(str, job.batches))
     slowest = max(runs, key=lambda run: (run.batch, run.p50_ms or run.first_ms))
     took = slowest.p50_ms or slowest.first_ms
-    return (
-        f"verified on {where}: {len(job.samples)} samples at batch {at}; {took:g} ms at batch {slowest.batch}"
-    )
+    return f"verified on {where}: {count} at batch {at}; {took:g} ms at batch {slowest.batch}"
 
 
 def _figures(runs: Sequence[prover.Run], device: Device | None) -> dict[str, Any]:
