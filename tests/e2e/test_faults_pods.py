@@ -190,7 +190,8 @@ def quota_refuses_a_job_and_then_the_servers(space: live.Namespace) -> None:
         space.kubectl("apply", "-f", "-", text=json.dumps({**quota, "spec": {"hard": limits}}))
 
     allow(pods="0")
-    serving = {"resources": {"requests": {"cpu": "20m", "memory": "1Gi"}}}
+    # With the 64Mi of the HTTP proxy a server's pod asks for 1Gi.
+    serving = {"resources": {"requests": {"cpu": "20m", "memory": "960Mi"}}}
     ensemble = space.apply("net", onnx(space), serving=serving)
     waits(ensemble, "QuotaExceeded", "exceeded quota: room", "pods=1")
     allow(requests_memory="600Mi")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from ensemble_operator.plan.actions import Apply
 from ensemble_operator.plan.observation import ContainerSeen, PodSeen
 from ensemble_operator.plan.planner import plan
@@ -312,16 +314,21 @@ def test_what_was_promoted_without_servers_is_verified_when_it_has_some() -> Non
 UPGRADED = CONFIG.model_copy(update={"tools_image": "localhost/tools:2"})
 
 
-def test_a_new_operators_image_restarts_no_servers_until_the_old_one_cannot_be_pulled() -> None:
+@pytest.mark.parametrize(("container", "init"), [("fetch", True), ("http", False)])
+def test_a_new_operators_image_restarts_no_servers_until_the_old_one_cannot_be_pulled(
+    container: str, *, init: bool
+) -> None:
     story = Story()
     story.until_ready()
     assert not [a for a in plan(story.seen, UPGRADED).actions if isinstance(a, Apply)]
     serving = story.seen.deployments[0]
-    waiting = ContainerSeen(name="fetch", init=True, waiting_reason="ImagePullBackOff")
+    waiting = ContainerSeen(name=container, init=init, waiting_reason="ImagePullBackOff")
     pod = PodSeen(name="p", uid="p", labels=serving.labels, phase="Pending", containers=(waiting,))
     story.seen = replace(story.seen, deployments=(replace(serving, pods=(pod,)),))
     (mended,) = [a.manifest for a in plan(story.seen, UPGRADED).actions if isinstance(a, Apply)]
-    assert mended["spec"]["template"]["spec"]["initContainers"][0]["image"] == "localhost/tools:2"
+    pod_spec = mended["spec"]["template"]["spec"]
+    assert pod_spec["initContainers"][0]["image"] == "localhost/tools:2"
+    assert pod_spec["containers"][1]["image"] == "localhost/tools:2"
     story.seen = replace(story.seen, deployments=())
     (made,) = created(plan(story.seen, UPGRADED), "Deployment")
     assert made["spec"]["template"]["spec"]["initContainers"][0]["image"] == "localhost/tools:2"
