@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from importlib import import_module
 import click
 
 from ensemble_cli.colours import colours
+from ensemble_cli.ending import listen
 from ensemble_cli.exits import CommandError, Exit
 from ensemble_cli.program import COMPLETE_VARIABLE, PROGRAM
 
@@ -109,10 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> Exit:
 
 
 def run() -> None:
-    """Console script. Being told to end is as ctrl-C: what was started is ended first."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    """Console script."""
+    listen()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may be no text

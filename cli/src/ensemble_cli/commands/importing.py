@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 
 from ensemble_cli.checking import Text
 from ensemble_cli.documents import write_yaml
+from ensemble_cli.ending import scratch
 from ensemble_cli.ensembles import one_ensemble
 from ensemble_cli.exits import CommandError, Exit
 from ensemble_cli.laptop.building import STORE, build
@@ -83,8 +83,7 @@ def _resource_name(repository: Path) -> str:
 
 def _check(found: FoundRepository, text: str, uri: str) -> None:
     ensemble = one_ensemble([Text("the imported resource", text)])
-    with tempfile.TemporaryDirectory(prefix="ensemble-import-") as scratch:
-        to = Path(scratch)
+    with scratch("ensemble-import-") as to:
         store = local_store(ensemble, to / STORE, [f"{uri.rstrip('/')}={found.folder}"])
         request = make_request(ensemble, target="", server_image="", builder_image="")
         built = build(ensemble, request, store, Compiler(""), to)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from rich.tree import Tree
 from ensemble_builder.artifacts.layout import CONFIG
 from ensemble_cli.commands.build import asked, build_into
 from ensemble_cli.documents import write_yaml
+from ensemble_cli.ending import scratch
 from ensemble_cli.laptop.manifests import UNKNOWN_UID, manifests
 from ensemble_cli.laptop.options import BuildOptions, build_options
 from ensemble_cli.laptop.serving import read_manifest
@@ -50,8 +50,8 @@ def command(
       kubectl ensemble render ensemble.yaml --source s3://models/src=./src --show manifests
     """
     ensemble, request = asked(files, options)
-    with tempfile.TemporaryDirectory(prefix="ensemble-render-") as scratch:
-        to = cache or Path(scratch)
+    with scratch("ensemble-render-") as temporary:
+        to = cache or temporary
         built = build_into(to, ensemble, request, options.sources)
         if show == "manifests":
             _print_manifests(

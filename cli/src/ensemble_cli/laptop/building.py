@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from ensemble_builder.artifacts.layout import MODELS, PLUGINS, VERIFICATION
 from ensemble_builder.commands import assemble, fetch, upload
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.store import Store
+from ensemble_cli.ending import scratch
 from ensemble_cli.ensembles import Ensemble
 from ensemble_cli.exits import CommandError
 from ensemble_cli.laptop.compiling import Compiler
@@ -46,8 +46,8 @@ def build(ensemble: Ensemble, request: Request, store: Store, compiler: Compiler
         CommandError: naming the field and the cure.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="ensemble-") as scratch:
-            result = _published(ensemble, request, store, compiler, Path(scratch))
+        with scratch("ensemble-") as work:
+            result = _published(ensemble, request, store, compiler, work)
         manifest = fetch.load_manifest(store, request.namespace, request.name, result.revision)
         _place(store, request, result.revision, manifest, to)
     except FaultError as error:
@@ -55,10 +55,8 @@ def build(ensemble: Ensemble, request: Request, store: Store, compiler: Compiler
     return Built(to / MODELS, result.revision, manifest.server.entrypoint, result.warnings)
 
 
-def _published(
-    ensemble: Ensemble, request: Request, store: Store, compiler: Compiler, scratch: Path
-) -> Result:
-    config_maps = _write_config_maps(ensemble, scratch / "configmaps")
+def _published(ensemble: Ensemble, request: Request, store: Store, compiler: Compiler, work: Path) -> Result:
+    config_maps = _write_config_maps(ensemble, work / "configmaps")
     built: list[str] = []
     lock = ""
     for _ in range(MOST_ROUNDS):
@@ -69,7 +67,7 @@ def _published(
             return result
         lock = result.lock
         for order in result.next:
-            _build(order, lock, store, compiler, scratch / order.key)
+            _build(order, lock, store, compiler, work / order.key)
             built.append(order.key)
     raise CommandError(f"nothing is complete after {MOST_ROUNDS} rounds", cure="report this with the log")
 
