@@ -66,7 +66,7 @@ def test_the_next_operator_goes_on(make_namespace: live.NamespaceFactory, strate
             log.answers_again()
         log.check(2, 3)
         every_job_ran_once(space)
-        # Before, then at least: assembling, new servers and their verification, both asked, the new ones alone.
+        # Before, then at least: assembling, new servers and their verification, both asked, the new alone.
         assert len(seen) >= 5, seen
         outcomes = sorted(entry["outcome"] for entry in ensemble.status["history"])
         assert outcomes == ["Promoted", "Superseded"]
