@@ -8,10 +8,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.plan.world import REVISION, SPEC, Story
+from ensembles_api.contract import NextBuild, Result
+from tests.unit.plan.world import KEY, LOCK, REVISION, SPEC, Story
 
 OTHER = "4" * 64
 QUICK = {"retainSeconds": 0}
+TO_PROVE = NextBuild(kind="dali", key=KEY, model="preprocess", proof="5" * 64, gpu=True)
+
+
+class Proven(Story):
+    """What the first round builds is proven in a second, by another Job of the same key."""
+
+    def cluster_moves(self, revision: str) -> None:
+        for job in self.jobs("assemble"):
+            if job.state == "active" and job.annotations["ensembles.dev/round"] == "2":
+                self.end("assemble", result=Result(lock=LOCK, next=(TO_PROVE,)))
+        super().cluster_moves(revision)
 
 
 def _end_state(story: Story) -> dict[str, Any]:
@@ -46,10 +58,11 @@ def _calm() -> dict[str, Any]:
     return _end_state(story)
 
 
+@pytest.mark.parametrize("world", [Story, Proven])
 @settings(max_examples=30, deadline=None)
 @given(kills=st.lists(st.one_of(st.none(), st.integers(0, 4)), min_size=20, max_size=30))
-def test_killed_anywhere_it_ends_in_the_same_state(kills: list[int | None]) -> None:
-    story = Story()
+def test_killed_anywhere_it_ends_in_the_same_state(world: type[Story], kills: list[int | None]) -> None:
+    story = world()
     story.change(rollout=QUICK)
     for kill in kills[:10]:
         story.step(2, killed_after=kill)

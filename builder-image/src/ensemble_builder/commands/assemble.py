@@ -172,7 +172,8 @@ def _ask_for(lock: Lock, lacking: Collection[BuildOrder], known: Knowledge) -> R
     builds = {(build.key, build.proof): build for _, build in asked}
     for build in builds.values():
         on = f" on {build.target}" if build.target else ""
-        say(f"to build: {build.kind} {build.model!r} {build.key}{on}")
+        what = "to prove" if build.key in known.records else "to build"
+        say(f"{what}: {build.kind} {build.model!r} {build.key}{on}")
     to_prove = sum(order.proof is not None and not build.proof for order, build in asked)
     return Result(
         lock=lock.digest(),
