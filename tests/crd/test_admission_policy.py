@@ -43,6 +43,10 @@ def in_dali_sample() -> dict[str, Any]:
     return {"source": SOURCE, "samples": [{"inputs": [{"name": "x", "source": foreign()}]}]}
 
 
+def in_proven_sample() -> dict[str, Any]:
+    return {"source": SOURCE, "verification": {"samples": in_dali_sample()["samples"]}}
+
+
 def in_engine_sample(side: str) -> dict[str, Any]:
     sample = {"inputs": [{"name": "x", "source": SOURCE}], side: [{"name": "x", "source": foreign()}]}
     return {"source": SOURCE, "verification": {"samples": [sample]}}
@@ -77,6 +81,7 @@ SECRETS: dict[str, dict[str, Any]] = {
         python={"source": SOURCE, "environment": {"source": foreign()}}
     ),
     "models[].dali.samples[].inputs[].source.secretName": with_model(dali=in_dali_sample()),
+    "models[].dali.verification.samples[].inputs[].source.secretName": with_model(dali=in_proven_sample()),
     **{
         f"models[].{kind}.export.inputs[].source.secretName": with_model(**{kind: in_export()})
         for kind in EXPORTING
@@ -108,6 +113,9 @@ SECRETS: dict[str, dict[str, Any]] = {
     ),
     "models[].versions[].dali.samples[].inputs[].source.secretName": with_model(
         versions=[{"version": 1, "dali": in_dali_sample()}]
+    ),
+    "models[].versions[].dali.verification.samples[].inputs[].source.secretName": with_model(
+        versions=[{"version": 1, "dali": in_proven_sample()}]
     ),
     **{
         f"models[].versions[].tensorrt.verification.samples[].{side}[].source.secretName": with_model(

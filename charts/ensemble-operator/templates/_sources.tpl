@@ -10,7 +10,7 @@
   + {{ . }}.?tensorrt.?export.?inputs.orValue([]).map(i, i.source)
   + {{ . }}.?onnxruntime.?export.?inputs.orValue([]).map(i, i.source)
 ).filter(s, has(s.secretName)).map(s, s.secretName)
-+ {{ . }}.?dali.?samples.orValue([]).map(p,
++ ({{ . }}.?dali.?samples.orValue([]) + {{ . }}.?dali.?verification.?samples.orValue([])).map(p,
     p.inputs.filter(i, has(i.source.secretName)).map(i, i.source.secretName).join(' '))
 + {{ . }}.?tensorrt.?verification.?samples.orValue([]).map(p,
     (p.inputs + p.?outputs.orValue([])).filter(i, has(i.source.secretName)).map(i, i.source.secretName).join(' '))
