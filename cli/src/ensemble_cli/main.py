@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -92,8 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> Exit:
         return error.status
     except (click.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # The reader, `head` perhaps, has seen enough.
+    except (BrokenPipeError, SystemExit):
+        # The reader, `head` perhaps, has seen enough; click and rich make it a SystemExit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
     except OSError as error:
@@ -111,6 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> Exit:
 def run() -> None:
     """Console script."""
     listen()
+    if sys.stdout is None:  # closed by whoever started us: the exit status still says something
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may be no text

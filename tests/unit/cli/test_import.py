@@ -260,6 +260,22 @@ def test_what_may_not_be_read(locked: str) -> None:
     assert f"{repository / locked}:1:1: cannot be read (Permission denied): mend its rights" in run.stdout
 
 
+def test_what_only_building_finds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The messages speak of the resource, and name the model beside."""
+    files = SERVED | {
+        "broken/config.pbtxt": 'backend: "onnxruntime"', "broken/1/model.onnx": b"no ONNX",
+        "a/config.pbtxt": 'backend: "python" ' + IO, "a/1/model.py": PYTHON,
+    }  # fmt: skip
+    repository = write(tmp_path / "repo", files)
+    arguments = ["import", str(repository), "--uri", "s3://models/repo"]
+    assert main([*arguments, "--check"]) == Exit.NO
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    error = shown.err.splitlines()[-1]
+    assert "InvalidModel: spec.models[1].onnxruntime.source: model.onnx is not an ONNX file" in error
+    assert error.endswith("(spec.models[1] is broken)")
+
+
 def test_windows_line_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = 'backend: "python"\r\nmax_batch_size: 4\r\n# a comment\r\n' + IO.replace("[{", "[\r\n{")
     repository = write(tmp_path / "repo", {"p/config.pbtxt": config, "p/1/model.py": PYTHON})

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import click
@@ -69,6 +70,19 @@ def test_a_reader_that_has_seen_enough() -> None:
     command = f"{sys.executable} -m ensemble_cli validate - | head -n 1"
     done = subprocess.run(["bash", "-c", command], input=text, capture_output=True, text=True, check=False)
     assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_nobody_reads(form: str) -> None:
+    """A pipe that is closed, and a standard output that never was open."""
+    command = f"{sys.executable} -m ensemble_cli graph --repository $0 -o {form}"
+    for script in (f"{command} | true; echo ${{PIPESTATUS[0]}} >&2", f"{command} >&-; echo $? >&2"):
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "net/1").mkdir(parents=True)
+            (Path(folder) / "net/1/model.py").touch()
+            run = ["bash", "-c", script, folder]
+            done = subprocess.run(run, capture_output=True, text=True, check=False)
+        assert (done.stdout, done.stderr) == ("", "0\n"), script
 
 
 @pytest.mark.parametrize("form", ["json", "yaml"])

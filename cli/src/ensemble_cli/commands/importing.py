@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +63,25 @@ def command(
         entrypoint=entrypoint,
     )
     text = write_yaml(imported.document)
-    one_ensemble([Text("the imported resource", text)])
-    if check:
-        _check(found, text, uri)
+    with _models_named(imported.document):
+        one_ensemble([Text("the imported resource", text)])
+        if check:
+            _check(found, text, uri)
     _print(found, imported, text, uri, output)
     return Exit.DONE
+
+
+@contextmanager
+def _models_named(document: dict[str, Any]) -> Iterator[None]:
+    """Messages name models by their place in the resource, which nobody has seen yet: say which those are."""
+    try:
+        yield
+    except CommandError as error:
+        models = document["spec"].get("models", [])
+        places = sorted({int(place) for place in re.findall(r"spec\.models\[(\d+)\]", str(error))})
+        named = [f"spec.models[{at}] is {models[at]['name']}" for at in places if at < len(models)]
+        text = f"{error} ({', '.join(named)})" if named else str(error)
+        raise CommandError(text, status=error.status) from error
 
 
 def _bucket(uri: str) -> str:
