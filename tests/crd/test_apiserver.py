@@ -110,7 +110,13 @@ def test_defaults(created: dict[str, Any]) -> None:
         "region": "us-east-1",
         "addressingStyle": "Auto",
     }
-    assert spec["serving"] == {"replicas": 1, "resources": {}, "startupSeconds": 600, "drainSeconds": 30}
+    assert spec["serving"] == {
+        "replicas": 1,
+        "resources": {},
+        "startupSeconds": 600,
+        "drainSeconds": 30,
+        "httpProxy": {"enabled": True, "resources": {}},
+    }
     assert spec["build"] == {"resources": {}, "timeoutSeconds": 3600, "whenGPUBusy": "Wait"}
     assert spec["rollout"] == {
         "strategy": "BlueGreen",
