@@ -14,7 +14,7 @@ from ensemble_operator.plan.observation import RoutesSeen
 from ensembles_api.contract import AnalysisFigures, Result, Traffic
 from ensembles_api.reasons import Reason
 from tests.unit.plan.test_strategies import CANARY, OTHER, THIRD, Fleet
-from tests.unit.plan.world import REVISION, SPEC, condition, fault
+from tests.unit.plan.world import REVISION, SPEC, condition, fault, missing_dali
 
 GATEWAY: dict[str, Any] = {"parentRefs": [{"name": "public"}]}
 ANALYSED = {**CANARY, "canary": {"steps": [{"weight": 25, "analyseSeconds": 60}]}}
@@ -166,6 +166,23 @@ def test_another_spec_in_the_middle_takes_the_share_back() -> None:
     assert story.active == story.old
     assert story.shares() == (0, 0)
     assert not [s.name for s in story.seen.services if s.name.endswith("-t")]
+
+
+def test_while_the_next_spec_is_built_the_share_is_taken_back() -> None:
+    story = Routed()
+    story.begin(4, CANARY)
+    story.want()
+    story.until_shares(75, 25)
+    story.want(SPEC["models"][:1])
+    story.step(2)
+    assert story.shares() == (75, 25)
+    story.end("assemble", result=missing_dali())
+    for _ in range(15):
+        story.step(2)
+        story.servers_ready()
+        story.gateway_says()
+        assert story.answered()
+    assert (story.shares(), story.numbers(), story.reason) == ((0, 0), (4, 0), "Building")
 
 
 def test_paused_keeps_the_shares() -> None:

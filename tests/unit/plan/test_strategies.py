@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ensemble_operator.plan.actions import Plan
 from ensemble_operator.plan.observation import ContainerSeen, PodSeen
-from tests.unit.plan.world import REVISION, SPEC, Story, condition, created
+from tests.unit.plan.world import REVISION, SPEC, Story, condition, created, missing_dali
 
 OTHER, THIRD = "4" * 64, "5" * 64
 NEW_MODELS = SPEC["models"][:2]
@@ -29,6 +30,13 @@ CANARY: dict[str, Any] = {
 
 class Fleet(Story):
     """A story that looks at numbers of servers."""
+
+    proven: frozenset[str] = frozenset()
+    """Rollouts of which servers have been verified."""
+
+    def step(self, seconds: float = 1, *, killed_after: int | None = None) -> Plan:
+        self.proven |= {self.of(job.labels) for job in self.jobs("verify") if job.state == "succeeded"}
+        return super().step(seconds, killed_after=killed_after)
 
     def begin(self, replicas: int, rollout: dict[str, Any]) -> None:
         """`replicas` servers of the first revision serve, alone."""
@@ -532,6 +540,106 @@ def test_a_pause_does_not_prolong_an_outage() -> None:
     assert story.numbers() == (0, 2)
 
 
+def test_nothing_unverified_comes_in_a_pause_while_the_service_selects_every_server() -> None:
+    """The old servers have ended, those of the second rollout answer alone, and a third is asked for."""
+    story = Fleet()
+    story.begin(2, {**ROLLING, "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}})
+    story.want()
+    story.until_numbers(lambda old, _: old == 0, moves=False)
+    selector = next(s for s in story.seen.services if s.name == "net").manifest["spec"]["selector"]
+    assert "ensembles.dev/rollout" not in selector
+    story.want(SPEC["models"][:1], paused=True)
+    for _ in range(10):
+        story.step(2)
+        story.servers_ready()
+        assert {pod.labels["ensembles.dev/rollout"] for pod in story.reached()} == {
+            r.name.rpartition("-")[2] for r in story.seen.rollouts if r.data.revision == OTHER
+        }
+        for job in story.seen.jobs:
+            if job.state == "active":
+                story.cluster_moves(THIRD)
+    assert story.reason == "Paused"
+    story.want(SPEC["models"][:1], paused=False)
+    story.play(THIRD, 60)
+    assert (story.reason, (story.last.status or {})["revision"]) == ("Ready", THIRD)
+
+
+@pytest.mark.parametrize("rollout", [ROLLING, CANARY], ids=["rolling", "canary"])
+def test_servers_that_never_get_ready_are_named(rollout: dict[str, Any]) -> None:
+    story = Fleet()
+    story.begin(4, rollout)
+    story.want()
+    story.until("Stepping")
+    story.play(OTHER, 1)
+    (new,) = [d for d in story.seen.deployments if story.of(d.labels) != story.old]
+    slow = replace(new.pods[-1], ready=False, ready_since=None, not_ready_since=story.seen.now)
+    story.seen = replace(
+        story.seen,
+        deployments=tuple(
+            replace(d, pods=(*d.pods[:-1], slow)) if d.name == new.name else d for d in story.seen.deployments
+        ),
+    )
+    for _ in range(5):
+        story.step(60)
+    said = (condition(story.last, "Reconciling") or {})["message"]
+    assert f"pod {slow.name} is not ready since" in said
+
+
+def test_former_servers_that_cannot_come_back_say_why() -> None:
+    story = Fleet()
+    story.begin(3, ROLLING)
+    story.want()
+    story.until_numbers(lambda old, new: new >= 2 and old <= 1)
+    story.want(SPEC["models"])
+    story.step(2)
+    (old,) = [d for d in story.seen.deployments if story.of(d.labels) == story.old]
+    waiting = PodSeen(
+        name="w", uid="w", labels=old.labels, phase="Pending", created=story.seen.now, scheduled=False,
+        unscheduled_reason="Unschedulable", unscheduled_message="0/1 nodes: Insufficient cpu",
+    )  # fmt: skip
+    story.seen = replace(
+        story.seen,
+        deployments=tuple(
+            replace(d, pods=(*d.pods, waiting)) if d.name == old.name else d for d in story.seen.deployments
+        ),
+    )
+    story.step(2)
+    assert story.reason == "Unschedulable"
+    assert "Insufficient cpu" in (condition(story.last, "Reconciling") or {})["message"]
+    assert len(story.reached()) >= 2
+
+
+@pytest.mark.parametrize("rollout", [ROLLING, CANARY], ids=["rolling", "canary"])
+@pytest.mark.parametrize("paused", [False, True])
+def test_while_the_next_spec_is_built_nothing_shares_the_requests_that_is_not_wanted_any_more(
+    rollout: dict[str, Any], *, paused: bool
+) -> None:
+    story = Fleet()
+    story.begin(4, rollout)
+    story.want()
+    story.until("Stepping")
+    story.play(OTHER, 4)
+    numbers = story.numbers()
+    assert all(numbers)
+    story.want(SPEC["models"][:1], paused=paused)
+    for _ in range(3):
+        story.step(2)
+        assert story.numbers() == numbers, "it may turn out to be the same revision"
+    story.end("assemble", result=missing_dali())
+    for _ in range(30):
+        story.step(2)
+        story.servers_ready()
+        assert len(story.reached()) >= 4
+    assert story.reason == "Building"
+    if paused:
+        assert story.numbers() == numbers
+        return
+    assert {story.of(pod.labels) for pod in story.reached()} == {story.old}
+    assert story.numbers() == (4, 0)
+    story.play(THIRD, 30)
+    assert any(r.data.revision == THIRD for r in story.seen.rollouts)
+
+
 def _end(story: Fleet) -> dict[str, Any]:
     return {
         "reason": story.reason,
@@ -578,6 +686,7 @@ def test_killed_anywhere_a_rollout_ends_the_same(rollout: dict[str, Any], kills:
             st.sampled_from([ROLLING, SCARCE, QUICK_CANARY, {"retainSeconds": 0, "watchSeconds": 0}]),
             st.integers(2, 4),  # a single one that may be unavailable is an outage, as asked for
             st.integers(1, 12),
+            st.booleans(),
         ),
         max_size=6,
     )
@@ -585,12 +694,13 @@ def test_killed_anywhere_a_rollout_ends_the_same(rollout: dict[str, Any], kills:
 def test_whatever_is_asked_for_in_the_middle_the_last_serves_and_somebody_always_does(turns: Any) -> None:
     story = Fleet()
     story.begin(3, ROLLING)
-    for (revision, models), rollout, replicas, steps in [*turns, ((OTHER, 2), ROLLING, 3, 60)]:
+    for (revision, models), rollout, replicas, steps, paused in [*turns, ((OTHER, 2), ROLLING, 3, 60, False)]:
         story.replicas, story.rollout = replicas, rollout
-        story.want(SPEC["models"][:models])
+        story.want(SPEC["models"][:models], paused=paused)
         for _ in range(steps):
             story.step(2)
             assert story.reached()
+            assert {story.of(pod.labels) for pod in story.reached()} <= story.proven
             story.cluster_moves(revision)
     story.step(300)
     story.step(300)

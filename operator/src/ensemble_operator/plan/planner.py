@@ -45,10 +45,13 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
     if pinned is not None:
         building = pin(observation, pinned)
     wanted = building.wanted if building else None
-    serving = serve(observation, config, observation.spec, wanted)
+    superseded = building is not None and wanted is None and building.assembled
+    serving = serve(observation, config, observation.spec, wanted, superseded=superseded)
     yielding = gives_way(observation, building, serving)
     if yielding is not None:
-        serving = serve(observation, config, observation.spec, wanted, yielding=yielding)
+        serving = serve(
+            observation, config, observation.spec, wanted, superseded=superseded, yielding=yielding
+        )
     serving = routed(observation, serving)
     ended = yielding.ended if yielding else frozenset()
     scaling = autoscale(observation, serving, ended=ended)

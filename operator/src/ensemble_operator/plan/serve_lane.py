@@ -21,6 +21,7 @@ from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.progress import progress
 from ensemble_operator.plan.promotion import finish_promotion, left_steps
 from ensemble_operator.plan.replicas import Replicas, replicas
+from ensemble_operator.plan.routing import live_shares
 from ensemble_operator.plan.sharing import taking_over
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.plan.steady import steady
@@ -37,10 +38,18 @@ def serve(
     spec: InferenceEnsembleSpec | None,
     wanted: RolloutData | None,
     *,
+    superseded: bool = False,
     yielding: Yielding | None = None,
 ) -> ServeOutcome:
-    """One step of lane B. `wanted` None: only keep alive what serves; `yielding`: without the targets
-    whose GPU is needed for what comes next.
+    """One step of lane B.
+
+    Args:
+        observation: what there is.
+        config: the operator's images.
+        spec: None where it cannot be read.
+        wanted: None: only keep alive what serves.
+        superseded: nothing is wanted yet, as the spec needs builds first: none of the rollouts there, then.
+        yielding: without the targets whose GPU is needed for what comes next.
     """
     service = history.main_service(observation)
     if service is not None and not history.is_ours(service, observation):
@@ -58,7 +67,7 @@ def serve(
         Reason.PENDING,
         "",
         actions=_heal_as_it_is(observation, config, active, spec, ended),
-        kept_rollouts=frozenset(kept | history.in_progress(observation)),
+        kept_rollouts=frozenset(kept if superseded else kept | history.in_progress(observation)),
         wake=_first(wake, yielding.wake if yielding else None),
     )
     if spec is None:
@@ -88,9 +97,23 @@ def serve(
     onward = wanted is not None and taking_over(observation) == wanted.rollout_hash()
     if watched.failed is not None and not onward:
         return watching.mark(observation, unchanged, watched.failed)
-    outcome = _next_step(towards(wanted)) if wanted is not None else unchanged
+    alone = _shared_by(observation, active) if superseded and not spec.rollout.paused else None
+    if wanted is not None:
+        outcome = _next_step(towards(wanted))
+    elif alone is not None:
+        # Builds may take hours: what shared the requests is not wanted any more, and nobody measures it.
+        outcome = replace(_next_step(towards(alone)), starved=True)
+    else:
+        outcome = unchanged
     actions = (*outcome.actions, *watched.actions, *finish_promotion(observation, outcome))
     return replace(outcome, actions=actions, wake=_first(outcome.wake, watched.wake))
+
+
+def _shared_by(observation: Observation, active: str | None) -> RolloutData | None:
+    """The active rollout, where another one gets requests beside it."""
+    shared = taking_over(observation) or live_shares(observation).weights
+    seen = history.find(observation, active) if active and shared else None
+    return seen.data if seen else None
 
 
 def _next_step(stage: Stage) -> ServeOutcome:

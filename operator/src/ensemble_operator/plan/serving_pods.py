@@ -56,6 +56,22 @@ def pods_trouble(observation: Observation, rollout: str, *, loading: bool = Fals
     return max(found, key=lambda t: t.nature is Nature.USER, default=None)
 
 
+def awaited(observation: Observation, rollout: str) -> str:
+    """Servers that are not ready, as the end of a sentence: which, and since when; empty where all are."""
+    late = [
+        pod
+        for deployment in deployments_of(observation, rollout)
+        for pod in deployment.pods
+        if not (pod.ready or pod.deleting or pod.ended)
+    ]
+    first = min(late, key=lambda pod: (str(pod.not_ready_since or pod.created), pod.name), default=None)
+    if first is None:
+        return ""
+    since = first.not_ready_since or first.created
+    more = f", nor are {len(late) - 1} more" if len(late) > 1 else ""
+    return f"; pod {first.name} is not ready{f' since {since:%H:%M:%S}Z' if since else ''}{more}"
+
+
 def _deployment_troubles(
     deployment: DeploymentSeen, options: tuple[str, ...], *, loading: bool
 ) -> Iterator[Trouble]:

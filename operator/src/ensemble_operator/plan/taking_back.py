@@ -13,10 +13,11 @@ from ensemble_operator.plan.observation import DeploymentSeen
 from ensemble_operator.plan.pacing import Pace
 from ensemble_operator.plan.promotion import select, without_step
 from ensemble_operator.plan.replicas import Replicas, servers
+from ensemble_operator.plan.serving_pods import awaited, pods_trouble
 from ensemble_operator.plan.sharing import known_servers, standing
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensembles_api.names import LABEL_TARGET
-from ensembles_api.reasons import Reason
+from ensembles_api.reasons import Nature, Reason
 from ensembles_api.spec.rollout import Strategy
 
 LOOK_AGAIN = timedelta(seconds=30)
@@ -39,11 +40,14 @@ def take_back(stage: Stage, pending: str) -> ServeOutcome:
     if _is_enough(stage, whole):
         return stage.outcome(Reason.TAKING_BACK, message, *noted, select(stage, stage.active))
     known = known_servers(observation, stage.active)
+    trouble = pods_trouble(observation, stage.active)
     return stage.outcome(
         Reason.TAKING_BACK,
-        f"{message}, once these are back",
+        f"{message}, once these are back{awaited(observation, stage.active)}",
         *noted,
         *_make_room(stage, pending, whole),
+        # Who crashes is started again, or given up in time: that stalls nothing.
+        trouble=trouble if trouble and trouble.nature is not Nature.USER else None,
         wake=known.wake or observation.now + LOOK_AGAIN,
     )
 

@@ -82,14 +82,19 @@ def strategy(stage: Stage) -> Strategy:
 
 
 def is_paused(stage: Stage) -> bool:
-    """Whether the rollout stays as it is. Where the old servers have ended, or failed, others must come."""
+    """Whether the rollout stays as it is. Where the old servers have failed, or have ended and no others
+    answer, the new ones must come.
+    """
     if not history.is_held(stage.settings, stage.rollout):
         return False
     old = history.find(stage.observation, stage.active) if stage.active else None
     if old is None or not stage.replicas:
         return True
-    ended = not any(servers(stage.observation, history.rollout_name(old)).values())
-    return not ended and history.outcome(old) != history.FAILED
+    if history.outcome(old) == history.FAILED:
+        return False
+    # While the Service selects every server of the ensemble none may come that nobody has verified.
+    others = taking_over(stage.observation) not in {None, stage.hash}
+    return others or any(servers(stage.observation, history.rollout_name(old)).values())
 
 
 def _is_over(stage: Stage) -> bool:
@@ -103,7 +108,6 @@ def _is_over(stage: Stage) -> bool:
 
 def _goes_back(stage: Stage, pending: str) -> bool:
     """Whether the rollout that shares the requests shall have none."""
-    held = history.is_held(stage.settings, stage.rollout)
-    if held and stage.hash not in {stage.active, pending}:
+    if is_paused(stage) and stage.hash not in {stage.active, pending}:
         return False
     return pending != stage.hash or _is_over(stage)

@@ -17,7 +17,7 @@ from ensemble_operator.plan.failing import mark_failed
 from ensemble_operator.plan.promotion import promote
 from ensemble_operator.plan.replicas import Replicas, servers
 from ensemble_operator.plan.routing import weigh, weights_for
-from ensemble_operator.plan.serving_pods import pods_trouble
+from ensemble_operator.plan.serving_pods import awaited, pods_trouble
 from ensemble_operator.plan.sharing import Standing, known_servers, servers_for, share, standing
 from ensemble_operator.plan.stage import ServeOutcome, Stage, Weights
 from ensemble_operator.plan.strategies import blue_green
@@ -191,6 +191,7 @@ def _gather(stage: Stage, weight: int, message: str, *, all_stay: bool = False) 
     if known.are(wanted):
         return None
     trouble = pods_trouble(stage.observation, stage.hash)
+    message += awaited(stage.observation, stage.hash)
     return stage.outcome(Reason.STEPPING, message, trouble=trouble, wake=known.wake)
 
 

@@ -11,7 +11,7 @@ from ensemble_operator.plan.bringing_up import bring_up, hold
 from ensemble_operator.plan.pacing import Pace
 from ensemble_operator.plan.promotion import promote
 from ensemble_operator.plan.replicas import Replicas, servers
-from ensemble_operator.plan.serving_pods import pods_trouble
+from ensemble_operator.plan.serving_pods import awaited, pods_trouble
 from ensemble_operator.plan.sharing import known_servers, share, taking_over
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.plan.strategies import blue_green
@@ -70,5 +70,6 @@ def _step(stage: Stage) -> ServeOutcome:
         return promote(stage)
     total = sum(min(known.of(target), count) for target, count in stage.replicas.by_target.items())
     message = f"{total} of {stage.replicas.total} servers are new"
+    message += awaited(stage.observation, stage.hash)
     trouble = pods_trouble(stage.observation, stage.hash)
     return stage.outcome(Reason.STEPPING, message, trouble=trouble, wake=known.wake)
