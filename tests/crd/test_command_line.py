@@ -214,6 +214,12 @@ def test_diff_says_what_applying_would_change(run: Run, tmp_path: Path, api: Any
     changed = [line for line in shown.splitlines() if re.match("[+-] ", line)]
     assert (status, changed) == (Exit.NO, ["-    replicas: 1", "+    replicas: 3"])
     assert api.get("serves")["spec"]["serving"]["replicas"] == 1
+    file.write_text(yaml.safe_dump(document("new")))
+    status, shown, _ = run("diff", str(file))
+    assert status == Exit.NO
+    assert "+    replicas: 1" in shown.splitlines(), "the API server's defaults are filled in"
+    assert not re.search("^-[^-]", shown, re.MULTILINE)
+    assert run("status", "new")[0] == Exit.ABSENT, "nothing is written"
 
 
 @pytest.mark.parametrize("client_side", [True, False])

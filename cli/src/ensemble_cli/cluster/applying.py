@@ -14,7 +14,7 @@ NOBODY = "kubectl-ensemble"
 """Who applies an object that nobody has applied: nothing is removed from it."""
 
 
-def planned(cluster: Cluster, path: str, live: Json, document: Json) -> Json:
+def planned(cluster: Cluster, path: str, live: Json | None, document: Json) -> Json:
     """The object as it would be, defaults filled in by the API server.
 
     Fields that the file no longer has go where who applied them lets go of them: by server-side apply under
@@ -23,6 +23,8 @@ def planned(cluster: Cluster, path: str, live: Json, document: Json) -> Json:
     Raises:
         CommandError: the API server refuses it.
     """
+    if live is None:
+        return cluster.dry_apply(path, document, manager=NOBODY)
     manager = applier(live)
     remembered = live["metadata"].get("annotations", {}).get(LAST_APPLIED)
     if manager or not remembered:

@@ -17,7 +17,8 @@ def explain(found: Found, *, now: datetime) -> str:
         return _unseen(found, now)
     ready = found.condition(Condition.READY.value)
     info = _info(ready.get("reason", ""))
-    sentences = [_state(found, now), f"{ready.get('reason', '')}: {_stop(ready.get('message', ''))}"]
+    told = [ready.get("reason", ""), ready.get("message", "")]
+    sentences = [_state(found, now), _stop(": ".join(part for part in told if part))]
     if found.ready:
         return " ".join([*sentences, _address(found)]).strip()
     if info:

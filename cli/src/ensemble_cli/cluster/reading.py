@@ -87,6 +87,26 @@ def find(cluster: Cluster, name: str) -> Found:
     Raises:
         CommandError: it is not there (with the names that are), or the operator is not installed.
     """
+    found = look(cluster, name)
+    if found is not None:
+        return found
+    try:
+        names = ", ".join(names_of(cluster))
+    except ForbiddenError:  # to list is another right than to get
+        names = ""
+    raise CommandError(
+        f"no ensemble {name!r} in namespace {cluster.namespace}",
+        cure=f"there is: {names}" if names else "look elsewhere: kubectl get inferenceensembles -A",
+        status=Exit.ABSENT,
+    )
+
+
+def look(cluster: Cluster, name: str) -> Found | None:
+    """The resource; None where it is not there.
+
+    Raises:
+        CommandError: the operator is not installed.
+    """
     if not NAME.fullmatch(name):
         raise CommandError(
             f"{name!r} is no name of an ensemble",
@@ -98,15 +118,7 @@ def find(cluster: Cluster, name: str) -> Found:
     except MissingError as error:
         if not error.named:
             raise _no_operator() from error
-    try:
-        names = ", ".join(names_of(cluster))
-    except ForbiddenError:  # to list is another right than to get
-        names = ""
-    raise CommandError(
-        f"no ensemble {name!r} in namespace {cluster.namespace}",
-        cure=f"there is: {names}" if names else "look elsewhere: kubectl get inferenceensembles -A",
-        status=Exit.ABSENT,
-    )
+        return None
 
 
 def names_of(cluster: Cluster) -> list[str]:

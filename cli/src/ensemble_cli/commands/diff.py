@@ -11,7 +11,7 @@ from ensemble_cli.checking import read_texts
 from ensemble_cli.cluster.applying import LAST_APPLIED, planned
 from ensemble_cli.cluster.connection import Cluster
 from ensemble_cli.cluster.options import cluster_options
-from ensemble_cli.cluster.reading import ensemble_path, find
+from ensemble_cli.cluster.reading import ensemble_path, look
 from ensemble_cli.colours import colours
 from ensemble_cli.documents import write_yaml
 from ensemble_cli.ensembles import one_ensemble
@@ -26,7 +26,7 @@ def command(files: tuple[str, ...], name: str, cluster: Cluster) -> int:
     """Show what applying a file would change, defaults filled in by the API server. Writes nothing.
 
     What the file leaves out is removed as whoever applied it last would remove it: kubectl, or a GitOps tool.
-    Ends with 1 where something would change.
+    Ends with 1 where something would change; where the ensemble is not there yet, all of it.
     """
     ensemble = one_ensemble(read_texts(files), name=name)
     stated = ensemble.document["metadata"].get("namespace")
@@ -34,12 +34,13 @@ def command(files: tuple[str, ...], name: str, cluster: Cluster) -> int:
         raise CommandError(
             f"the file is for namespace {stated}", cure=f"say so: --namespace {stated}", status=Exit.USAGE
         )
-    live = find(cluster, ensemble.name).document
+    found = look(cluster, ensemble.name)
     document = {key: value for key, value in ensemble.document.items() if key != "status"}
-    after = planned(cluster, ensemble_path(cluster, ensemble.name), live, document)
-    lines = list(
-        difflib.unified_diff(_text(live), _text(after), "in the cluster", files[0], lineterm="", n=3)
+    after = planned(
+        cluster, ensemble_path(cluster, ensemble.name), found.document if found else None, document
     )
+    before = _text(found.document) if found else []
+    lines = list(difflib.unified_diff(before, _text(after), "in the cluster", files[0], lineterm="", n=3))
     for line in lines:
         click.echo(click.style(line, fg={"+": "green", "-": "red"}.get(line[:1])), color=colours())
     return Exit.NO if lines else Exit.DONE
