@@ -15,7 +15,8 @@ from ensemble_operator.resources.jobs import Measurement
 from ensembles_api.contract import AnalysisFigures, Result, Traffic
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import Analysis
-from tests.unit.plan.world import CONFIG, T0, Story, fault, job_seen, observation
+from tests.unit.plan.story import Story
+from tests.unit.plan.world import CONFIG, T0, fault, job_seen, observation
 
 FIGURES = AnalysisFigures(
     new=Traffic(requests=40, failures=0, mean_us=6100), old=Traffic(requests=400, mean_us=6000), seconds=60

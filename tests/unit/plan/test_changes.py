@@ -9,12 +9,12 @@ import pytest
 from ensemble_operator.plan.actions import Delete, LeaveJob
 from ensembles_api.contract import NextBuild, Result
 from ensembles_api.reasons import Reason
+from tests.unit.plan.story import Story
 from tests.unit.plan.world import (
     LOCK,
     REVISION,
     SPEC,
     UID,
-    Story,
     condition,
     created,
     deleted,
@@ -149,11 +149,7 @@ def test_rounds_that_name_all_and_still_lack_some_end() -> None:
 
 def test_new_servers_survive_until_the_next_revision_is_known() -> None:
     story = Story()
-    story.until_ready()
-    first = story.active
-    story.change(models=TWO)
-    story.until_published(OTHER)
-    story.step()
+    first = story.bring_up_second(OTHER)
     second = {d.labels["ensembles.dev/rollout"] for d in story.seen.deployments} - {first}
     story.seen = replace(story.seen, annotations={"ensembles.dev/requestedAt": "now"})
     for _ in range(3):
@@ -168,11 +164,7 @@ def test_new_servers_survive_until_the_next_revision_is_known() -> None:
 
 def test_new_servers_go_when_another_revision_is_wanted() -> None:
     story = Story()
-    story.until_ready()
-    first = story.active
-    story.change(models=TWO)
-    story.until_published(OTHER)
-    story.step()
+    first = story.bring_up_second(OTHER)
     story.change(models=SPEC["models"][1:2])
     story.step()
     story.end("assemble", result=published("5" * 64))

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensembles_api.contract import NextBuild, Result
-from tests.unit.plan.world import KEY, LOCK, REVISION, SPEC, Story
+from tests.unit.plan.fleet import CANARY, Fleet
+from tests.unit.plan.story import Story
+from tests.unit.plan.world import KEY, LOCK, REVISION, SPEC, missing_dali
 
 OTHER = "4" * 64
 QUICK = {"retainSeconds": 0}
@@ -144,3 +146,48 @@ def test_pins_and_changes_in_any_order_and_killed_at_will_end_at_the_pin(turns: 
     state = _end_state(story)
     assert (state["reason"], state["revision"], state["actions"]) == ("Ready", REVISION, ())
     assert len(state["deployments"]) == 1
+
+
+STEPS = [{"weight": 25, "pauseSeconds": 10}, {"weight": 50, "pauseSeconds": 10}]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    kills=st.lists(st.one_of(st.none(), st.integers(0, 4)), min_size=10, max_size=40), at=st.integers(0, 39)
+)
+def test_killed_anywhere_while_the_steps_of_a_canary_are_taken_away(kills: list[int | None], at: int) -> None:
+    story = Fleet()
+    story.begin(4, {**CANARY, "canary": {"steps": STEPS}})
+    story.want()
+    for turn, kill in enumerate(kills):
+        if turn == at:
+            story.want(canary={"steps": STEPS[:1]})
+        story.step(2, killed_after=kill)
+        assert len(story.reached()) >= 4
+        assert {story.of(pod.labels) for pod in story.reached()} <= story.proven
+        story.cluster_moves(OTHER)
+    story.want(canary={"steps": STEPS[:1]})
+    story.play(OTHER, 60)
+    assert (story.reason, story.numbers()) == ("Ready", (0, 4))
+    assert {r.annotations.get("ensembles.dev/steps", "") for r in story.seen.rollouts} == {""}
+
+
+@settings(max_examples=20, deadline=None)
+@given(kills=st.lists(st.one_of(st.none(), st.integers(0, 4)), min_size=5, max_size=30))
+def test_killed_anywhere_while_a_share_is_taken_back_for_a_spec_that_is_built(
+    kills: list[int | None],
+) -> None:
+    story = Fleet()
+    story.begin(4, {**CANARY, "canary": {"steps": STEPS}})
+    story.want()
+    story.until("Stepping")
+    story.want(SPEC["models"][:1])
+    story.step(2)
+    story.end("assemble", result=missing_dali())
+    for kill in [*kills, *[None] * 20]:
+        story.step(2, killed_after=kill)
+        assert len(story.reached()) >= 4
+        assert {story.of(pod.labels) for pod in story.reached()} <= story.proven
+        story.servers_ready()
+    assert (story.reason, story.numbers()) == ("Building", (4, 0))
+    assert story.last.actions == ()

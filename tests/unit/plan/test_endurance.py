@@ -13,11 +13,11 @@ from ensemble_operator.plan.planner import plan
 from ensembles_api.contract import NextBuild, Result
 from ensembles_api.names import FINALIZER
 from ensembles_api.reasons import Reason
+from tests.unit.plan.story import Story
 from tests.unit.plan.world import (
     CONFIG,
     LOCK,
     UID,
-    Story,
     condition,
     created,
     deleted,

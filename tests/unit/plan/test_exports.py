@@ -7,7 +7,8 @@ from typing import Any
 
 from ensemble_operator.plan.observation import ContainerSeen, PodSeen
 from ensembles_api.contract import NextBuild, Result
-from tests.unit.plan.world import KEY, LOCK, Story, condition, created
+from tests.unit.plan.story import Story
+from tests.unit.plan.world import KEY, LOCK, condition, created
 
 FIELD = "spec.models[0].onnxruntime.export"
 IMAGE = "exporter@sha256:1"

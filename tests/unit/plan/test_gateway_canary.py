@@ -13,7 +13,7 @@ from ensemble_operator.plan.actions import Apply, Scale
 from ensemble_operator.plan.observation import RoutesSeen
 from ensembles_api.contract import AnalysisFigures, Result, Traffic
 from ensembles_api.reasons import Reason
-from tests.unit.plan.test_strategies import CANARY, OTHER, THIRD, Fleet
+from tests.unit.plan.fleet import CANARY, OTHER, THIRD, Fleet
 from tests.unit.plan.world import REVISION, SPEC, condition, fault, missing_dali
 
 GATEWAY: dict[str, Any] = {"parentRefs": [{"name": "public"}]}

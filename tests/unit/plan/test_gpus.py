@@ -13,7 +13,8 @@ from ensemble_operator.plan.actions import Scale
 from ensemble_operator.plan.observation import ContainerSeen, DeploymentSeen, GpuOffer, PodSeen
 from ensembles_api.contract import NextBuild, Result
 from ensembles_api.reasons import Reason
-from tests.unit.plan.world import KEY, LOCK, T0, Story, condition, created, fault, of_type, published
+from tests.unit.plan.story import Story
+from tests.unit.plan.world import KEY, LOCK, T0, condition, created, fault, of_type, published
 
 GPU, MIG = "nvidia.com/gpu", "nvidia.com/mig-1g.5gb"
 OTHER = "4" * 64

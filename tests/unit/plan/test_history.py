@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ensemble_operator.observe.objects import spec_manager
-from tests.unit.plan.world import REVISION, SPEC, Story, published
+from tests.unit.plan.story import Story
+from tests.unit.plan.world import REVISION, SPEC, published
 
 OTHER = "4" * 64
 CAUSE = "kubernetes.io/change-cause"

@@ -9,7 +9,8 @@ from typing import Any
 from ensemble_operator.plan.observation import ContainerSeen, JobSeen, PodSeen
 from ensembles_api.contract import FoundArtifact, NextBuild, Result
 from ensembles_api.reasons import Reason
-from tests.unit.plan.world import KEY, LOCK, REVISION, SERVER, SPEC, T0, Story, fault, missing_dali
+from tests.unit.plan.story import Story
+from tests.unit.plan.world import KEY, LOCK, REVISION, SERVER, SPEC, T0, fault, missing_dali
 
 OTHER_KEY = "5" * 64
 TWO = [

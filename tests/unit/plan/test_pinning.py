@@ -9,11 +9,12 @@ import pytest
 
 from ensemble_operator.plan.actions import Apply, LeaveJob
 from ensembles_api.reasons import Reason
+from tests.unit.plan.story import Story
+from tests.unit.plan.test_changes import pruned_halfway
 from tests.unit.plan.world import (
     REVISION,
     SPEC,
     T0,
-    Story,
     condition,
     created,
     deleted,
@@ -149,20 +150,8 @@ def test_without_any_history_there_is_nothing_to_pin() -> None:
     assert created(story.last, "Job") == []
 
 
-def pruning() -> Story:
-    """The first revision is over the limit, and a Job removes it."""
-    limits = {"revisionHistoryLimit": 1, "rollout": AT_ONCE}
-    story = Story()
-    story.change(**limits)
-    story.until_ready()
-    story.change(**limits, models=TWO)
-    story.until_ready(OTHER)
-    assert [job.state for job in story.jobs("prune")] == ["active"]
-    return story
-
-
 def test_a_revision_whose_files_are_being_removed_is_refused() -> None:
-    story = pruning()
+    story = pruned_halfway()
     pin(story, REVISION, AT_ONCE, revisionHistoryLimit=1)
     story.step()
     assert story.reason == "RevisionUnknown"

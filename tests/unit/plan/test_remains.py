@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ensemble_operator.plan.observation import ContainerSeen, PodSeen
-from tests.unit.plan.test_strategies import OTHER, RECREATE, ROLLING, THIRD, Fleet
+from tests.unit.plan.fleet import OTHER, RECREATE, ROLLING, THIRD, Fleet
 from tests.unit.plan.world import SPEC, T0, condition
 
 EVICTED = PodSeen(name="evicted", uid="evicted", labels={}, phase="Failed", reason="Evicted", created=T0)

@@ -12,7 +12,8 @@ from ensemble_operator.plan.actions import Apply, Create, Delete
 from ensemble_operator.plan.observation import RoutesSeen
 from ensemble_operator.plan.routing import KEPT, Routing, in_effect, route
 from ensembles_api.spec import Gateway
-from tests.unit.plan.world import REVISION, Story, condition
+from tests.unit.plan.story import Story
+from tests.unit.plan.world import REVISION, condition
 
 GATEWAY: dict[str, Any] = {"parentRefs": [{"name": "public"}], "hostnames": ["models.test"]}
 OTHER = "4" * 64

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ensemble_operator.plan.observation import PodSeen
-from tests.unit.plan.test_strategies import OTHER, THIRD, Fleet
+from tests.unit.plan.fleet import OTHER, THIRD, Fleet
 from tests.unit.plan.world import REVISION, SPEC
 
 KEEPING = {"retainSeconds": 600, "watchSeconds": 0}

@@ -7,7 +7,8 @@ from typing import Any
 
 from ensembles_api.contract import RESULT_LIMIT, CaseFailure, Fault, Result, VerificationSummary
 from ensembles_api.reasons import Reason
-from tests.unit.plan.world import SPEC, VERIFIED, Story, condition
+from tests.unit.plan.story import Story
+from tests.unit.plan.world import VERIFIED, condition
 
 OTHER = "4" * 64
 FAILURE = CaseFailure(
@@ -38,11 +39,7 @@ def test_figures_of_the_servers_that_serve_stay_when_the_job_is_gone() -> None:
 
 def test_a_failed_case_is_named_while_the_old_servers_serve_on() -> None:
     story = Story()
-    story.until_ready()
-    first = story.active
-    story.change(models=SPEC["models"][:2])
-    story.until_published(OTHER)
-    story.step()
+    first = story.bring_up_second(OTHER)
     story.servers_ready()
     story.end("verify", "failed", result=FAILED)
     for _ in range(3):

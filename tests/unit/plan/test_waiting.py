@@ -8,7 +8,8 @@ import pytest
 
 from ensemble_operator.plan.observation import ContainerSeen, PodSeen
 from ensembles_api.reasons import Reason
-from tests.unit.plan.world import Story, condition, fault, missing_dali
+from tests.unit.plan.story import Story
+from tests.unit.plan.world import condition, fault, missing_dali
 
 NO_CPU = "0/1 nodes are available: 1 Insufficient cpu. preemption: not helpful."
 NO_GPU = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: not helpful."
