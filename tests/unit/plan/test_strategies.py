@@ -189,6 +189,29 @@ def test_while_the_next_spec_is_built_nothing_shares_the_requests_that_is_not_wa
     assert any(r.data.revision == THIRD for r in story.seen.rollouts)
 
 
+@pytest.mark.parametrize("rollout", [{**ROLLING, "rollingUpdate": {"maxUnavailable": 1}}, RECREATE])
+def test_new_servers_that_answer_alone_do_so_while_the_next_spec_is_built(rollout: dict[str, Any]) -> None:
+    story = Fleet()
+    story.begin(1, rollout)
+    story.want()
+    for _ in range(60):
+        story.step(1)
+        selector = next(s for s in story.seen.services if s.name == "net").manifest["spec"]["selector"]
+        if story.numbers()[0] == 0 and "ensembles.dev/rollout" not in selector:
+            break
+        story.cluster_moves(OTHER)
+    assert story.numbers() == (0, 1)
+    story.want(SPEC["models"][:1])
+    story.step(2)
+    story.end("assemble", result=missing_dali())
+    for _ in range(30):
+        story.step(60)
+        assert len(story.reached()) == 1
+    assert story.reason == "Building"
+    story.play(THIRD, 40)
+    assert (story.reason, (story.last.status or {})["revision"]) == ("Ready", THIRD)
+
+
 def _end(story: Fleet) -> dict[str, Any]:
     return {
         "reason": story.reason,

@@ -20,7 +20,7 @@ from ensemble_operator.plan.healing import (
 from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.progress import progress
 from ensemble_operator.plan.promotion import finish_promotion, left_steps
-from ensemble_operator.plan.replicas import Replicas, replicas
+from ensemble_operator.plan.replicas import Replicas, replicas, servers
 from ensemble_operator.plan.routing import live_shares
 from ensemble_operator.plan.sharing import taking_over
 from ensemble_operator.plan.stage import ServeOutcome, Stage
@@ -85,8 +85,8 @@ def serve(
             wake=unchanged.wake,
             give_back=yielding.give_back if yielding else None,
         )
-        servers = strategies.active_servers(stage)
-        return replace(stage, actions=_heal(observation, config, active, servers, ended))
+        old = strategies.active_servers(stage)
+        return replace(stage, actions=_heal(observation, config, active, old, ended))
 
     former = watching.back_to(observation, active)
     if former is not None:
@@ -110,9 +110,13 @@ def serve(
 
 
 def _shared_by(observation: Observation, active: str | None) -> RolloutData | None:
-    """The active rollout, where another one gets requests beside it."""
+    """The active rollout, where another one gets requests beside it. Where its servers have all ended the
+    other one answers alone: it does so until the next.
+    """
     shared = taking_over(observation) or live_shares(observation).weights
-    seen = history.find(observation, active) if active and shared else None
+    if active is None or not shared or not any(servers(observation, active).values()):
+        return None
+    seen = history.find(observation, active)
     return seen.data if seen else None
 
 
