@@ -93,13 +93,13 @@ def _ours(space: live.Namespace) -> dict[str, list[float]]:
             time.sleep(STEADY_SECONDS)
         print(steady[0].row("steady"))
         for turn in range(TURNS):
-            number, revision, factor = 3 + turn, ensemble.status["revision"], log.factors[-1]
+            number, revision = 3 + turn, ensemble.status["revision"]
             with window(log) as during:
                 promoted.append(_until_ready(ensemble, number, ROLLOUT))
                 time.sleep(AFTER_SECONDS)
             print(during[0].row("rollout"))
             with window(log) as during:
-                back.append(_until_answered(ensemble, number, log, revision, factor))
+                back.append(_until_answered(ensemble, number, log, revision))
                 time.sleep(AFTER_SECONDS)
             print(during[0].row("rollback"))
             _until_ready(ensemble, number, ROLLOUT)
@@ -114,12 +114,12 @@ def _until_ready(ensemble: live.Ensemble, number: int, rollout: dict[str, Any]) 
     return time.monotonic() - start
 
 
-def _until_answered(ensemble: live.Ensemble, number: int, log: Log, revision: str, factor: float) -> float:
-    """Pin the revision; seconds until one of its servers answers a client."""
+def _until_answered(ensemble: live.Ensemble, number: int, log: Log, revision: str) -> float:
+    """Pin the revision of the number before; seconds until one of its servers answers a client."""
     start = time.monotonic()
     pinned = {**ROLLOUT, "pinRevision": revision}
     ensemble.namespace.apply(ensemble.name, models(ensemble.namespace, number), rollout=pinned)
-    live.eventually(lambda: log.factors[-1] == factor, every=0.02, what=ensemble.describe)
+    live.eventually(lambda: log.factors[-1] == number - 1, every=0.02, what=ensemble.describe)
     seconds = time.monotonic() - start
     ensemble.wait()
     return seconds
