@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,7 +134,9 @@ def tritonserver(
     ]
     environment = {**os.environ, **found.environment}
     with log.open("wb") as output:
-        process = subprocess.Popen(arguments, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            arguments, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
     try:
         _wait_until_live(f"{address}:{ports['grpc']}", process, log)
         yield RunningServer(ports["grpc"], ports["metrics"], process, log)
@@ -144,6 +147,9 @@ def tritonserver(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        # A Python model that was still busy outlives its server.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _wait_until_live(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
