@@ -12,8 +12,8 @@ import pytest
 from tests.gitops import judges
 
 CACHE = Path(os.environ.get("ENSEMBLES_CACHE") or Path.home() / ".cache" / "ensembles-cluster")
-# A shell's background job starts with ctrl-C ignored, one of nohup with SIGHUP, and so would every command that
-# the tests end by them.
+# A shell's background job starts with ctrl-C ignored, one of nohup with SIGHUP, and so would every command
+# that the tests end by them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
