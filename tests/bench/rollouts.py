@@ -173,7 +173,8 @@ def _with_defaults(ours: dict[str, Any], name: str, *, probes: bool) -> dict[str
 
 
 def _ports() -> list[dict[str, Any]]:
-    return [{"name": name, "port": port} for name, port in (("http", 8000), ("grpc", 8001))]
+    ports = (("http", 8000, "http-direct"), ("grpc", 8001, "grpc"))
+    return [{"name": name, "port": port, "targetPort": target} for name, port, target in ports]
 
 
 if __name__ == "__main__":

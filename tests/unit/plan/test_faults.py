@@ -160,6 +160,26 @@ def test_a_server_that_a_signal_ends_while_it_loads_has_more_tries(
             assert f"ended with exit code {code} and is tried again" in said["message"]
 
 
+@pytest.mark.parametrize(("killed", "field"), [("Error", ""), ("OOMKilled", ".resources.limits.memory")])
+def test_a_proxy_that_crashes_is_told_and_fails_the_rollout(killed: str, field: str) -> None:
+    story = Story()
+    story.until_published()
+    story.step()
+    (new,) = story.seen.deployments
+    proxy = ContainerSeen(
+        name="http", exit_code=1, terminated_reason=killed, restarts=2, termination_message="no haproxy here"
+    )
+    pod = server_pod(new.manifest, ContainerSeen(name="tritonserver", running=True, ready=True))
+    story.seen = replace(
+        story.seen, deployments=(replace(new, pods=(replace(pod, containers=(*pod.containers, proxy)),)),)
+    )
+    story.step()
+    message = condition(story.last, "Stalled")["message"]  # type: ignore[index]
+    assert story.reason == "LoadFailed"
+    assert f"spec.serving.httpProxy{field}: " in message
+    assert ("no haproxy here" in message) == (killed == "Error")
+
+
 def test_the_model_that_cannot_load_is_named_before_other_errors() -> None:
     story = Story()
     story.until_published()

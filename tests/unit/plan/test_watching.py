@@ -74,6 +74,28 @@ def test_one_server_of_two_is_not_ready(*, since: float, back: bool) -> None:
     assert (story.reason == "FailedAfterPromotion") == back
 
 
+SERVES = ContainerSeen(name="tritonserver", running=True, ready=True)
+PROXY = ContainerSeen(name="http", exit_code=1, restarts=2, termination_message="no haproxy here")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "since", "told"),
+    [
+        (PROXY, 0, "ended with exit code 1: no haproxy here"),
+        (ContainerSeen(name="http", running=True), 15, "has not been ready since"),
+    ],
+)
+def test_a_proxy_without_which_no_client_is_answered(proxy: ContainerSeen, since: float, told: str) -> None:
+    story = second()
+    story.step(20)
+    servers(story, SERVES, since=since - 1 if since else 0, containers=(SERVES, proxy))
+    story.step()
+    stalled = condition(story.last, "Stalled")
+    assert stalled is not None
+    assert stalled["reason"] == "FailedAfterPromotion"
+    assert told in stalled["message"]
+
+
 @pytest.mark.parametrize(
     ("server", "pod"),
     [

@@ -136,7 +136,7 @@ def test_no_service_and_no_budget_counts_the_pods_of_jobs() -> None:
 def test_service_ports_are_looked_up_by_name_in_the_servers() -> None:
     wanted = {p["targetPort"] for p in rollout_service(owner=LONGEST, rollout=ROLLOUT)["spec"]["ports"]}
     assert wanted == {"http", "grpc", "metrics"}
-    assert named_ports(enabled=True) == {"http": 8080, "http-direct": 8000, "grpc": 8001, "metrics": 8002}
+    assert named_ports(enabled=True) == {"http": 8000, "http-direct": 8080, "grpc": 8001, "metrics": 8002}
     assert named_ports(enabled=False) == {"http": 8000, "grpc": 8001, "metrics": 8002}
 
 
@@ -157,7 +157,8 @@ def test_probes_of_tritonserver_ask_tritonserver() -> None:
         server = with_proxy(enabled=enabled)["containers"][0]
         ports = {p["name"]: p["containerPort"] for p in server["ports"]}
         asked = {server[f"{probe}Probe"]["httpGet"]["port"] for probe in ("startup", "readiness", "liveness")}
-        assert {ports[port] for port in asked} == {8000}
+        assert {ports[port] for port in asked} == {8080 if enabled else 8000}
+        assert f"--http-port={8080 if enabled else 8000}" in server["args"]
 
 
 def test_the_http_proxy_leaves_as_tritonserver_does() -> None:
@@ -324,7 +325,9 @@ def test_the_grace_period_holds_the_sleep_and_the_whole_drain(drain: int) -> Non
     shutdown = tritonserver.Shutdown(drain)
     sleep = shutdown.lifecycle()["preStop"]["sleep"]["seconds"]
     assert shutdown.grace_seconds > sleep + drain
-    assert f"--exit-timeout-secs={drain}" in tritonserver.arguments(drain_seconds=drain, derived=(), extra=())
+    assert f"--exit-timeout-secs={drain}" in tritonserver.arguments(
+        drain_seconds=drain, behind_proxy=True, derived=(), extra=()
+    )
 
 
 def test_grpc_clients_have_reconnected_before_the_server_is_told_to_end() -> None:
@@ -341,7 +344,9 @@ def test_the_startup_probe_allows_all_of_startup_seconds(seconds: int) -> None:
 
 
 def test_an_option_of_the_user_replaces_our_default() -> None:
-    args = tritonserver.arguments(drain_seconds=1, derived=(), extra=("--grpc-max-connection-age=7",))
+    args = tritonserver.arguments(
+        drain_seconds=1, behind_proxy=True, derived=(), extra=("--grpc-max-connection-age=7",)
+    )
     assert [a for a in args if a.startswith("--grpc-max-connection-age=")] == ["--grpc-max-connection-age=7"]
 
 

@@ -15,7 +15,8 @@ from ensemble_cli.cluster.options import cluster_options
 from ensemble_cli.cluster.reading import find, jobs, servers
 from ensemble_cli.exits import CommandError, Exit
 
-SERVER = "tritonserver"
+SERVER = ("tritonserver", "http")
+"""The server, and the proxy before its HTTP port."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,12 @@ def _of_servers(cluster: Cluster, name: str) -> list[Container]:
         raise CommandError(
             f"{name} has no servers", cure=f"kubectl ensemble why {name} says why", status=Exit.ABSENT
         )
-    return [Container(pod["metadata"]["name"], SERVER) for pod in found]
+    return [
+        Container(pod["metadata"]["name"], container["name"])
+        for pod in found
+        for container in pod["spec"]["containers"]
+        if container["name"] in SERVER
+    ]
 
 
 def _of_build(cluster: Cluster, name: str, model: str) -> list[Container]:

@@ -12,9 +12,11 @@ from ensemble_operator.plan.jobs import creation_wait, parse_result, pod_wait
 from ensemble_operator.plan.observation import ContainerSeen, DeploymentSeen, Observation, PodSeen
 from ensemble_operator.plan.replicas import Replicas
 from ensemble_operator.plan.trouble import Trouble
+from ensemble_operator.resources import http_proxy
 from ensembles_api.names import LABEL_TARGET
 from ensembles_api.reasons import Nature, Reason
 
+SERVER = "tritonserver"
 OPTION = re.compile(r"\s+--[a-z][a-z-]+\b")
 LOGGED = re.compile(r"[EWI]\d{4} ")
 CRASHES_BEFORE_FAILURE = 2
@@ -98,7 +100,7 @@ def signalled(observation: Observation, rollout: str) -> str:
     """A server that a signal has ended, and that is tried again, in words; empty where there is none."""
     for deployment in deployments_of(observation, rollout):
         for pod in deployment.pods:
-            server = pod.container("tritonserver")
+            server = pod.container(SERVER)
             if server is None or pod.ready or pod.deleting or not _by_signal(server):
                 continue
             return (
@@ -113,14 +115,42 @@ def _by_signal(server: ContainerSeen) -> bool:
 
 
 def crash(pod: PodSeen, options: tuple[str, ...], *, loading: bool = False) -> Trouble | None:
-    """What a server died of that starts again and again; None where it does not.
+    """What a server or its HTTP proxy died of that starts again and again; None where neither does.
 
     Args:
         pod: the server's.
         options: the user's.
         loading: no request reaches it yet.
     """
-    server = pod.container("tritonserver")
+    return _server_crash(pod, options, loading=loading) or _proxy_crash(pod)
+
+
+def unready_container(pod: PodSeen) -> ContainerSeen | None:
+    """Which container keeps a pod from being ready: the proxy is ready only where tritonserver answers it."""
+    server, proxy = pod.container(SERVER), pod.container(http_proxy.CONTAINER)
+    return proxy if proxy and not proxy.ready and server and server.ready else server
+
+
+def _proxy_crash(pod: PodSeen) -> Trouble | None:
+    proxy = pod.container(http_proxy.CONTAINER)
+    if proxy is None or proxy.ready or proxy.exit_code is None or proxy.restarts < CRASHES_BEFORE_FAILURE:
+        return None
+    if proxy.terminated_reason == "OOMKilled":
+        return Trouble(
+            Reason.LOAD_FAILED,
+            f"the HTTP proxy of pod {pod.name} needed more memory than its limit; raise it",
+            field="spec.serving.httpProxy.resources.limits.memory",
+        )
+    return Trouble(
+        Reason.LOAD_FAILED,
+        f"the HTTP proxy of pod {pod.name} (container {proxy.name}, of the tools image) ended with exit code "
+        f"{proxy.exit_code}: {_errors(proxy.termination_message)}",
+        field="spec.serving.httpProxy",
+    )
+
+
+def _server_crash(pod: PodSeen, options: tuple[str, ...], *, loading: bool) -> Trouble | None:
+    server = pod.container(SERVER)
     if server is None or server.exit_code is None:
         return None
     patience = SIGNALS_BEFORE_FAILURE if loading and _by_signal(server) else CRASHES_BEFORE_FAILURE

@@ -18,7 +18,7 @@ from ensemble_operator.plan.analysing import WATCH_STEP, AnalysisVerdict, measur
 from ensemble_operator.plan.failing import failure_note, what_failed
 from ensemble_operator.plan.healing import deployments_of
 from ensemble_operator.plan.observation import ContainerSeen, Observation, PodSeen, RolloutSeen
-from ensemble_operator.plan.serving_pods import crash
+from ensemble_operator.plan.serving_pods import crash, unready_container
 from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.plan.strategies import advance
 from ensemble_operator.plan.trouble import Trouble
@@ -157,7 +157,7 @@ def _failures(
     pods = [pod for deployment in deployments for pod in deployment.pods if not _of_the_world(pod)]
     none_ready = not any(pod.ready for pod in pods)
     for pod in pods:
-        server = pod.container("tritonserver")
+        server = unready_container(pod)
         crashed = crash(pod, tuple(rollout.data.serving.extra_args)) if not pod.ready else None
         if crashed is not None and server is not None and (server.finished_at or until) <= until:
             yield crashed
@@ -192,7 +192,7 @@ def _lost_readiness(pod: PodSeen, server: ContainerSeen, *, promoted: datetime, 
 def _unready(pod: PodSeen, server: ContainerSeen, lost: datetime) -> str:
     ended = ""
     if server.restarts and server.exit_code is not None:
-        ended = f", after tritonserver had ended with exit code {server.exit_code}"
+        ended = f", after {server.name} had ended with exit code {server.exit_code}"
     return f"pod {pod.name} has not been ready since {lost:%H:%M:%S}Z{ended}"
 
 

@@ -10,7 +10,6 @@ from ensembles_api.names import HTTP_PORT
 
 CONTAINER = "http"
 PROGRAM = "http-proxy"
-PORT = 8080
 REQUESTS = {"cpu": "50m", "memory": "64Mi"}
 LIMITS = {"memory": "512Mi"}
 """Twice what the buffers of as many connections as it takes need."""
@@ -22,8 +21,8 @@ def http_proxy(*, data: RolloutData, image: str) -> Json:
     """
     shutdown = tritonserver.Shutdown(data.serving.drain_seconds)
     environment = {
-        "ENSEMBLES_LISTEN_PORT": PORT,
-        "ENSEMBLES_SERVER_PORT": HTTP_PORT,
+        "ENSEMBLES_LISTEN_PORT": HTTP_PORT,
+        "ENSEMBLES_SERVER_PORT": tritonserver.HTTP_DIRECT_PORT,
         "ENSEMBLES_CONNECTION_AGE_MILLISECONDS": tritonserver.CONNECTION_AGE_MILLISECONDS,
         "ENSEMBLES_GRACE_MILLISECONDS": 1000 * tritonserver.PROPAGATION_SECONDS,
         "ENSEMBLES_HARD_STOP_MILLISECONDS": 1000 * shutdown.proxy_hard_stop_seconds,
@@ -43,6 +42,6 @@ def http_proxy(*, data: RolloutData, image: str) -> Json:
     )
     return {
         **main,
-        "ports": [{"name": "http", "containerPort": PORT}],
+        "ports": [{"name": "http", "containerPort": HTTP_PORT}],
         **tritonserver.proxy_probes(),
     }

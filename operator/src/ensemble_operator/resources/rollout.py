@@ -6,7 +6,7 @@ from ensemble_operator.names import digest
 from ensembles_api.contract import Document, ServerRequirements, TargetRequest
 from ensembles_api.spec import Serving, Storage
 
-RENDERER_VERSION = 2
+RENDERER_VERSION = 1
 """Raise this when the rendered Deployment changes: golden files fail otherwise. Old rollouts keep theirs."""
 
 ROLLOUT_HASH_LENGTH = 8

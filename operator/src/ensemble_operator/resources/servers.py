@@ -153,6 +153,7 @@ def _tritonserver(*, data: RolloutData, target: TargetRequest) -> Json:
         command=["tritonserver"],
         args=tritonserver.arguments(
             drain_seconds=serving.drain_seconds,
+            behind_proxy=serving.http_proxy.enabled,
             derived=[*data.server.args, *plugin_arguments(data.server.plugins, folder=tritonserver.FILES)],
             extra=serving.extra_args,
         ),

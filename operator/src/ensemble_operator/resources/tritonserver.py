@@ -15,8 +15,9 @@ FILES = "/models-volume"
 
 PORTS = {"http": HTTP_PORT, "grpc": GRPC_PORT, "metrics": METRICS_PORT}
 
-HTTP_BEHIND_PROXY = "http-direct"
-"""The name of tritonserver's HTTP port where Services, which go by name, lead to the proxy before it."""
+HTTP_DIRECT = "http-direct"
+HTTP_DIRECT_PORT = 8080
+"""tritonserver's own HTTP port where the proxy has the one that clients and NetworkPolicies know."""
 
 PROPAGATION_SECONDS = 15
 """From a pod's deletion until nothing sends to it: proxies have heard of it, and gRPC connections made just
@@ -54,7 +55,9 @@ class Shutdown:
         return {"preStop": {"sleep": {"seconds": PROPAGATION_SECONDS}}}
 
 
-def arguments(*, drain_seconds: int, derived: Sequence[str], extra: Sequence[str]) -> list[str]:
+def arguments(
+    *, drain_seconds: int, behind_proxy: bool, derived: Sequence[str], extra: Sequence[str]
+) -> list[str]:
     """Options of tritonserver. The repository never changes under it, and a model that fails ends it.
 
     `derived` is what the published configs ask for, `extra` is the user's: an option given there replaces
@@ -66,7 +69,7 @@ def arguments(*, drain_seconds: int, derived: Sequence[str], extra: Sequence[str
         "--strict-readiness=true",
         "--exit-on-error=true",
         f"--exit-timeout-secs={drain_seconds}",
-        f"--http-port={HTTP_PORT}",
+        f"--http-port={HTTP_DIRECT_PORT if behind_proxy else HTTP_PORT}",
         f"--grpc-port={GRPC_PORT}",
         f"--metrics-port={METRICS_PORT}",
         f"--grpc-max-connection-age={CONNECTION_AGE_MILLISECONDS}",
@@ -79,8 +82,9 @@ def arguments(*, drain_seconds: int, derived: Sequence[str], extra: Sequence[str
 
 
 def container_ports(*, behind_proxy: bool) -> list[Json]:
-    names = {"http": HTTP_BEHIND_PROXY} if behind_proxy else {}
-    return [{"name": names.get(name, name), "containerPort": port} for name, port in PORTS.items()]
+    own = {"http": HTTP_PORT} if not behind_proxy else {HTTP_DIRECT: HTTP_DIRECT_PORT}
+    ports = {**own, "grpc": GRPC_PORT, "metrics": METRICS_PORT}
+    return [{"name": name, "containerPort": port} for name, port in ports.items()]
 
 
 def proxy_probes() -> Json:
@@ -90,7 +94,7 @@ def proxy_probes() -> Json:
 
 def probes(*, startup_seconds: int, behind_proxy: bool) -> Json:
     """The port opens only after all models are loaded, so liveness waits for the startup probe."""
-    port = HTTP_BEHIND_PROXY if behind_proxy else "http"
+    port = HTTP_DIRECT if behind_proxy else "http"
     return {
         "startupProbe": _health(
             "/v2/health/ready",
