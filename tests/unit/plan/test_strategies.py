@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ensembles_api.contract import Result
 from tests.unit.plan.fleet import CANARY, OTHER, RECREATE, ROLLING, SCARCE, THIRD, Fleet
 from tests.unit.plan.world import REVISION, SPEC, condition, missing_dali
 
@@ -187,6 +188,24 @@ def test_while_the_next_spec_is_built_nothing_shares_the_requests_that_is_not_wa
     assert story.numbers() == (4, 0)
     story.play(THIRD, 30)
     assert any(r.data.revision == THIRD for r in story.seen.rollouts)
+
+
+def test_taking_back_goes_on_while_a_later_round_is_assembled() -> None:
+    story = Fleet()
+    story.begin(4, ROLLING)
+    story.want()
+    story.until_numbers(lambda old, _: old == 2)
+    story.want(SPEC["models"][:1])
+    story.step(1)
+    story.end("assemble", result=missing_dali())
+    story.step(1)
+    story.end("build", result=Result())
+    for _ in range(30):
+        story.step(2)
+        story.servers_ready(story.old)
+    assert story.reason == "Assembling"
+    assert {story.of(pod.labels) for pod in story.reached()} == {story.old}
+    assert story.numbers() == (4, 0)
 
 
 @pytest.mark.parametrize("rollout", [{**ROLLING, "rollingUpdate": {"maxUnavailable": 1}}, RECREATE])

@@ -59,7 +59,14 @@ def build(observation: Observation, desired: Desired, config: OperatorConfig) ->
         return _published(chain, known)
     outcome = _round(chain)
     actions = (*_missing_request(chain), *outcome.actions)
-    return replace(outcome, actions=actions, builds=build_states(chain))
+    return replace(outcome, actions=actions, builds=build_states(chain), anew=_asked_for_builds(chain))
+
+
+def _asked_for_builds(chain: Chain) -> bool:
+    """Whether the assembler has found artifacts missing, in whichever round, though they are built since."""
+    jobs = assemble_jobs(chain.observation, chain.desired)
+    verdicts = (judge(job, now=chain.observation.now) for job in jobs)
+    return any(isinstance(verdict, Succeeded) and bool(verdict.result.next) for verdict in verdicts)
 
 
 def _published(chain: Chain, known: RolloutSeen) -> BuildOutcome:

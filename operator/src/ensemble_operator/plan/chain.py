@@ -54,6 +54,8 @@ class BuildOutcome:
     built: bool = False
     decided: bool = False
     """Every build that the spec still needs is known: a running one that is not named is obsolete."""
+    anew: bool = False
+    """The spec asks for artifacts that were not there: its revision is none of the rollouts that are."""
     building: frozenset[str] = frozenset()
     """Names of the models whose artifacts are being built."""
     builds: tuple[BuildState, ...] = ()

@@ -45,7 +45,7 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
     if pinned is not None:
         building = pin(observation, pinned)
     wanted = building.wanted if building else None
-    superseded = building is not None and wanted is None and building.assembled
+    superseded = building is not None and wanted is None and building.anew
     serving = serve(observation, config, observation.spec, wanted, superseded=superseded)
     yielding = gives_way(observation, building, serving)
     if yielding is not None:
