@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ensembles_api.spec.rollout import CanaryStep
 from tests.unit.plan.fleet import CANARY, OTHER, Fleet
 from tests.unit.plan.world import REVISION, SPEC, condition
 
@@ -164,3 +165,22 @@ def test_a_canary_goes_on_where_what_it_has_passed_stays(changed: list[dict[str,
     story.want(**steps(FIRST, {"weight": 50}))
     story.play(OTHER, 20)
     assert story.reason == "Ready"
+
+
+class LaterStep(CanaryStep):
+    """A step as a later operator may know it."""
+
+    probe_seconds: int = 0
+
+
+def test_what_a_later_operator_knows_of_steps_restarts_no_canary() -> None:
+    story = at_the_second_step()
+    spec = story.seen.spec
+    assert spec is not None
+    assert spec.rollout.canary is not None
+    known = [LaterStep.model_validate(step.model_dump(by_alias=True)) for step in spec.rollout.canary.steps]
+    canary = spec.rollout.canary.model_copy(update={"steps": known})
+    later = spec.model_copy(update={"rollout": spec.rollout.model_copy(update={"canary": canary})})
+    story.seen = replace(story.seen, spec=later)
+    story.play(OTHER, 10)
+    assert (story.numbers(), step_of(story)) == ((4, 4), 2)

@@ -74,8 +74,10 @@ def _knows(stage: Stage, at: Standing, steps: list[CanaryStep]) -> bool:
 
 
 def _passed(steps: list[CanaryStep], step: int) -> str:
-    """Digest of the steps before this one, and of its weight."""
-    before = [passed.model_dump(mode="json") for passed in steps[: step - 1]]
+    """Digest of the steps before this one, and of its weight. Without defaults: a field that a later operator
+    knows shall begin no canary anew.
+    """
+    before = [passed.model_dump(mode="json", exclude_defaults=True) for passed in steps[: step - 1]]
     return digest([before, [present.weight for present in steps[step - 1 : step]]])
 
 
