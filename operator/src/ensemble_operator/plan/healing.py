@@ -14,7 +14,7 @@ from ensemble_operator.plan.observation import IMAGE_REASONS, DeploymentSeen, Ob
 from ensemble_operator.plan.replicas import Replicas
 from ensemble_operator.resources import http_proxy
 from ensemble_operator.resources.budgets import disruption_budget
-from ensemble_operator.resources.drift import covers
+from ensemble_operator.resources.drift import covers, selects_more
 from ensemble_operator.resources.owner import Owner
 from ensemble_operator.resources.rollout import RENDERER_VERSION, RolloutData
 from ensemble_operator.resources.servers import FETCH, server_deployment
@@ -109,7 +109,7 @@ def heal_rollout_service(observation: Observation, owner: Owner, rollout: str) -
     live = next((seen for seen in observation.services if seen.name == name and not seen.deleting), None)
     if live is None:
         yield Create(wanted)
-    elif not covers(live.manifest, wanted) or _selects_more(live.manifest, wanted):
+    elif not covers(live.manifest, wanted) or selects_more(live.manifest, wanted):
         yield Apply(wanted)
 
 
@@ -153,13 +153,8 @@ def heal_service(
         wanted = main_service_manifest(observation, owner, data, active=active)
     if live is None:
         yield Create(wanted)
-    elif not covers(live.manifest, wanted) or _selects_more(live.manifest, wanted):
+    elif not covers(live.manifest, wanted) or selects_more(live.manifest, wanted):
         yield Apply(wanted)
-
-
-def _selects_more(live: Any, wanted: dict[str, Any]) -> bool:
-    """An added selector label hides our pods, though every field of ours is there."""
-    return bool(live.get("spec", {}).get("selector") != wanted["spec"]["selector"])
 
 
 def deployments_of(observation: Observation, rollout: str) -> list[DeploymentSeen]:

@@ -107,10 +107,18 @@ def in_progress(observation: Observation) -> set[str]:
     return {rollout_name(newest)} if newest is not None and not outcome(newest) else set()
 
 
-def replaced_by(observation: Observation, rollout: RolloutSeen) -> RolloutSeen | None:
-    """The rollout that this one took the place of last, whatever became of it since."""
+def replaced_by(
+    observation: Observation, rollout: RolloutSeen, *, still: str | None = None
+) -> RolloutSeen | None:
+    """The rollout that this one took the place of last, of those with the outcome `still`; None: whatever
+    became of it since.
+    """
     name = rollout_name(rollout)
-    replaced = [r for r in observation.rollouts if r.annotations.get(ANNOTATION_RETIRED_FOR) == name]
+    replaced = [
+        other
+        for other in observation.rollouts
+        if other.annotations.get(ANNOTATION_RETIRED_FOR) == name and still in {None, outcome(other)}
+    ]
     return max(replaced, key=lambda other: other.annotations[ANNOTATION_RETIRED_AT], default=None)
 
 

@@ -20,7 +20,7 @@ from ensemble_operator.plan.observation import ObjectSeen, Observation
 from ensemble_operator.plan.stage import MAIN, ServeOutcome, Stage, Weights
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources import routes
-from ensemble_operator.resources.drift import covers
+from ensemble_operator.resources.drift import covers, selects_more
 from ensemble_operator.resources.routes import Shares
 from ensemble_operator.resources.services import TRAFFIC, traffic_service
 from ensembles_api.names import LABEL_ROLE, LABEL_ROLLOUT
@@ -216,7 +216,7 @@ def _services(observation: Observation, needed: frozenset[str]) -> Iterator[Acti
         live = seen.get(wanted["metadata"]["name"])
         if live is None:
             yield Create(wanted)
-        elif not covers(live.manifest, wanted) or _selects_more(live.manifest, wanted):
+        elif not covers(live.manifest, wanted) or selects_more(live.manifest, wanted):
             yield Apply(wanted)
 
 
@@ -228,10 +228,6 @@ def _is_known(observation: Observation, rollout: str) -> bool:
         return False
     created = history.moment(seen.manifest["metadata"].get("creationTimestamp"))
     return created is None or created + SETTLE <= observation.now
-
-
-def _selects_more(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    return bool(live.get("spec", {}).get("selector") != wanted["spec"]["selector"])
 
 
 def _unneeded(observation: Observation, needed: frozenset[str]) -> Iterator[Action]:

@@ -23,7 +23,7 @@ from ensemble_operator.plan.stage import ServeOutcome, Stage
 from ensemble_operator.plan.strategies import advance
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.jobs import Measurement
-from ensemble_operator.resources.rollout import ANNOTATION_RETIRED_AT, ANNOTATION_RETIRED_FOR
+from ensemble_operator.resources.rollout import ANNOTATION_RETIRED_AT
 from ensembles_api.reasons import Reason
 from ensembles_api.spec.rollout import Rollout
 
@@ -70,7 +70,7 @@ def watch(observation: Observation, config: OperatorConfig, settings: Rollout, a
         return Watch()
     until = promoted + timedelta(seconds=settings.watch_seconds)
     over = until + _margin(settings)
-    former = _before(observation, rollout)
+    former = history.replaced_by(observation, rollout, still=history.SUPERSEDED)
     if not settings.watch_seconds or observation.now > over or former is None:
         return Watch()
     found = list(_failures(observation, rollout, promoted=promoted, until=until))
@@ -122,8 +122,9 @@ def mark(observation: Observation, outcome: ServeOutcome, failed: Trouble) -> Se
 def back_to(observation: Observation, active: str | None) -> RolloutSeen | None:
     """The rollout to go back to, where the one that clients reach is marked as failed."""
     rollout = history.find(observation, active) if active else None
-    failed = rollout is not None and history.outcome(rollout) == history.FAILED
-    return _before(observation, rollout) if rollout is not None and failed else None
+    if rollout is None or history.outcome(rollout) != history.FAILED:
+        return None
+    return history.replaced_by(observation, rollout, still=history.SUPERSEDED)
 
 
 def go_back(stage: Stage) -> ServeOutcome:
@@ -135,18 +136,6 @@ def go_back(stage: Stage) -> ServeOutcome:
     if outcome.trouble is not None:
         trouble = replace(trouble, message=f"{trouble.message}; going back: {outcome.trouble.what()}")
     return replace(outcome, wanted=stage.active, trouble=trouble)
-
-
-def _before(observation: Observation, rollout: RolloutSeen) -> RolloutSeen | None:
-    """The rollout that this one replaced."""
-    name = history.rollout_name(rollout)
-    replaced = [
-        other
-        for other in observation.rollouts
-        if history.outcome(other) == history.SUPERSEDED
-        and other.annotations.get(ANNOTATION_RETIRED_FOR) == name
-    ]
-    return max(replaced, key=lambda other: other.annotations[ANNOTATION_RETIRED_AT], default=None)
 
 
 def _failures(

@@ -40,6 +40,11 @@ def covers(
     return _mapping(live, wanted, path="", quantity=False, ignore=ignore)
 
 
+def selects_more(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether a Service selects by other labels: one that was added hides pods, though ours are there."""
+    return bool(live.get("spec", {}).get("selector") != wanted["spec"]["selector"])
+
+
 def _mapping(
     live: Mapping[str, Any], wanted: Mapping[str, Any], *, path: str, quantity: bool, ignore: frozenset[str]
 ) -> bool:
