@@ -243,7 +243,7 @@ class CompileResult(Document):
     """What compile leaves in out/result.json: a fault, or files (paths under out/) and their tensors.
 
     files: empty where a stored artifact was only proven.
-    merged_caches: digests of the timing caches whose knowledge is in out/timing.cache.
+    merged_caches: digests of the timing caches whose knowledge is in out/timing.cache, or that are of no use.
     """
 
     contract: Literal[1] = CONTRACT

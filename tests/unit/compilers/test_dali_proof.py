@@ -74,7 +74,9 @@ def test_without_samples_of_its_own_the_pipelines_are_run(build: Build) -> None:
 
 
 @pytest.mark.parametrize("mode", ["Serialized", "Autoserialize"])
-def test_what_is_in_storage_is_only_proven(build: Build, mode: str) -> None:
+def test_what_is_in_storage_is_only_proven(
+    build: Build, mode: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With Autoserialize the server runs the file: so does the proof."""
     text = PHOTOS.replace("@pipeline_def", "@autoserialize\n@pipeline_def")
     built = build(text, files={"a.png": media.png(40, 30)}, mode=mode, proof={
@@ -86,6 +88,7 @@ def test_what_is_in_storage_is_only_proven(build: Build, mode: str) -> None:
     record = ArtifactRecord(kind="dali", key="0" * 64, files=(file,), io=built.io)
     (work / "record.json").write_bytes(record.canonical())
     shutil.copytree(work / "out", work / "built")
+    assert "compiled dali 'preprocess' (" in capsys.readouterr().err
 
     again = compiling.run(work)
 
@@ -93,6 +96,7 @@ def test_what_is_in_storage_is_only_proven(build: Build, mode: str) -> None:
     assert again.files == ()
     assert again.proof is not None
     assert again.proof.verdict == "Passed"
+    assert "proved dali 'preprocess' (" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

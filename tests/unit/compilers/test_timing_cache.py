@@ -85,8 +85,9 @@ def test_damaged_ones_are_left_out(tmp_path: Path) -> None:
     filled = timing.fill(builder.create_builder_config(), folder, stamp=stamp, logger=logger)
 
     assert filled.merged == ("a",)
-    assert filled.warnings[0] == "timing cache b is damaged: not used"
+    assert filled.warnings[0] == "timing cache b has no stamp: not used"
     assert filled.warnings[1].startswith("timing cache c cannot be read")
+    assert filled.superfluous == ("a", "b"), "no build will ever use what has no stamp"
     assert not logger.errors, "what TensorRT says of a cache explains no failed build"
 
 
@@ -114,7 +115,7 @@ def test_another_type_of_gpu_and_another_tensorrt_are_never_forced(tmp_path: Pat
 
     filled = timing.fill(config, tmp_path, stamp=STAMP, logger=config.logger)
 
-    assert filled.merged == ()
+    assert filled.superfluous == (), "they are of use to builds of their own kind"
     here = "this build of TensorRT 8.6.0, NVIDIA-H200: not used"
     assert filled.warnings == (
         f"timing cache a is of TensorRT 8.6.0, NVIDIA-H200-MIG-1g.18gb, {here}",

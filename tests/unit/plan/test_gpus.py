@@ -22,6 +22,8 @@ ENGINE: dict[str, Any] = {"name": "net", "tensorrt": {"source": {"uri": "s3://mo
 MISSING_ENGINE = Result(
     lock=LOCK, next=(NextBuild(kind="tensorrt", key=KEY, model="net", target="default", gpu=True),)
 )
+PIPELINE: dict[str, Any] = {"name": "pre", "dali": {"source": {"inline": "…"}}}
+PROOF_ON_GPU = NextBuild(kind="dali", key=KEY, proof=OTHER, model="pre", gpu=True)
 SELECTOR = "nvidia.com/gpu.product"
 LONG_AGO = T0 - timedelta(minutes=1)
 
@@ -60,13 +62,11 @@ def test_the_only_gpu_type_need_not_be_named() -> None:
 
 
 def test_a_pipeline_is_compiled_without_a_gpu_and_proven_with_a_targets() -> None:
-    pipeline = {"name": "pre", "dali": {"source": {"inline": "…"}}}
     targets = [{"name": "cpu"}, {"name": "l4", "gpu": {"product": "L4", "count": 2}}]
-    told = story(None, models=[pipeline], serving={"targets": targets})
+    told = story(None, models=[PIPELINE], serving={"targets": targets})
     compiled = NextBuild(kind="dali", key=KEY, model="pre")
-    proven = compiled.model_copy(update={"proof": OTHER, "gpu": True})
     pods = []
-    for build in (compiled, proven):
+    for build in (compiled, PROOF_ON_GPU):
         told.end("assemble", result=Result(lock=LOCK, next=(build,), more=int(build is compiled)))
         told.step()
         (job,) = created(told.last, "Job")
@@ -80,6 +80,51 @@ def test_a_pipeline_is_compiled_without_a_gpu_and_proven_with_a_targets() -> Non
     told.end("assemble", result=published())
     told.step()
     assert told.reason != "Building"
+
+
+def proving(*targets: dict[str, Any]) -> Story:
+    """A pipeline that was found to have GPU operators, to be proven by a Job of its own."""
+    told = story(None, models=[PIPELINE], serving={"targets": list(targets)})
+    told.end("assemble", result=Result(lock=LOCK, next=(PROOF_ON_GPU,)))
+    told.step()
+    return told
+
+
+def test_gpu_operators_are_refused_where_every_stated_target_is_a_cpu() -> None:
+    told = proving({"name": "cpu"}, {"name": "arm"})
+
+    assert told.jobs("build") == []
+    stalled = condition(told.last, "Stalled")
+    assert stalled is not None
+    assert stalled["reason"] == "InvalidSpec"
+    assert stalled["message"].startswith(
+        "spec.serving.targets: the pipeline of model 'pre' has GPU operators"
+    )
+    targets = [{"name": "cpu"}, {"name": "l4", "gpu": {"product": "L4"}}]
+    told.change(models=[PIPELINE], serving={"targets": targets})
+    told.step()
+    assert told.reason == "Assembling"
+    assert condition(told.last, "Stalled") is None
+
+
+def test_a_proof_that_waits_for_a_gpu_no_target_has_is_ended() -> None:
+    """An operator before this one began it."""
+    told = proving()
+    (job,) = told.jobs("build")
+    # By this name the builder is asked for the very same.
+    told.change(models=[PIPELINE], serving={"targets": [{"name": "default"}]})
+    told.step()
+
+    assert told.reason == "InvalidSpec"
+    assert job.name not in [job.name for job in told.jobs("build")]
+
+
+def test_gpu_operators_get_a_gpu_where_no_targets_are_stated() -> None:
+    told = proving()
+
+    (job,) = told.jobs("build")
+    assert condition(told.last, "Stalled") is None
+    assert job.annotations["ensembles.dev/key"] == KEY
 
 
 @pytest.mark.parametrize("targets", [[], [{"name": "a", "gpu": {}}]])

@@ -126,6 +126,12 @@ def test_a_missing_secret_names_the_field_that_names_it(said: str, field: str) -
     ],
 )
 def test_a_refused_pod_names_the_setting(refusal: str, field: str) -> None:
+    story = refused(refusal)
+    assert condition(story.last, "Stalled")["message"] == f"{field}: {refusal}"  # type: ignore[index]
+
+
+def refused(refusal: str) -> Story:
+    """Servers whose pods the API server does not take."""
     story = rolling_out()
     failure = {"type": "ReplicaFailure", "status": "True", "message": refusal}
     story.seen = replace(story.seen, deployments=tuple(
@@ -133,7 +139,43 @@ def test_a_refused_pod_names_the_setting(refusal: str, field: str) -> None:
         for d in story.seen.deployments
     ))  # fmt: skip
     story.step()
-    assert condition(story.last, "Stalled")["message"] == f"{field}: {refusal}"  # type: ignore[index]
+    return story
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        "maximum memory usage per Container is 256Mi, but limit is 512Mi",
+        "minimum cpu usage per Pod is 1.  No request is specified",
+        "cpu max limit to request ratio per Container is 2, but provided ratio is 10.000000",
+    ],
+)
+def test_a_limit_range_names_the_resources_of_both_containers(limit: str) -> None:
+    refusal = f'pods "x" is forbidden: {limit}'
+
+    stalled = condition(refused(refusal).last, "Stalled")
+
+    assert stalled is not None
+    assert stalled["reason"] == "InvalidPodSettings"
+    both = "spec.serving.resources / spec.serving.httpProxy.resources"
+    assert stalled["message"] == (
+        f"{both}: {refusal}: set requests and limits within the namespace's LimitRange (without any, "
+        "the proxy's memory is limited to 512Mi), or change the LimitRange"
+    )
+
+
+def test_a_limit_range_that_refuses_a_job() -> None:
+    refusal = 'pods "x" is forbidden: minimum memory usage per Container is 1Gi, but request is 256Mi'
+    story = Story()
+    story.step()
+    (job,) = story.jobs("assemble")
+    story.seen = replace(story.seen, jobs=(replace(job, pods=(), create_error=refusal),))
+
+    story.step()
+
+    stalled = condition(story.last, "Stalled")
+    assert stalled is not None
+    assert stalled["message"].startswith(f"{refusal}: set spec.build.resources if it is the container")
 
 
 USAGE = "Tracing:\n  --trace-config <mode>,<setting>=<value>\n\tSpecify trace settings\n"

@@ -35,7 +35,9 @@ def _run(order: BuildOrder, work: Path) -> CompileResult:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     try:
-        with step(f"compiled {order.kind} {order.model!r}"):
+        # fetch brings the record of what is built already.
+        done = "proved" if order.proof and (work / "record.json").exists() else "compiled"
+        with step(f"{done} {order.kind} {order.model!r}"):
             result = _compile(order, work)
     except StoppedError:
         say("stopped before there was a result")

@@ -37,8 +37,8 @@ _EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 def folder_of(lock: Lock, order: BuildOrder) -> str:
     """Where the caches of an order lie: by what its key holds of TensorRT and GPU.
 
-    TensorRT itself compares the rest (driver, and the GPU where the target names none) and ignores a cache
-    that does not fit.
+    What else a cache must fit (TensorRT's full version, and the GPU where the target names none) says its
+    stamp, which the build compares: caches of several kinds may lie here.
     """
     tensorrt = str(order.parameters.get("tensorrt_version") or "")
     gpu = next((target.gpu for target in lock.request.targets if target.name == order.target), None)
@@ -70,7 +70,7 @@ def keep(store: Store, folder: str, *, out: Path, merged: Collection[str] = ()) 
         store: storage.
         folder: of the order's caches.
         out: the folder where compile wrote.
-        merged: digests of the caches that are part of it.
+        merged: digests of the caches that are part of it, or of use to nobody.
     """
     if not (out / TIMING_CACHE).exists():
         return

@@ -64,7 +64,7 @@ SYMPTOMS: dict[Reason, Symptom] = {
     ),
     R.INVALID_POD_SETTINGS: Symptom(
         'spec.serving: the API server refuses the Deployment: spec.template.spec.containers[0].resources.requests: Invalid value: "4": must be less than or equal to cpu limit of 2',
-        "Requests above limits, a PriorityClass or service account that does not exist, a toleration that is none, an admission policy of the cluster.",
+        "Requests above limits, a PriorityClass or service account that does not exist, a toleration that is none, a LimitRange of the namespace, an admission policy of the cluster.",
     ),
     R.OUT_OF_MEMORY: Symptom(
         "spec.build.resources.limits.memory: container compile of Job build-trt-… needed more memory than its limit; raise resources.limits.memory",

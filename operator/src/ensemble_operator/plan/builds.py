@@ -30,6 +30,11 @@ def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutco
     troubles: list[Trouble] = []
     done = active = 0
     for order in result.next:
+        refusal = _cannot_be_served(chain, order)
+        if refusal:
+            building.add(order.model)
+            troubles.append(refusal)
+            continue
         job = build_job_of(chain, order, after=assemble.created)
         if job is None:
             if active < chain.config.parallel_builds:
@@ -77,6 +82,22 @@ def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutco
         builds_done=done,
         wake=min(wakes, default=None),
         warnings=result.warnings,
+    )
+
+
+def _cannot_be_served(chain: Chain, order: NextBuild) -> Trouble | None:
+    """A pipeline with GPU operators where the spec states its targets, and all are CPUs: its proof would wait
+    for a GPU that such a cluster may never have, and the servers could not load it. Where no targets are
+    stated, the servers get a GPU. An export runs on a GPU if it says so itself, whatever it is served on.
+    """
+    targets = chain.desired.spec.serving.targets
+    if order.kind != "dali" or not order.gpu or not targets or any(target.gpu for target in targets):
+        return None
+    return Trouble(
+        Reason.INVALID_SPEC,
+        f"the pipeline of model {order.model!r} has GPU operators, and none of the targets has a GPU to "
+        "verify and serve it on: give one a gpu, or use CPU operators",
+        field="spec.serving.targets",
     )
 
 

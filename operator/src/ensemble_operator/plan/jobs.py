@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,7 @@ from ensemble_operator.names import (
 )
 from ensemble_operator.plan.observation import IMAGE_REASONS, ContainerSeen, JobSeen, Observation, PodSeen
 from ensemble_operator.plan.trouble import Trouble, retry_time
+from ensemble_operator.resources import http_proxy
 from ensemble_operator.resources.jobs import JobContext
 from ensembles_api.contract import Result
 from ensembles_api.names import LABEL_ROLE, LABEL_ROLLOUT
@@ -28,6 +30,8 @@ USER_CODE = frozenset({"compile", "export"})
 KILLED = 137
 """Exit code after SIGKILL. Deadlines and evictions, which end pods so, are told apart before."""
 LOG_LINES = 10
+LIMIT_RANGE = re.compile(r" per (Container|Pod) is ")
+"""In every refusal by Kubernetes' LimitRanger: minimum, maximum, and ratio of limit to request."""
 
 
 @dataclass(frozen=True)
@@ -241,12 +245,29 @@ def creation_wait(message: str, *, of: Literal["build", "serving"], since: datet
     """Why the API server refuses a pod, whose settings are those of spec.build or spec.serving."""
     if "exceeded quota" in message:
         return Trouble(Reason.QUOTA_EXCEEDED, message, since=since)
+    if LIMIT_RANGE.search(message):
+        return _outside_limit_range(message, of=of, since=since)
     field = ""
     if "no PriorityClass" in message:
         field = f"spec.{of}.priorityClassName"
     elif "service account" in message:
         field = "spec.serving.serviceAccountName" if of == "serving" else "spec.storage.identity"
     return Trouble(Reason.INVALID_POD_SETTINGS, message, field=field, since=since)
+
+
+def _outside_limit_range(message: str, *, of: Literal["build", "serving"], since: datetime | None) -> Trouble:
+    """The message has the figures, and does not say which container they are of."""
+    if of == "build":
+        cure = "set spec.build.resources if it is the container that compiles; else change the LimitRange"
+        return Trouble(Reason.INVALID_POD_SETTINGS, f"{message}: {cure}", since=since)
+    default = http_proxy.LIMITS["memory"]
+    return Trouble(
+        Reason.INVALID_POD_SETTINGS,
+        f"{message}: set requests and limits within the namespace's LimitRange (without any, the proxy's "
+        f"memory is limited to {default}), or change the LimitRange",
+        field="spec.serving.resources / spec.serving.httpProxy.resources",
+        since=since,
+    )
 
 
 def pod_wait(pod: PodSeen) -> Trouble | None:

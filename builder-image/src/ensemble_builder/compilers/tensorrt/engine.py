@@ -100,7 +100,7 @@ class _Building:
                 "converted": prepared.converted,
                 "kept": prepared.kept,
                 "warnings": (*filled.warnings, *library.logger.warnings),
-                "merged_caches": filled.merged,
+                "merged_caches": filled.superfluous,
                 "seconds": seconds,
             }
         )

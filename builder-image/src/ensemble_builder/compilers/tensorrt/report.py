@@ -55,7 +55,7 @@ class Report(Document):
     layers: how many compute in which type; of the network's operators where read_from is network.
     converted: the ONNX was converted to half precision first.
     kept: layers held in FP32 by keepFp32.
-    merged_caches: names of the timing caches that were of use.
+    merged_caches: names of the timing caches that were of use, or that can be of none.
     """
 
     fault: Fault | None = None

@@ -43,18 +43,26 @@ class Stamp(Document):
 class Filled:
     """`merged`: names of the files that are now part of the cache. `warnings`: about those that are not.
 
+    unstamped: names of those that say not what they are of, so that no build will ever use them.
     cache: must not go before the builder has ended.
     """
 
     merged: tuple[str, ...] = ()
+    unstamped: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     cache: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def superfluous(self) -> tuple[str, ...]:
+        """What nobody misses once this build's own cache is stored."""
+        return (*self.merged, *self.unstamped)
 
 
 def fill(config: Any, folder: Path, *, stamp: Stamp, logger: Any) -> Filled:
     """Give a builder config a cache with all that the files in `folder` hold.
 
-    A file of another TensorRT or type of GPU, or a damaged one, is left out: its times would be wrong.
+    A file of another TensorRT or type of GPU is left out, as its times would be wrong; so is one that is
+    damaged or has no stamp.
 
     Args:
         config: TensorRT's.
@@ -67,7 +75,7 @@ def fill(config: Any, folder: Path, *, stamp: Stamp, logger: Any) -> Filled:
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
             filling.add(file)
         config.set_timing_cache(filling.cache, True)  # noqa: FBT003 - the API's only form
-    return Filled(tuple(filling.merged), tuple(filling.refused), filling.cache)
+    return filling.filled()
 
 
 class _Filling:
@@ -78,14 +86,19 @@ class _Filling:
         self.cache = config.create_timing_cache(b"")
         self._empty = len(_serialized(self.cache))
         self.merged: list[str] = []
+        self.unstamped: list[str] = []
         self.refused: list[str] = []
+
+    def filled(self) -> Filled:
+        return Filled(tuple(self.merged), tuple(self.unstamped), tuple(self.refused), self.cache)
 
     def add(self, file: Path) -> None:
         head, _, data = file.read_bytes().partition(b"\n")
         try:
             found = Stamp.model_validate_json(head)
         except ValidationError:
-            return self._refuse(file, "is damaged")
+            self.unstamped.append(file.name)
+            return self._refuse(file, "has no stamp")
         if found != self._stamp:
             return self._refuse(file, f"is of {found.text}, this build of {self._stamp.text}")
         other, said = self._told(lambda: self._config.create_timing_cache(data))
