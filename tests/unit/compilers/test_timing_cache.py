@@ -7,9 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
+from ensemble_builder.artifacts.documents import sha256
+from ensemble_builder.commands import timing_caches
+from ensemble_builder.compilers.running import TIMING_CACHE
 from ensemble_builder.compilers.tensorrt import timing
 from ensemble_builder.compilers.tensorrt.library import load_tensorrt, logger_of
 from ensemble_builder.compilers.tensorrt.report import Device
+from ensemble_builder.storage.store import Store
+from ensembles_api.contract import StorageLocation
 
 H200 = Device(product="NVIDIA-H200", compute_capability="9.0", memory=150754820096, driver="570.1")
 STAMP = timing.Stamp.of("8.6.0", H200)
@@ -136,3 +141,31 @@ def test_where_none_can_be_added_one_is_taken_whole(tmp_path: Path) -> None:
         "timing cache b is refused by TensorRT (the UUID is different from current device): not used",
     )
     assert config.attached == FakeCache("GPU-there", config.logger, {"conv": 1.0}, combines=False)
+
+
+def test_what_has_no_stamp_is_removed_when_a_cache_is_kept(tmp_path: Path) -> None:
+    """Else every build would fetch and refuse it, in the place of one that is of use."""
+    store = Store(StorageLocation(uri=(tmp_path / "store").as_uri()), environ={})
+    folder, given, out = "timing-caches/8.6.0/any/", tmp_path / "given", tmp_path / "out"
+    out.mkdir()
+    smaller = timing.Stamp.of("8.6.0", H200.model_copy(update={"mig": "1g.18gb"}))
+    stored(tmp_path, "same", uuid="GPU-there", times={"conv": 1.0})
+    stored(tmp_path, "other", uuid="GPU-there", times={"conv": 3.0}, stamp=smaller)
+    (tmp_path / "unstamped").write_bytes(b'["GPU-there", {"conv": 2.0}]')
+    names = {}
+    for name in ("same", "other", "unstamped"):
+        data = (tmp_path / name).read_bytes()
+        names[name] = sha256(data)
+        store.root.put(store.key(f"{folder}{names[name]}"), data)
+    timing_caches.fetch(store, folder, to=given)
+    assert {file.name for file in given.iterdir()} == set(names.values())
+    config = FakeConfig()
+    filled = timing.fill(config, given, stamp=STAMP, logger=config.logger)
+    assert config.attached is not None
+    config.attached.times["gemm"] = 4.0
+    timing.save(config, out / TIMING_CACHE, stamp=STAMP)
+
+    timing_caches.keep(store, folder, out=out, merged=filled.superfluous)
+
+    there = {info.key.rpartition("/")[2] for info in store.root.list(store.key(folder))}
+    assert there == {names["other"], sha256((out / TIMING_CACHE).read_bytes())}
