@@ -65,15 +65,17 @@ def summarise(
     return replace(base, reason=lane.step, message=lane.message) if lane else base
 
 
-def failing_since(observation: Observation, summary: Summary) -> datetime | None:
-    """Since when this trouble lasts; the last status tells, and losing it only restarts the grace time."""
-    if summary.trouble is None:
+def failing_since(observation: Observation, trouble: Trouble | None) -> datetime | None:
+    """Since when the trouble that is told lasts; the last status says, and losing it only restarts the grace
+    time.
+    """
+    if trouble is None:
         return None
-    if summary.trouble.since is not None:
-        return summary.trouble.since
+    if trouble.since is not None:
+        return trouble.since
     before = observation.status.get("failingSince")
     ready = _condition(observation.status, Condition.READY)
-    if before and ready and ready.get("reason") == summary.reason.value:
+    if before and ready and ready.get("reason") == trouble.reason.value:
         return datetime.fromisoformat(before)
     return observation.now
 

@@ -45,7 +45,7 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
     if pinned is not None:
         building = pin(observation, pinned)
     wanted = building.wanted if building else None
-    superseded = building is not None and wanted is None and building.anew
+    superseded = wanted is None and _asks_for_another(observation, building, trouble)
     serving = serve(observation, config, observation.spec, wanted, superseded=superseded)
     yielding = gives_way(observation, building, serving)
     if yielding is not None:
@@ -86,6 +86,19 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
         pruning = prune_history(observation, observation.spec, config, surplus)
     actions = _once((*actions, *pruning.actions, *scaling.last))
     return _report(observation, building, serving, trouble, actions=actions, pruning=pruning, suspended=False)
+
+
+def _asks_for_another(
+    observation: Observation, building: BuildOutcome | None, trouble: Trouble | None
+) -> bool:
+    """Whether the spec asks for a rollout that is not there: artifacts must be built first, or somebody must
+    mend it.
+    """
+    if building is not None:
+        trouble = trouble or building.trouble
+    lasting = replace(trouble, since=conditions.failing_since(observation, trouble)) if trouble else None
+    stalled = lasting is not None and lasting.stalled(observation.now)
+    return stalled or (building is not None and building.anew)
 
 
 def _own(observation: Observation) -> Observation:
@@ -136,7 +149,7 @@ def _report(
 ) -> Plan:
     summary = conditions.summarise(building, serving, trouble, suspended=suspended)
     summary = replace(summary, pruning=pruning.trouble if pruning else None)
-    since = conditions.failing_since(observation, summary)
+    since = conditions.failing_since(observation, summary.trouble)
     if summary.trouble is not None and summary.trouble.since is None:
         summary = replace(summary, trouble=replace(summary.trouble, since=since))
     stalled = summary.trouble is not None and summary.trouble.stalled(observation.now)

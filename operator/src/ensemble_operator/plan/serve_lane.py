@@ -48,7 +48,8 @@ def serve(
         config: the operator's images.
         spec: None where it cannot be read.
         wanted: None: only keep alive what serves.
-        superseded: nothing is wanted yet, as the spec needs builds first: none of the rollouts there, then.
+        superseded: nothing is wanted yet, as the spec needs builds first, or is wrong: none of the rollouts
+            there, then.
         yielding: without the targets whose GPU is needed for what comes next.
     """
     service = history.main_service(observation)
@@ -101,12 +102,21 @@ def serve(
     if wanted is not None:
         outcome = _next_step(towards(wanted))
     elif alone is not None:
-        # Builds may take hours: what shared the requests is not wanted any more, and nobody measures it.
+        # Builds may take hours, and so may mending: what shared the requests is not wanted any more, and
+        # nobody measures it.
         outcome = replace(_next_step(towards(alone)), starved=True)
     else:
-        outcome = unchanged
+        sharing = history.find(observation, _sharing(observation, active) or "")
+        told = progress(towards(sharing.data)) if sharing is not None else None
+        outcome = replace(unchanged, progress=told)
     actions = (*outcome.actions, *watched.actions, *finish_promotion(observation, outcome))
     return replace(outcome, actions=actions, wake=_first(outcome.wake, watched.wake))
+
+
+def _sharing(observation: Observation, active: str | None) -> str | None:
+    """The rollout that gets requests beside the active one, by the Service or by routes."""
+    others = (rollout for rollout in live_shares(observation).weights if rollout != active)
+    return taking_over(observation) or next(others, None)
 
 
 def _shared_by(observation: Observation, active: str | None) -> RolloutData | None:
