@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
+
+import pytest
 
 from tests.unit.plan.fleet import OTHER, RECREATE, Fleet
-from tests.unit.plan.world import condition
+from tests.unit.plan.world import SPEC, condition, missing_dali
 
 
 def test_recreate_ends_the_old_servers_before_it_starts_new_ones() -> None:
@@ -74,3 +77,30 @@ def test_a_pause_does_not_prolong_an_outage() -> None:
     story.play(OTHER, 20)
     assert story.reason == "Ready"
     assert story.numbers() == (0, 2)
+
+
+class Asked(Fleet):
+    """A fleet whose spec says what to do where its servers hold the GPU."""
+
+    when_busy = "Wait"
+
+    def change(self, **changes: Any) -> None:
+        super().change(**{"build": {"whenGPUBusy": self.when_busy}, **changes})
+
+
+@pytest.mark.parametrize("when_busy", ["Wait", "StopServing"])
+def test_the_old_servers_come_back_while_another_spec_is_built_without_a_gpu(when_busy: str) -> None:
+    story = Asked()
+    story.when_busy = when_busy
+    story.begin(2, RECREATE)
+    story.want()
+    story.until_numbers(lambda old, new: old == 0 and new > 0, moves=False)
+    story.want(SPEC["models"][:1])
+    story.step(1)
+    story.end("assemble", result=missing_dali())
+    for _ in range(3):
+        story.step(60)
+        story.servers_ready(story.old)
+    assert story.reason == "Building"
+    assert story.numbers() == (2, 0)
+    assert len(story.reached()) == 2

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ensemble_operator.plan import history
+from ensemble_operator.plan.actions import Create
 from ensemble_operator.plan.chain import BuildOutcome
 from ensemble_operator.plan.healing import deployments_of
 from ensemble_operator.plan.jobs import pod_wait
@@ -17,6 +18,7 @@ from ensemble_operator.plan.trouble import GRACE, Trouble
 from ensemble_operator.resources.gpu import PRODUCT_LABEL
 from ensembles_api.names import LABEL_TARGET
 from ensembles_api.reasons import Reason
+from ensembles_api.spec import Gpu
 from ensembles_api.spec.rollout import Rollout, Strategy
 
 WAIT = timedelta(seconds=30)
@@ -39,8 +41,8 @@ def gives_way(
 ) -> Yielding | None:
     """Which servers that clients reach shall end, by spec.build.whenGPUBusy, until the next ones serve.
 
-    Once they have ended, for that or by strategy, they stay so while the work goes on, and come back where it
-    does not. None: all stay.
+    Once they have ended, for that or by strategy, they stay so while the work goes on that has their GPU, or
+    waits for it, and come back where it does not. None: all stay.
     """
     spec, active = observation.spec, history.active_rollout(observation)
     if spec is None or building is None or active is None or not spec.serving.replicas:
@@ -65,7 +67,35 @@ def gives_way(
     due = [pod for pod, until in waiting if until <= now]
     later = [until for _, until in waiting if until > now]
     asked = (server.labels.get(LABEL_TARGET, "") for server in servers if _held_for(server, due))
-    return Yielding(ended | frozenset(asked), wake=min(later, default=None))
+    begins = _begins_until(observation, building)
+    still = ended if wanted is not None or begins else _still_given(observation, building, active) & ended
+    times = [*later, *([begins] if begins and begins > now else [])]
+    return Yielding(still | frozenset(asked), wake=min(times, default=None))
+
+
+def _begins_until(observation: Observation, building: BuildOutcome) -> datetime | None:
+    """Until when nobody knows whether the next Job, which has no pod yet, asks for a GPU; or whether builds
+    or new servers follow, which a later round of the assembler tells. None: it is known.
+    """
+    now = observation.now
+    jobs = [job for job in observation.jobs if job.name in building.kept_jobs and job.state == "active"]
+    without = [job.created + WAIT for job in jobs if not job.pods and job.created + WAIT > now]
+    created = any(
+        isinstance(action, Create) and action.manifest["kind"] == "Job" for action in building.actions
+    )
+    moment = building.anew and (created or building.step is Reason.ASSEMBLING)
+    return max([*without, *([now] if moment else [])], default=None)
+
+
+def _still_given(observation: Observation, building: BuildOutcome, active: str) -> frozenset[str]:
+    """Targets of the rollout whose GPU a pod of the builds holds or waits for."""
+    rollout = history.find(observation, active)
+    pods = [pod for pod in _of_jobs(observation, building) if pod.devices and not pod.ended]
+    return frozenset(
+        target.name
+        for target in (rollout.data.targets if rollout else ())
+        if target.gpu is not None and any(_same_gpu(_gpu_of(target.gpu), _gpu_of_pod(pod)) for pod in pods)
+    )
 
 
 def _may_end_all(settings: Rollout) -> bool:
@@ -78,6 +108,17 @@ def _after_trouble(observation: Observation, ended: frozenset[str], trouble: Tro
     """The next servers have the GPU and do not get on: for a while that may pass."""
     until = trouble.since + GRACE if trouble.since else observation.now
     return Yielding(ended, wake=until) if until > observation.now else Yielding(give_back=trouble)
+
+
+def told_of(building: BuildOutcome, ended: frozenset[str]) -> BuildOutcome:
+    """Lane A's outcome; where servers are away for what it builds its words say so."""
+    if building.wanted is not None or not ended:
+        return building
+    down = f"; the servers of target {', '.join(sorted(ended))} are down for it (spec.build.whenGPUBusy)"
+    trouble = building.trouble
+    if trouble is not None:
+        trouble = replace(trouble, message=trouble.message + down)
+    return replace(building, message=building.message + down, trouble=trouble)
 
 
 def explained(observation: Observation, building: BuildOutcome, trouble: Trouble | None) -> Trouble | None:
@@ -127,24 +168,46 @@ def _holder(observation: Observation, building: BuildOutcome) -> PodSeen | None:
 
 def _held_for(server: DeploymentSeen, waiting: list[PodSeen]) -> list[PodSeen]:
     held = [pod for pod in server.pods if pod.devices and pod.scheduled and not pod.ended]
-    return [pod for pod in held if any(_same_gpu(pod, other) for other in waiting)]
+    return [pod for pod in held if any(_same_gpu(_gpu_of_pod(pod), _gpu_of_pod(other)) for other in waiting)]
+
+
+def _of_jobs(observation: Observation, building: BuildOutcome) -> list[PodSeen]:
+    return [pod for job in observation.jobs if job.name in building.kept_jobs for pod in job.pods]
 
 
 def _waiting(observation: Observation, building: BuildOutcome, active: str | None) -> Iterator[PodSeen]:
     wanted = building.wanted.rollout_hash() if building.wanted else None
-    jobs = [pod for job in observation.jobs if job.name in building.kept_jobs for pod in job.pods]
     servers = deployments_of(observation, wanted) if wanted and wanted != active else []
-    for pod in (*jobs, *(pod for server in servers for pod in server.pods)):
+    for pod in (*_of_jobs(observation, building), *(pod for server in servers for pod in server.pods)):
         wait = pod_wait(pod)
         if wait is not None and wait.reason is Reason.WAITING_FOR_GPU:
             yield pod
 
 
-def _same_gpu(one: PodSeen, other: PodSeen) -> bool:
+@dataclass(frozen=True)
+class _Asked:
+    """Which GPU somebody asks for: by resources or claims, of a product where one is named."""
+
+    devices: frozenset[str]
+    claim_templates: frozenset[str]
+    product: str
+
+
+def _gpu_of_pod(pod: PodSeen) -> _Asked:
+    product = pod.node_selector.get(PRODUCT_LABEL, "")
+    return _Asked(frozenset(pod.devices), frozenset(pod.claim_templates), product)
+
+
+def _gpu_of(gpu: Gpu) -> _Asked:
+    """As the pods of a target ask for it."""
+    if gpu.resource_claim_template_name:
+        return _Asked(frozenset({CLAIMS}), frozenset({gpu.resource_claim_template_name}), "")
+    return _Asked(frozenset({gpu.resource_name}), frozenset(), gpu.product or "")
+
+
+def _same_gpu(one: _Asked, other: _Asked) -> bool:
     """Whether what one holds would do for the other, as far as their selectors and claims say."""
-    products = {
-        pod.node_selector[PRODUCT_LABEL] for pod in (one, other) if PRODUCT_LABEL in pod.node_selector
-    }
-    shared = set(one.devices) & set(other.devices)
-    claimed = CLAIMS in shared and bool(set(one.claim_templates) & set(other.claim_templates))
-    return (claimed or bool(shared - {CLAIMS})) and len(products) < 2  # noqa: PLR2004 - of two pods
+    shared = one.devices & other.devices
+    claimed = CLAIMS in shared and bool(one.claim_templates & other.claim_templates)
+    products = {one.product, other.product} - {""}
+    return (claimed or bool(shared - {CLAIMS})) and len(products) < 2  # noqa: PLR2004 - of two

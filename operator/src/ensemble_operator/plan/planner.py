@@ -13,7 +13,7 @@ from ensemble_operator.plan.build_lane import build
 from ensemble_operator.plan.chain import BuildOutcome
 from ensemble_operator.plan.deletion import delete, leaving
 from ensemble_operator.plan.desired import Desired, resolve
-from ensemble_operator.plan.gpu_busy import explained, gives_way
+from ensemble_operator.plan.gpu_busy import explained, gives_way, told_of
 from ensemble_operator.plan.litter_lane import beyond_history, litter
 from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.pinning import pin, pinned_revision, told
@@ -64,6 +64,7 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
         serving = replace(serving, trouble=explained(observation, building, serving.trouble))
         building_trouble = located(observation.spec, building.trouble)
         building = replace(building, trouble=explained(observation, building, building_trouble))
+        building = told_of(building, ended)
     suspended = observation.spec is not None and observation.spec.suspend
     if suspended:
         return _report(observation, building, serving, trouble, actions=(), suspended=True)
