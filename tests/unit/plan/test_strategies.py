@@ -269,6 +269,10 @@ def test_killed_anywhere_a_rollout_ends_the_same(rollout: dict[str, Any], kills:
     assert ends[0] == ends[1]
 
 
+WRONG = {"pinRevision": "9" * 64}
+"""A revision that never was: somebody must mend the spec."""
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     turns=st.lists(
@@ -277,7 +281,7 @@ def test_killed_anywhere_a_rollout_ends_the_same(rollout: dict[str, Any], kills:
             st.sampled_from([ROLLING, SCARCE, QUICK_CANARY, {"retainSeconds": 0, "watchSeconds": 0}]),
             st.integers(2, 4),  # a single one that may be unavailable is an outage, as asked for
             st.integers(1, 12),
-            st.booleans(),
+            st.sampled_from([{}, {"paused": True}, WRONG]),
         ),
         max_size=6,
     )
@@ -285,9 +289,9 @@ def test_killed_anywhere_a_rollout_ends_the_same(rollout: dict[str, Any], kills:
 def test_whatever_is_asked_for_in_the_middle_the_last_serves_and_somebody_always_does(turns: Any) -> None:
     story = Fleet()
     story.begin(3, ROLLING)
-    for (revision, models), rollout, replicas, steps, paused in [*turns, ((OTHER, 2), ROLLING, 3, 60, False)]:
+    for (revision, models), rollout, replicas, steps, changed in [*turns, ((OTHER, 2), ROLLING, 3, 60, {})]:
         story.replicas, story.rollout = replicas, rollout
-        story.want(SPEC["models"][:models], paused=paused)
+        story.want(SPEC["models"][:models], **{"paused": False, "pinRevision": None, **changed})
         for _ in range(steps):
             story.step(2)
             assert story.reached()

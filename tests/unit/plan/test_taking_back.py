@@ -114,3 +114,18 @@ def test_routes_go_back_before_the_servers_of_a_share_end() -> None:
         story.gateway_says()
         assert story.answered()
     assert story.numbers() == (4, 0)
+
+
+@pytest.mark.parametrize("rollout", [CANARY, ROLLING], ids=["canary", "rolling"])
+@pytest.mark.parametrize("killed_after", [0, 1, 2])
+def test_an_operator_that_dies_again_and_again_ends_at_the_former_servers(
+    rollout: dict[str, Any], killed_after: int
+) -> None:
+    story = sharing(rollout)
+    story.change(models=ONE, serving={"replicas": 4}, rollout=rollout, runtime={"release": "nope"})
+    for _ in range(10):
+        story.step(2, killed_after=killed_after)
+        story.servers_ready(story.old)
+        assert len(story.reached()) >= 3
+    go_on(story, 20)
+    assert is_alone(story)
