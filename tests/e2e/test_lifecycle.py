@@ -163,7 +163,7 @@ def another_model_under_load(space: live.Namespace) -> None:
 
     space.apply("switch", onnx(double), **spec)
     jobs = _jobs_until_ready(ensemble)
-    assert factor(ensemble) == 2
+    live.eventually(lambda: factor(ensemble) == 2, what="the Service leads to the other model")
     assert not {name for name in jobs if "-asm-" in name or name.startswith("build-")}, jobs
     _only_the_newest_is_kept(ensemble, double, spec)
     _same_uri_other_bytes(ensemble)
@@ -215,7 +215,7 @@ def _same_uri_other_bytes(ensemble: live.Ensemble) -> None:
         seconds=240,
         what=ensemble.describe,
     )
-    assert factor(ensemble) == 5
+    live.eventually(lambda: factor(ensemble) == 5, what="the Service leads to the other model")
     live.eventually(lambda: len(deployments(space)) == 1, what="old servers stay")
     # Asked again with nothing changed: looked at once more, and that is all.
     serving = _server_pods(space)

@@ -113,7 +113,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         status = process.wait(30)
     assert status == Exit.INTERRUPTED
     assert f"ready: HTTP on {port}, gRPC on {port + 1}; ask it: " in (folder / "log").read_text()
-    assert main(["infer", "--url", f"localhost:{port}", "--model", "double", "--random"]) == Exit.NO
+    assert main(["infer", "--url", f"localhost:{port}", "--model", "double", "--random"]) == Exit.ABSENT
 
 
 @pytest.mark.parametrize("model", ["double", "wrapped"])
