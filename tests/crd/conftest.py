@@ -148,7 +148,10 @@ class Api:
             },
             body=None if body is None else json.dumps(body),
         )
-        return Answer(response.status, json.loads(response.data))
+        # A path that is not served yet is answered in plain words.
+        is_json = "json" in response.headers.get("Content-Type", "")
+        body = json.loads(response.data) if is_json else {"message": response.data.decode()}
+        return Answer(response.status, body)
 
 
 @pytest.fixture(scope="session")
