@@ -54,13 +54,14 @@ def test_the_next_operator_goes_on(make_namespace: live.NamespaceFactory, strate
             seen = [stage(space)]
             apply(space, 3, strategy)
             end = time.monotonic() + SECONDS * live.PATIENCE
-            while not _is_done(ensemble, old):
+            while not _is_done(ensemble, old) or stage(space) not in seen:
                 assert time.monotonic() < end, ensemble.describe()
                 if (now := stage(space)) not in seen:
                     seen.append(now)
                     kill_operator()
                     operator_again()
                 time.sleep(0.1)
+            ensemble.wait()
             live.eventually(lambda: log.factors[-1] == 3, what="the old model answers")
             live.eventually(lambda: len(space.items("deployments")) == 1, what="old servers stay")
             log.answers_again()
