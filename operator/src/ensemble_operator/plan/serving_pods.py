@@ -12,11 +12,10 @@ from ensemble_operator.plan.jobs import creation_wait, parse_result, pod_wait
 from ensemble_operator.plan.observation import ContainerSeen, DeploymentSeen, Observation, PodSeen
 from ensemble_operator.plan.replicas import Replicas
 from ensemble_operator.plan.trouble import Trouble
-from ensemble_operator.resources import http_proxy
+from ensemble_operator.resources import http_proxy, tritonserver
 from ensembles_api.names import LABEL_TARGET
 from ensembles_api.reasons import Nature, Reason
 
-SERVER = "tritonserver"
 OPTION = re.compile(r"\s+--[a-z][a-z-]+\b")
 LOGGED = re.compile(r"[EWI]\d{4} ")
 CRASHES_BEFORE_FAILURE = 2
@@ -100,7 +99,7 @@ def signalled(observation: Observation, rollout: str) -> str:
     """A server that a signal has ended, and that is tried again, in words; empty where there is none."""
     for deployment in deployments_of(observation, rollout):
         for pod in deployment.pods:
-            server = pod.container(SERVER)
+            server = pod.container(tritonserver.CONTAINER)
             if server is None or pod.ready or pod.deleting or not _by_signal(server):
                 continue
             return (
@@ -127,7 +126,7 @@ def crash(pod: PodSeen, options: tuple[str, ...], *, loading: bool = False) -> T
 
 def unready_container(pod: PodSeen) -> ContainerSeen | None:
     """Which container keeps a pod from being ready: the proxy is ready only where tritonserver answers it."""
-    server, proxy = pod.container(SERVER), pod.container(http_proxy.CONTAINER)
+    server, proxy = pod.container(tritonserver.CONTAINER), pod.container(http_proxy.CONTAINER)
     return proxy if proxy and not proxy.ready and server and server.ready else server
 
 
@@ -150,7 +149,7 @@ def _proxy_crash(pod: PodSeen) -> Trouble | None:
 
 
 def _server_crash(pod: PodSeen, options: tuple[str, ...], *, loading: bool) -> Trouble | None:
-    server = pod.container(SERVER)
+    server = pod.container(tritonserver.CONTAINER)
     if server is None or server.exit_code is None:
         return None
     patience = SIGNALS_BEFORE_FAILURE if loading and _by_signal(server) else CRASHES_BEFORE_FAILURE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ensemble_operator import names
-from ensemble_operator.resources import queries
+from ensemble_operator.resources import queries, tritonserver
 from ensemble_operator.resources.owner import Owner
 from ensemble_operator.resources.quantities import canonical
 from ensemble_operator.resources.rollout import RolloutData
@@ -16,8 +16,8 @@ from ensembles_api.spec import Autoscaling, Keda
 ROLE = "autoscaler"
 HPA = "HorizontalPodAutoscaler"
 SCALED_OBJECT = "ScaledObject"
-SERVER = "tritonserver"
-"""The container whose CPU counts: a mesh's sidecar in the pod says nothing about the load."""
+SERVER = tritonserver.CONTAINER
+"""Whose CPU counts: a sidecar in the pod says nothing about the load."""
 
 Json = dict[str, Any]
 

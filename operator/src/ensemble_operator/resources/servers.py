@@ -86,7 +86,7 @@ def _identity_annotation(data: RolloutData) -> dict[str, str]:
     """Keeps storage's identity out of tritonserver; an account chosen for serving is the user's to use."""
     if data.storage.identity and not data.serving.service_account_name:
         proxy = [http_proxy.CONTAINER] if data.serving.http_proxy.enabled else []
-        return {pods.ANNOTATION_SKIP_IDENTITY: ",".join(["tritonserver", *proxy])}
+        return {pods.ANNOTATION_SKIP_IDENTITY: ",".join([tritonserver.CONTAINER, *proxy])}
     return {}
 
 
@@ -147,7 +147,7 @@ def _fetch(
 def _tritonserver(*, data: RolloutData, target: TargetRequest) -> Json:
     serving = data.serving
     main = pods.container(
-        "tritonserver",
+        tritonserver.CONTAINER,
         image=data.server_image,
         pull_policy=data.image_pull_policy,
         command=["tritonserver"],

@@ -10,6 +10,8 @@ from ensembles_api.names import GRPC_PORT, HTTP_PORT, METRICS_PORT
 
 Json = dict[str, Any]
 
+CONTAINER = "tritonserver"
+
 FILES = "/models-volume"
 """Where the published revision lies in a server's pod."""
 
