@@ -13,6 +13,12 @@ Figures = dict[str, Any]
 _CACHED_SECONDS, _BUILD_SECONDS = 120.0, 400.0
 _EVICTED_AT = 50
 """Percent of the build's progress."""
+_UUID = """
+import ctypes
+cuda, uuid, device = ctypes.CDLL("libcuda.so.1"), (ctypes.c_ubyte * 16)(), ctypes.c_int()
+cuda.cuInit(0), cuda.cuDeviceGet(ctypes.byref(device), 0), cuda.cuDeviceGetUuid_v2(uuid, device)
+print(bytes(uuid).hex())
+"""
 
 
 def giving_way(here: Machine, kind: Kind) -> Figures:
@@ -47,8 +53,14 @@ def evicted(here: Machine, kind: Kind) -> Figures:
         progress = eventually(
             lambda: _half_done(here, pod), seconds=_BUILD_SECONDS, what=lambda: f"{pod} gets half way"
         )
+        uuids = [_uuid(here, pod)]
         _evict(here, pod)
         log = eventually(lambda: _saved(here, pod), seconds=70, what=lambda: f"{pod} saves its timing cache")
+        second = eventually(
+            lambda: _building(here, other_than=pod), seconds=90, what=lambda: f"{pod} has a successor"
+        )
+        uuids.append(_uuid(here, second))
+        told = eventually(lambda: _at_work(here, second), seconds=60, what=lambda: f"{second} begins")
         seconds = watch.ready(seconds=_BUILD_SECONDS)
     provenance = _provenance(here, "tf32")
     scenario.delete(here, name)
@@ -56,20 +68,36 @@ def evicted(here: Machine, kind: Kind) -> Figures:
     return {
         "evicted_at": progress,
         "kept": log,
+        "gpu_uuids": uuids,
+        "second_attempt_log": told,
         "ready_seconds": seconds,
         "second_attempt": {key: provenance.get(key) for key in ("seconds", "warnings", "layers")},
         **scenario.seen(watch),
     }
 
 
-def _building(here: Machine) -> str | None:
+def _building(here: Machine, *, other_than: str = "") -> str | None:
     """The pod whose compiler runs on the GPU."""
     for pod in here.get("pods", "-n", NAMESPACE)["items"]:
         statuses = pod.get("status", {}).get("initContainerStatuses", [])
         compiles = any(each["name"] == "compile" and "running" in each["state"] for each in statuses)
-        if compiles and scenario.requests_gpu(pod["spec"]):
-            return str(pod["metadata"]["name"])
+        name = str(pod["metadata"]["name"])
+        if compiles and scenario.requests_gpu(pod["spec"]) and name != other_than:
+            return name
     return None
+
+
+def _uuid(here: Machine, pod: str) -> str:
+    """The GPU's UUID as a build's container sees it, which TensorRT compares with a timing cache's."""
+    command = ("-n", NAMESPACE, "exec", pod, "-c", "compile", "--", "python", "-c", _UUID)
+    return here.kubectl(*command, check=False).strip()
+
+
+def _at_work(here: Machine, pod: str) -> list[str] | None:
+    """What a build said until it first told its progress: what it thinks of its timing caches, too."""
+    log = here.kubectl("-n", NAMESPACE, "logs", pod, "-c", "compile", check=False).splitlines()
+    begun = next((number for number, line in enumerate(log) if '{"progress"' in line), None)
+    return None if begun is None else log[: begun + 1]
 
 
 def _half_done(here: Machine, pod: str) -> Figures | None:

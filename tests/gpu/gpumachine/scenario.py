@@ -38,9 +38,10 @@ def prepare(here: Machine) -> None:
     give_programs(here)
     here.kubectl("apply", "-n", NAMESPACE, "-f", here.repository / "tests/gpu/pods/client.yaml")
     here.kubectl("-n", NAMESPACE, "wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
-    for file in sorted((here.root / EXAMPLE).iterdir()):
+    example = here.root / EXAMPLE
+    for file in sorted(path for path in example.rglob("*") if path.is_file()):
         if file.name != PHOTOGRAPHS:
-            upload(here, file.name, file.read_bytes())
+            upload(here, file.relative_to(example).as_posix(), file.read_bytes())
 
 
 def upload(here: Machine, name: str, content: bytes) -> None:
