@@ -141,7 +141,7 @@ def _changes(arguments: argparse.Namespace) -> int:
     here = node.machine(arguments.root)
     figures: dict[str, Any] = {}
     failed = 0
-    for name, change in (("giving way", changes.giving_way), ("evicted", changes.evicted)):
+    for name, change in (("evicted", changes.evicted), ("giving way", changes.giving_way)):
         try:
             figures[name] = change(here, Kind())
         except RunError as error:

@@ -20,7 +20,7 @@ _PHOTOGRAPH = "coffee.png"
 _ANSWER = "espresso"
 _KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "testtest"}
 _COLD_SECONDS, _CACHED_SECONDS, _GONE_SECONDS = 300.0, 120.0, 90.0
-_PROGRAM_SECONDS = 570.0
+_PROGRAM_SECONDS = 900.0
 
 
 def prepare(here: Machine) -> None:
