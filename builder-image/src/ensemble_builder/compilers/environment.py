@@ -9,13 +9,13 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
 from collections import deque
 from pathlib import Path
 
+from ensemble_builder.compilers.building import Building
 from ensemble_builder.compilers.parameters import EnvironmentParameters
 from ensemble_builder.faults import FaultError
 from ensembles_api.contract import BuildOrder, CompileResult, Fault, ModelIO
@@ -36,16 +36,13 @@ def pack_environment(order: BuildOrder, *, work: Path) -> CompileResult:
     Raises:
         FaultError: CompileFailed with the end of pip's log.
     """
-    parameters = EnvironmentParameters.model_validate(order.parameters)
-    scratch = work / "scratch"
-    packages = scratch / "packages"
-    packages.mkdir(parents=True)
-    try:
-        _install(parameters, packages, scratch, field=f"{order.field}.requirements")
+    building = Building(order, EnvironmentParameters.model_validate(order.parameters), work)
+    with building.empty_scratch() as scratch:
+        packages = scratch / "packages"
+        packages.mkdir()
+        _install(building.parameters, packages, scratch, field=f"{order.field}.requirements")
         _write(work / "out" / ARCHIVE, packages)
         installed = sorted(path.name.removesuffix(".dist-info") for path in packages.glob("*.dist-info"))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return CompileResult(
         files=(ARCHIVE,), io=NO_TENSORS, provenance={"python": sys.version.split()[0], "packages": installed}
     )

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from pydantic import ValidationError
 
 from ensemble_builder.compilers import child
+from ensemble_builder.compilers.building import Building
 from ensemble_builder.compilers.dali import author, samples, twin
 from ensemble_builder.compilers.dali.inputs import Input, read_inputs
 from ensemble_builder.compilers.dali.outputs import Finding, fits, read_outputs
@@ -48,10 +49,8 @@ def compile_pipeline(order: BuildOrder, *, work: Path) -> CompileResult:
     """
     began = time.monotonic()
     compilation = _Compilation(order, _parameters(order), work)
-    try:
+    with compilation.empty_scratch():
         result = compilation.run()
-    finally:
-        shutil.rmtree(compilation.scratch, ignore_errors=True)
     seconds = round(time.monotonic() - began, 1)
     return result.model_copy(update={"provenance": {**result.provenance, "seconds": seconds}})
 
@@ -63,10 +62,8 @@ def serialised(order: BuildOrder, *, work: Path) -> bytes:
         FaultError: as `compile_pipeline`.
     """
     compilation = _Compilation(order, _parameters(order), work)
-    try:
+    with compilation.empty_scratch():
         return compilation.serialised()[1]
-    finally:
-        shutil.rmtree(compilation.scratch, ignore_errors=True)
 
 
 def _parameters(order: BuildOrder) -> DaliParameters:
@@ -92,16 +89,7 @@ class _Tried:
     outputs: tuple[twin.Observed, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Compilation:
-    order: BuildOrder
-    parameters: DaliParameters
-    work: Path
-
-    @property
-    def scratch(self) -> Path:
-        return self.work / "scratch"
-
+class _Compilation(Building[DaliParameters]):
     @property
     def field(self) -> str:
         """Path of the model's dali in the resource."""
@@ -114,11 +102,6 @@ class _Compilation:
     @property
     def source(self) -> bytes:
         return (self.work / "in" / SOURCE_FILE).read_bytes()
-
-    def serialised(self) -> tuple[author.Report, bytes]:
-        shutil.rmtree(self.scratch, ignore_errors=True)
-        self.scratch.mkdir(parents=True)
-        return self._author(self.source)
 
     def run(self) -> CompileResult:
         report, data = self.serialised()
@@ -149,12 +132,13 @@ class _Compilation:
 
     @property
     def _plugins(self) -> tuple[str, ...]:
-        return tuple(str(self.work / "in" / path) for path in self.parameters.plugins)
+        return self.inputs(self.parameters.plugins)
 
-    def _author(self, source: bytes) -> tuple[author.Report, bytes]:
+    def serialised(self) -> tuple[author.Report, bytes]:
+        """What the user's file says of the pipeline, and DALI's serialisation of it."""
         folder = self.scratch / "author"
         folder.mkdir()
-        (folder / SOURCE_FILE).write_bytes(source)
+        (folder / SOURCE_FILE).write_bytes(self.source)
         job = author.Job(
             source=str(folder / SOURCE_FILE),
             field=self.field,

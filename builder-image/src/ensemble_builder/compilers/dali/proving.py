@@ -7,7 +7,6 @@ round of its own, by a Job with a GPU where the pipeline has GPU operators.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import ConfigDict, ValidationError
 
 from ensemble_builder.artifacts.proofs import PIPELINE_PROOF_REVISION
 from ensemble_builder.compilers import child
+from ensemble_builder.compilers.building import Building
 from ensemble_builder.compilers.dali import proof as prover
 from ensemble_builder.compilers.dali import samples
 from ensemble_builder.compilers.dali.compiler import compile_pipeline, serialised
@@ -76,24 +76,15 @@ def _prove(order: BuildOrder, folder: Path, io: ModelIO, work: Path) -> Proof:
     data = (
         serialised(order, work=work) if parameters.mode == "Autoserialize" else (folder / MODEL).read_bytes()
     )
-    proving = _Proving(order, parameters, io, parse(data), work)
-    try:
+    proving = _Proving(order, parameters, work, io, parse(data))
+    with proving.empty_scratch():
         return proving.run(data)
-    finally:
-        shutil.rmtree(proving.scratch, ignore_errors=True)
 
 
 @dataclass(frozen=True)
-class _Proving:
-    order: BuildOrder
-    parameters: DaliParameters
+class _Proving(Building[DaliParameters]):
     io: ModelIO
     pipeline: SerializedPipeline
-    work: Path
-
-    @property
-    def scratch(self) -> Path:
-        return self.work / "scratch"
 
     @property
     def settings(self) -> ProofSettings:
@@ -105,8 +96,6 @@ class _Proving:
 
     def run(self, data: bytes) -> Proof:
         device = self._device()
-        shutil.rmtree(self.scratch, ignore_errors=True)
-        self.scratch.mkdir(parents=True)
         (self.scratch / MODEL).write_bytes(data)
         limit = self.io.max_batch_size or 1
         job = prover.Job(
@@ -116,7 +105,7 @@ class _Proving:
             threads=self.parameters.threads,
             gpu=self.pipeline.gpu,
             decoupled=self.pipeline.decoupled,
-            plugins=tuple(str(self.work / "in" / path) for path in self.parameters.plugins),
+            plugins=self.inputs(self.parameters.plugins),
         )
         (self.scratch / "job.json").write_text(job.model_dump_json())
         ended = child.run(prover.__name__, self.scratch / "job.json", scratch=self.scratch)

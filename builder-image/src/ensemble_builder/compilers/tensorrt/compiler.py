@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import platform
 import re
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from ensemble_builder.compilers import child
+from ensemble_builder.compilers.building import Building
 from ensemble_builder.compilers.parameters import TensorRTParameters
 from ensemble_builder.compilers.running import TIMING_CACHE, TIMING_CACHES
 from ensemble_builder.compilers.tensorrt import engine
@@ -49,11 +48,9 @@ def compile_engine(order: BuildOrder, *, work: Path) -> CompileResult:
         StoppedError: SIGTERM came; a timing cache may lie in `work`/out.
     """
     check_architecture(order)
-    building = _Building(order, TensorRTParameters.model_validate(order.parameters), work)
-    try:
+    building = _EngineBuilding(order, TensorRTParameters.model_validate(order.parameters), work)
+    with building.empty_scratch():
         return building.run()
-    finally:
-        shutil.rmtree(building.scratch, ignore_errors=True)
 
 
 def check_architecture(order: BuildOrder, machine: str = "") -> None:
@@ -72,19 +69,8 @@ def check_architecture(order: BuildOrder, machine: str = "") -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Building:
-    order: BuildOrder
-    parameters: TensorRTParameters
-    work: Path
-
-    @property
-    def scratch(self) -> Path:
-        return self.work / "scratch"
-
+class _EngineBuilding(Building[TensorRTParameters]):
     def run(self) -> CompileResult:
-        shutil.rmtree(self.scratch, ignore_errors=True)
-        self.scratch.mkdir(parents=True)
         job = Job(
             model=str(self.work / "in" / "model.onnx"),
             field=self.order.field,
@@ -94,7 +80,7 @@ class _Building:
             timing_caches=str(self.work / TIMING_CACHES),
             timing_cache=str(self.work / "out" / TIMING_CACHE),
             parameters=self.parameters,
-            plugins=tuple(str(self.work / "in" / path) for path in self.parameters.plugins),
+            plugins=self.inputs(self.parameters.plugins),
         )
         (self.scratch / "job.json").write_text(job.model_dump_json())
         ended = child.run(engine.__name__, self.scratch / "job.json", scratch=self.scratch, passes_stop=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from ensemble_builder.compilers import child
+from ensemble_builder.compilers.building import Building
 from ensemble_builder.compilers.parameters import TensorRTParameters
 from ensemble_builder.compilers.tensorrt import proof as prover
 from ensemble_builder.compilers.tensorrt.compiler import compile_engine
@@ -37,15 +37,12 @@ def compile_proven(order: BuildOrder, *, work: Path) -> CompileResult:
 
 
 def _prove(order: BuildOrder, plan: Path, io: ModelIO, work: Path) -> Proof:
-    scratch = work / "scratch"
-    scratch.mkdir(parents=True, exist_ok=True)
-    try:
-        job = _job(order, plan, io, work)
+    building = Building(order, TensorRTParameters.model_validate(order.parameters), work)
+    with building.empty_scratch() as scratch:
+        job = _job(building, plan, io)
         (scratch / "job.json").write_text(job.model_dump_json())
         ended = child.run(prover.__name__, scratch / "job.json", scratch=scratch, passes_stop=True)
         report = _report(order, scratch / prover.REPORT, ended)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     if report.fault:
         raise FaultError(report.fault)
     if report.proof is None:
@@ -53,18 +50,18 @@ def _prove(order: BuildOrder, plan: Path, io: ModelIO, work: Path) -> Proof:
     return report.proof
 
 
-def _job(order: BuildOrder, plan: Path, io: ModelIO, work: Path) -> prover.ProofJob:
-    parameters = TensorRTParameters.model_validate(order.parameters)
+def _job(building: Building[TensorRTParameters], plan: Path, io: ModelIO) -> prover.ProofJob:
+    order, parameters = building.order, building.parameters
     return prover.ProofJob(
         plan=str(plan),
-        model=str(work / "in" / "model.onnx"),
-        samples=str(work / "in"),
+        model=str(building.work / "in" / "model.onnx"),
+        samples=str(building.work / "in"),
         field=order.field,
         precision=parameters.precision,
         batching=io.batchable and bool(io.max_batch_size),
         settings=ProofSettings.model_validate(order.proof.settings if order.proof else {}),
         tensorrt_version=parameters.tensorrt_version,
-        plugins=tuple(str(work / "in" / path) for path in parameters.plugins),
+        plugins=building.inputs(parameters.plugins),
     )
 
 
