@@ -17,15 +17,16 @@ def stated_targets(spec: InferenceEnsembleSpec) -> tuple[TargetRequest, ...]:
 
 
 def has_engine(spec: InferenceEnsembleSpec) -> bool:
-    return any(_has_engine(model) for model in spec.models)
+    return any(is_engine(model) for model in spec.models)
 
 
-def _has_engine(model: Model) -> bool:
+def is_engine(model: Model) -> bool:
+    """Whether one of its versions is a TensorRT engine."""
     return bool(model.tensorrt or any(version.tensorrt for version in model.versions or []))
 
 
 def _needs_gpu(model: Model) -> bool:
-    if _has_engine(model):
+    if is_engine(model):
         return True
     groups = (model.config or {}).get("instance_group", [])
     return isinstance(groups, list) and any(

@@ -123,6 +123,23 @@ def test_gpu_operators_get_a_gpu_where_no_targets_are_stated() -> None:
     assert job.annotations["ensembles.dev/key"] == KEY
 
 
+@pytest.mark.parametrize(
+    "targets", [[{"name": "cpu"}], [{"name": "l4", "gpu": {"product": "L4"}}, {"name": "cpu"}]]
+)
+def test_an_engine_is_refused_where_a_target_is_a_cpu(targets: list[dict[str, Any]]) -> None:
+    told = story(offers(L4=(GPU,)), serving={"targets": targets})
+
+    stalled = condition(told.last, "Stalled")
+    assert stalled is not None
+    assert stalled["reason"] == "InvalidSpec"
+    assert stalled["message"].startswith(f"spec.serving.targets[{len(targets) - 1}].gpu: target 'cpu' ")
+    assert "('net')" in stalled["message"]
+    assert told.seen.jobs == ()
+    told.change(models=[ENGINE], serving={"targets": [{"name": "cpu", "gpu": {"product": "L4"}}]})
+    told.step()
+    assert told.reason == "Assembling"
+
+
 @pytest.mark.parametrize("targets", [[], [{"name": "a", "gpu": {}}]])
 def test_of_several_types_one_must_be_named(targets: list[dict[str, Any]]) -> None:
     told = story(offers(L4=(GPU,), A100=(GPU,)), serving={"targets": targets})

@@ -14,7 +14,7 @@ from ensemble_operator.resources.request import REQUEST_FILE
 from ensembles_api.contract import Request, TargetRequest
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import Gpu, InferenceEnsembleSpec
-from ensembles_api.targets import has_engine, stated_targets
+from ensembles_api.targets import has_engine, is_engine, stated_targets
 
 
 def leaves_product_open(spec: InferenceEnsembleSpec) -> bool:
@@ -35,31 +35,37 @@ def named_targets(
         return stated
     found: list[TargetRequest] = []
     for index, target in enumerate(stated):
+        if target.gpu is None:
+            return _no_place_for_engines(spec, target, field=f"spec.serving.targets[{index}].gpu")
         field = (
             f"spec.serving.targets[{index}].gpu.product" if spec.serving.targets else "spec.serving.targets"
         )
-        product = _product(observation, target, field)
+        product = target.gpu.product or _product(observation, target, target.gpu, field)
         if isinstance(product, Trouble):
             return product
-        found.append(_with_product(target, product))
+        gpu = target.gpu.model_copy(update={"product": product})
+        found.append(target.model_copy(update={"gpu": gpu}))
     return tuple(found)
+
+
+def _no_place_for_engines(spec: InferenceEnsembleSpec, target: TargetRequest, *, field: str) -> Trouble:
+    """Every target serves every model, and its engine would be built on whatever GPU is free."""
+    engines = ", ".join(repr(model.name) for model in spec.models if is_engine(model))
+    return Trouble(
+        Reason.INVALID_SPEC,
+        f"target {target.name!r} serves on the CPU, where no TensorRT engine runs ({engines}): give it a "
+        "gpu, leave the target out, or use onnxruntime",
+        field=field,
+    )
 
 
 def _is_open(target: TargetRequest) -> bool:
     return target.gpu is not None and not target.gpu.product
 
 
-def _with_product(target: TargetRequest, product: str) -> TargetRequest:
-    if target.gpu is None or not product:
-        return target
-    return target.model_copy(update={"gpu": target.gpu.model_copy(update={"product": product})})
-
-
-def _product(observation: Observation, target: TargetRequest, field: str) -> str | Trouble:
-    """The product to name; empty where there is nothing to choose."""
-    if target.gpu is None or target.gpu.product:
-        return ""
-    offered = _offered(observation, target.gpu)
+def _product(observation: Observation, target: TargetRequest, gpu: Gpu, field: str) -> str | Trouble:
+    """The product to name where the target names none."""
+    offered = _offered(observation, gpu)
     chosen = _chosen_before(observation, target)
     if chosen and (not offered or chosen in offered):
         return chosen
@@ -75,7 +81,7 @@ def _product(observation: Observation, target: TargetRequest, field: str) -> str
     why = (
         "the operator may not read nodes"
         if observation.gpu_offers is None
-        else f"no node with the label nvidia.com/gpu.product offers {target.gpu.resource_name}"
+        else f"no node with the label nvidia.com/gpu.product offers {gpu.resource_name}"
     )
     message = f"an engine fits one GPU type, and {why}: name the product (the value of that node label)"
     return Trouble(Reason.GPU_UNKNOWN, message, field=field)
