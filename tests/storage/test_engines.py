@@ -12,6 +12,7 @@ import pytest
 from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import sha256
 from ensemble_builder.commands import keep, timing_caches
+from ensemble_builder.commands.locks import OrderedBuild
 from ensemble_builder.compilers.running import LOCK
 from ensembles_api.contract import (
     BuildOrder,
@@ -267,15 +268,8 @@ def stopped(bench: Workbench, stage: Build, ordered: Result, *, grace: float) ->
     """The sidecar after SIGTERM."""
     thread = threading.Thread(
         target=keep.run,
-        kwargs={
-            "store": bench.store,
-            "lock_digest": ordered.lock,
-            "key": stage.key,
-            "proof_key": stage.proof,
-            "work": stage.work,
-            "wait": lambda: None,
-            "grace": grace,
-        },
+        args=(OrderedBuild(bench.store, ordered.lock, stage.key, stage.proof, stage.work),),
+        kwargs={"wait": lambda: None, "grace": grace},
     )
     thread.start()
     return thread

@@ -26,6 +26,7 @@ from ensembles_api.contract import Fault, Request, Result, StorageLocation
 from ensembles_api.reasons import Reason
 
 if TYPE_CHECKING:
+    from ensemble_builder.commands.locks import OrderedBuild
     from ensemble_builder.storage.store import Store
 
 STOPPED = 128 + signal.SIGTERM
@@ -203,6 +204,18 @@ def _store(options: argparse.Namespace) -> Store:
     return Store(options.storage, patience=Patience(budget=options.patience))
 
 
+def _ordered_build(options: argparse.Namespace) -> OrderedBuild:
+    from ensemble_builder.commands.locks import OrderedBuild
+
+    return OrderedBuild(
+        store=_store(options),
+        lock_digest=options.lock,
+        key=options.key,
+        proof_key=options.proof,
+        work=options.work,
+    )
+
+
 def _assemble(options: argparse.Namespace) -> Result:
     from ensemble_builder.commands import assemble
 
@@ -227,13 +240,7 @@ def _request(path: Path) -> Request:
 def _fetch_build(options: argparse.Namespace) -> Result:
     from ensemble_builder.commands import fetch
 
-    return fetch.fetch_build(
-        store=_store(options),
-        lock_digest=options.lock,
-        key=options.key,
-        proof_key=options.proof,
-        work=options.work,
-    )
+    return fetch.fetch_build(_ordered_build(options))
 
 
 def _fetch_revision(options: argparse.Namespace) -> Result:
@@ -254,13 +261,7 @@ def _fetch_revision(options: argparse.Namespace) -> Result:
 def _upload(options: argparse.Namespace) -> Result:
     from ensemble_builder.commands import upload
 
-    return upload.run(
-        store=_store(options),
-        lock_digest=options.lock,
-        key=options.key,
-        proof_key=options.proof,
-        work=options.work,
-    )
+    return upload.run(_ordered_build(options))
 
 
 def _keep(options: argparse.Namespace) -> Result:
@@ -269,13 +270,7 @@ def _keep(options: argparse.Namespace) -> Result:
     # Blocked and waited for: the handler that ends other commands at once must not run.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     return keep.run(
-        store=_store(options),
-        lock_digest=options.lock,
-        key=options.key,
-        proof_key=options.proof,
-        work=options.work,
-        wait=lambda: signal.sigwait({signal.SIGTERM}),
-        grace=options.grace,
+        _ordered_build(options), wait=lambda: signal.sigwait({signal.SIGTERM}), grace=options.grace
     )
 
 

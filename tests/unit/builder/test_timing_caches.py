@@ -8,7 +8,7 @@ import pytest
 
 from ensemble_builder.artifacts.documents import sha256
 from ensemble_builder.commands import upload
-from ensemble_builder.commands.locks import write_lock
+from ensemble_builder.commands.locks import OrderedBuild, write_lock
 from ensemble_builder.commands.timing_caches import folder_of
 from ensemble_builder.compilers.running import TIMING_CACHE
 from ensemble_builder.storage.store import Store
@@ -87,9 +87,7 @@ def test_only_tensorrt_leaves_one(tmp_path: Path, kind: str, kept: int) -> None:
     (tmp_path / "out/result.json").write_bytes(CompileResult(fault=fault).canonical())
     (tmp_path / "out" / TIMING_CACHE).write_bytes(b"times")
 
-    result = upload.run(
-        store=store, lock_digest=sha256(lock.canonical()), key=order.key, proof_key="", work=tmp_path
-    )
+    result = upload.run(OrderedBuild(store, sha256(lock.canonical()), order.key, "", tmp_path))
 
     assert result.fault == fault
     assert len(list(store.root.list(store.key("timing-caches/")))) == kept

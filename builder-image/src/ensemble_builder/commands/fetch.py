@@ -8,7 +8,7 @@ from pathlib import Path
 from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import parse, sha256
 from ensemble_builder.commands import timing_caches
-from ensemble_builder.commands.locks import find_order, load_lock
+from ensemble_builder.commands.locks import OrderedBuild
 from ensemble_builder.commands.log import say, step
 from ensemble_builder.commands.origins import download_of, fields_of
 from ensemble_builder.commands.records import artifact_record
@@ -34,17 +34,17 @@ FOLDERS = {
 PUBLISH_AGAIN = "annotate the resource with ensembles.dev/requestedAt to publish the revision again"
 
 
-def fetch_build(*, store: Store, lock_digest: str, key: str, proof_key: str, work: Path) -> Result:
-    """One build's inputs to <work>/in, its order to <work>/order.json, and an empty <work>/out.
+def fetch_build(build: OrderedBuild) -> Result:
+    """Its inputs to <work>/in, its order to <work>/order.json, and an empty <work>/out.
 
     An artifact that is there already and only has to be proven comes to <work>/built, its record to
     <work>/record.json. Timing caches come to <work>/timing-caches.
 
     Raises:
-        FaultError: as `load_lock` and `download`; JobFailed where the lock orders no such key.
+        FaultError: as `OrderedBuild.look_up` and `download`.
     """
-    lock = load_lock(store, lock_digest)
-    order = find_order(lock, key, proof_key)
+    store, work = build.store, build.work
+    lock, order = build.look_up()
     fields = fields_of(lock.sources)
     inputs = (*order.inputs, *(order.proof.inputs if order.proof else ()))
     items = [download_of(store, file, work / INPUTS / file.path, fields) for file in inputs]
@@ -60,7 +60,7 @@ def fetch_build(*, store: Store, lock_digest: str, key: str, proof_key: str, wor
     with step(f"fetched {len(items)} inputs of {order.kind} {order.model!r}"):
         download(items, scratch=work / SCRATCH)
     (work / ORDER).write_bytes(order.canonical())
-    return Result(lock=lock_digest)
+    return Result(lock=build.lock_digest)
 
 
 def fetch_revision(

@@ -14,9 +14,8 @@ from pathlib import Path
 
 from ensemble_builder.commands import timing_caches
 from ensemble_builder.commands.fetch import OUTPUTS
-from ensemble_builder.commands.locks import find_order, load_lock
+from ensemble_builder.commands.locks import OrderedBuild
 from ensemble_builder.compilers.running import LOCK
-from ensemble_builder.storage.store import Store
 from ensembles_api.contract import Result
 
 PAUSE = 0.1
@@ -24,36 +23,22 @@ MARGIN = 8.0
 """Seconds of the grace period left for writing the cache."""
 
 
-def run(
-    *,
-    store: Store,
-    lock_digest: str,
-    key: str,
-    proof_key: str,
-    work: Path,
-    wait: Callable[[], object],
-    grace: float,
-) -> Result:
+def run(build: OrderedBuild, *, wait: Callable[[], object], grace: float) -> Result:
     """Wait to be stopped, then for compile's end, and save the timing cache.
 
     Args:
-        store: storage.
-        lock_digest: of the build's lock.
-        key: of the artifact.
-        proof_key: of its proof.
-        work: the build's folder.
+        build: the one that compile is at.
         wait: returns at SIGTERM.
         grace: seconds between SIGTERM and SIGKILL.
     """
-    lock = load_lock(store, lock_digest)
-    folder = timing_caches.folder_of(lock, find_order(lock, key, proof_key))
+    folder = timing_caches.folder_of(*build.look_up())
     wait()
     deadline = time.monotonic() + max(grace - MARGIN, 0)
-    while _is_compiling(work) and time.monotonic() < deadline:
+    while _is_compiling(build.work) and time.monotonic() < deadline:
         time.sleep(PAUSE)
     # Where upload has run, it is there already; where compile ran out of memory at the end, upload has not.
-    timing_caches.keep(store, folder, out=work / OUTPUTS)
-    return Result(lock=lock_digest)
+    timing_caches.keep(build.store, folder, out=build.work / OUTPUTS)
+    return Result(lock=build.lock_digest)
 
 
 def _is_compiling(work: Path) -> bool:

@@ -1,6 +1,9 @@
-"""Locks in storage."""
+"""Locks in storage, and the builds that they order."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
 
 from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import parse, sha256
@@ -36,12 +39,31 @@ def write_lock(store: Store, lock: Lock) -> None:
         store.root.put(store.key(layout.lock(sha256(data))), data)
 
 
-def find_order(lock: Lock, key: str, proof_key: str) -> BuildOrder:
-    """The order of this key, to be proven in this way; without its proof where `proof_key` is empty.
+@dataclass(frozen=True)
+class OrderedBuild:
+    """One build of a lock, and the folder in which it is done.
 
-    Raises:
-        FaultError: JobFailed where the lock has none.
+    proof_key: empty where the artifact need not be proven.
     """
+
+    store: Store
+    lock_digest: str
+    key: str
+    proof_key: str
+    work: Path
+
+    def look_up(self) -> tuple[Lock, BuildOrder]:
+        """The lock, and the order in it.
+
+        Raises:
+            FaultError: as `load_lock`; JobFailed where the lock has no such order.
+        """
+        lock = load_lock(self.store, self.lock_digest)
+        return lock, _find_order(lock, self.key, self.proof_key)
+
+
+def _find_order(lock: Lock, key: str, proof_key: str) -> BuildOrder:
+    """The order of this key, to be proven in this way; without its proof where `proof_key` is empty."""
     for order in lock.builds:
         if order.key != key:
             continue

@@ -9,7 +9,7 @@ from ensemble_builder.artifacts.documents import parse
 from ensemble_builder.commands import timing_caches
 from ensemble_builder.commands.exported import read_export
 from ensemble_builder.commands.fetch import OUTPUTS
-from ensemble_builder.commands.locks import find_order, load_lock
+from ensemble_builder.commands.locks import OrderedBuild
 from ensemble_builder.commands.log import say, step
 from ensemble_builder.commands.outputs import open_output, read_output
 from ensemble_builder.commands.records import artifact_record
@@ -36,7 +36,7 @@ ALLOWED = {
 """Names of artifact files by kind: user code cannot smuggle further files into a model's folder."""
 
 
-def run(*, store: Store, lock_digest: str, key: str, proof_key: str, work: Path) -> Result:
+def run(build: OrderedBuild) -> Result:
     """Upload one build.
 
     Returns:
@@ -46,20 +46,19 @@ def run(*, store: Store, lock_digest: str, key: str, proof_key: str, work: Path)
         FaultError: CompileFailed where compile left nothing usable, ExportFailed or InvalidModel where an
         export did; else the storage's failure.
     """
-    lock = load_lock(store, lock_digest)
-    order = find_order(lock, key, proof_key)
-    out = work / OUTPUTS
+    lock, order = build.look_up()
+    out = build.work / OUTPUTS
     result = read_export(order, out) if order.kind == "export" else _compiled(order, out)
     try:
         if result.fault:
-            return Result(lock=lock_digest, fault=result.fault)
-        return _store(store, order, result, out).model_copy(update={"lock": lock_digest})
+            return Result(lock=build.lock_digest, fault=result.fault)
+        return _store(build.store, order, result, out).model_copy(update={"lock": build.lock_digest})
     finally:
         # Last: what was measured is worth keeping whatever became of the engine, and may wait for it. Only
         # TensorRT measures: what lies there under that name otherwise is user code's.
         if order.kind == "tensorrt":
             folder = timing_caches.folder_of(lock, order)
-            timing_caches.keep(store, folder, out=out, merged=result.merged_caches)
+            timing_caches.keep(build.store, folder, out=out, merged=result.merged_caches)
 
 
 def _store(store: Store, order: BuildOrder, result: CompileResult, out: Path) -> Result:

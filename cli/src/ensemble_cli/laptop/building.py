@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ensemble_builder.artifacts.layout import MODELS, PLUGINS, VERIFICATION
 from ensemble_builder.commands import assemble, fetch, upload
+from ensemble_builder.commands.locks import OrderedBuild
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.store import Store
 from ensemble_cli.ending import scratch
@@ -74,9 +75,10 @@ def _published(ensemble: Ensemble, request: Request, store: Store, compiler: Com
 
 def _build(order: NextBuild, lock: str, store: Store, compiler: Compiler, work: Path) -> None:
     work.mkdir()
-    fetch.fetch_build(store=store, lock_digest=lock, key=order.key, proof_key=order.proof, work=work)
+    build = OrderedBuild(store=store, lock_digest=lock, key=order.key, proof_key=order.proof, work=work)
+    fetch.fetch_build(build)
     compiler.run(order, work)
-    result = upload.run(store=store, lock_digest=lock, key=order.key, proof_key=order.proof, work=work)
+    result = upload.run(build)
     if result.fault:
         raise FaultError(result.fault)
     shutil.rmtree(work)
