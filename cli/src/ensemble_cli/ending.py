@@ -18,18 +18,21 @@ from types import FrameType
 
 from ensemble_cli.exits import Exit
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE_SECONDS = 3.0
 
 _folders: set[Path] = set()
 _told = threading.Event()
 
 
+def ending_signals() -> tuple[signal.Signals, ...]:
+    """The signals that tell us to end, but for those that who started us has turned off, as nohup does."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return tuple(number for number in signals if signal.getsignal(number) is not signal.SIG_IGN)
+
+
 def listen() -> None:
-    """Hear the signals, but for those that who started us has turned off, as nohup does."""
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _on_signal)
+    for number in ending_signals():
+        signal.signal(number, _on_signal)
 
 
 @contextmanager

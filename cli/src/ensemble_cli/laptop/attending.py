@@ -8,10 +8,9 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from types import FrameType
 
+from ensemble_cli.ending import ending_signals
 from ensemble_cli.exits import CommandError
 from ensemble_cli.laptop.engines import kill_command
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def attended(command: Sequence[str], *, env: Mapping[str, str] = os.environ) -> int:
@@ -34,9 +33,7 @@ def attended(command: Sequence[str], *, env: Mapping[str, str] = os.environ) -> 
         if process is not None:
             _tell(process, command, told)
 
-    # nohup's wish, to go on when the terminal is closed, is kept.
-    heard = [number for number in SIGNALS if number != signal.SIGHUP or _is_heard(number)]
-    before = {number: signal.signal(number, stop) for number in heard}
+    before = {number: signal.signal(number, stop) for number in ending_signals()}
     try:
         # A session of its own: the terminal's ctrl-C reaches it through us alone, once.
         try:
@@ -54,10 +51,6 @@ def attended(command: Sequence[str], *, env: Mapping[str, str] = os.environ) -> 
     if told:
         raise KeyboardInterrupt
     return status
-
-
-def _is_heard(number: signal.Signals) -> bool:
-    return signal.getsignal(number) is not signal.SIG_IGN
 
 
 def _tell(process: subprocess.Popen[bytes], command: Sequence[str], times: int) -> None:

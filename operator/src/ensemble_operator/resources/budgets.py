@@ -11,12 +11,7 @@ from ensembles_api.contract import TargetRequest
 from ensembles_api.names import LABEL_ROLLOUT, LABEL_TARGET
 
 
-def disruption_budget(
-    *,
-    owner: Owner,
-    rollout: str,
-    target: TargetRequest,
-) -> dict[str, Any]:
+def disruption_budget(*, owner: Owner, rollout: str, target: TargetRequest) -> dict[str, Any]:
     """For Deployments of more than one replica: with a single one it would hold up every drain.
 
     Pods that are not ready may always be evicted: they serve nobody, and a broken rollout must not block a
