@@ -1,4 +1,6 @@
-"""`serve`: what it says before a server is started, and how it ends; a stand-in for tritonserver."""
+"""`serve`: what it says before a server is started, and how it ends, by a stand-in for tritonserver. `verify`
+where there is nothing to verify.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ import pytest
 from ensemble_cli.exits import Exit
 from ensemble_cli.main import main
 from ensembles_api.contract import Manifest
+from ensembles_api.verification import VerificationPlan
 from tests.ports import free_ports
 
 
@@ -74,6 +77,25 @@ def test_a_manifest_that_cannot_be_read(folder: Path, capsys: pytest.CaptureFixt
         assert main([command, str(folder)]) == Exit.NO
         (line,) = capsys.readouterr().err.splitlines()
         assert "is damaged, or of another version of this program; build again: " in line
+
+
+@pytest.mark.parametrize(
+    ("cases", "status", "words"),
+    [
+        (VerificationPlan(cases=()).canonical(), Exit.ABSENT, "0 of 1 servers of 127.0.0.1 are ready"),
+        (b"[", Exit.NO, "verification/cases.json is none of this contract; build again: "),
+    ],
+)
+def test_what_cannot_be_verified(
+    folder: Path, capsys: pytest.CaptureFixture[str], cases: bytes, status: Exit, words: str
+) -> None:
+    (folder / "verification").mkdir()
+    (folder / "verification/cases.json").write_bytes(cases)
+    port = str(free_ports(2)[0])
+    assert main(["verify", str(folder), "--port", port, "--timeout", "0"]) == status
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert words in line
+    assert (f"start it: kubectl ensemble serve {folder}" in line) is (status == Exit.ABSENT)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

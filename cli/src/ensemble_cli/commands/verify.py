@@ -14,6 +14,8 @@ from ensemble_cli.exits import CommandError, Exit
 from ensemble_cli.laptop.ports import HIGHEST
 from ensemble_cli.laptop.serving import read_manifest
 from ensemble_cli.printing import Format, console, output_option, print_data
+from ensembles_api.contract import Fault
+from ensembles_api.reasons import Reason
 from ensembles_api.verification import CaseReport, VerificationReport
 
 COLOURS = {"Passed": "green", "Failed": "red", "Unproven": "yellow"}
@@ -64,13 +66,20 @@ def command(*, folder: Path, host: str, port: int, timeout: float, output: Forma
             save=keep,
         )
     except FaultError as error:
-        raise CommandError(error.fault.message, cure="start it: kubectl ensemble serve FOLDER") from error
+        raise _not_judged(error.fault, folder) from error
     report = reports[0]
     if output == "text":
         console().print(_table(report))
     else:
         print_data(report.model_dump(mode="json", exclude_defaults=True), output)
     return Exit.NO if result.fault else Exit.DONE
+
+
+def _not_judged(fault: Fault, folder: Path) -> CommandError:
+    if fault.code is Reason.SERVERS_NOT_READY:
+        cure = f"start it: kubectl ensemble serve {folder}"
+        return CommandError(fault.message, cure=cure, status=Exit.ABSENT)
+    return CommandError(fault.message, cure=f"build again: kubectl ensemble build FILE --to {folder}")
 
 
 def _table(report: VerificationReport) -> Table:
