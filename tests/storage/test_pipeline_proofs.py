@@ -8,11 +8,28 @@ from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import sha256
 from ensemble_builder.commands import compile as compiling
 from ensemble_builder.compilers.dali.media import png
-from ensembles_api.contract import NextBuild, ProofRecord, Request, Result
+from ensembles_api.contract import (
+    BuildOrder,
+    CompileResult,
+    NextBuild,
+    Proof,
+    ProofRecord,
+    Request,
+    Result,
+    TargetRequest,
+)
 from ensembles_api.reasons import Reason
+from ensembles_api.spec import Gpu
 from tests.storage.support.workbench import Workbench
 
 pytestmark = pytest.mark.s3
+FLEET = (
+    TargetRequest(name="l4", gpu=Gpu(product="NVIDIA-L4")),
+    TargetRequest(name="l4-shared", gpu=Gpu(product="NVIDIA-L4-SHARED", count=2)),
+    TargetRequest(name="h200", gpu=Gpu(product="NVIDIA-H200")),
+    TargetRequest(name="mig", gpu=Gpu(product="NVIDIA-H200", resource_name="nvidia.com/mig-1g.18gb")),
+    TargetRequest(name="cpu"),
+)
 PIPELINE = """
 from nvidia.dali import fn, pipeline_def, types
 
@@ -105,6 +122,47 @@ def test_gpu_operators_ask_for_a_gpu_when_they_are_proven(bench: Workbench) -> N
 
     assert only(second).gpu
     assert only(second).target is None, "any target's GPU will do"
+
+
+def test_gpu_operators_are_proven_on_every_type_of_gpu_that_serves_them(bench: Workbench) -> None:
+    on_gpu = PIPELINE.replace("ndim=1))", 'ndim=1), device="mixed")')
+    wanted = request(bench, png(40, 30), pipeline=on_gpu).model_copy(update={"targets": FLEET})
+    first = bench.assemble(wanted)
+    assert only(first).target is None, "one artifact for all"
+    assert done(bench, first).fault is None
+    second = bench.assemble(wanted, "--lock", first.lock)
+    assert [(build.target, build.gpu) for build in second.next] == [
+        ("l4", True),
+        ("h200", True),
+        ("mig", True),
+    ]
+    assert {build.key for build in second.next} == {only(first).key}
+    assert len({build.proof for build in second.next}) == 3
+
+    for left, build in enumerate(reversed(second.next)):
+        work = bench.folder / f"work-{build.proof}"
+        options = [*bench.storage, "--lock", first.lock, "--key", build.key, "--proof", build.proof]
+        assert bench.run("fetch", "build", *options, "--work", str(work)).fault is None
+        order = BuildOrder.model_validate_json((work / "order.json").read_bytes())
+        product = {"l4": "NVIDIA-L4", "h200": "NVIDIA-H200", "mig": "NVIDIA-H200"}[build.target or ""]
+        assert order.gpu_product == product, "another GPU is refused"
+        proof = Proof(verdict="Passed", summary=f"as if on {product}")
+        (work / "out/result.json").write_bytes(CompileResult(proof=proof).canonical())
+        assert bench.run("upload", *options, "--work", str(work)).fault is None
+        asked = bench.assemble(wanted, "--lock", first.lock)
+        assert len(asked.next) == 2 - left
+    assert asked.revision
+
+    fewer = wanted.model_copy(update={"targets": FLEET[1:2]})
+    assert bench.assemble(fewer).revision, "time-sliced GPUs are the same chip, and proven"
+
+
+def test_cpu_operators_are_proven_once(bench: Workbench) -> None:
+    wanted = request(bench, png(40, 30)).model_copy(update={"targets": FLEET})
+    first = bench.assemble(wanted)
+    assert done(bench, first).fault is None
+    second = bench.assemble(wanted, "--lock", first.lock)
+    assert (only(second).target, only(second).gpu) == (None, False)
 
 
 def test_models_that_differ_in_their_proof_alone_are_compiled_once(bench: Workbench) -> None:

@@ -78,6 +78,26 @@ def test_a_pipeline_is_compiled_without_a_gpu_and_proven_with_a_targets() -> Non
     assert told.reason != "Building"
 
 
+def test_proofs_of_one_pipeline_run_on_the_gpu_of_their_target() -> None:
+    targets = [{"name": name, "gpu": {"product": name.upper()}} for name in ("l4", "a100")]
+    told = story(None, models=[PIPELINE], serving={"targets": targets})
+    orders = [
+        PROOF_ON_GPU.model_copy(update={"proof": proof, "target": target["name"]})
+        for proof, target in zip(("5" * 64, "6" * 64), targets, strict=True)
+    ]
+    told.end("assemble", result=Result(lock=LOCK, next=tuple(orders)))
+    told.step()
+    pods = [job["spec"]["template"]["spec"] for job in created(told.last, "Job")]
+    assert [pod["nodeSelector"] for pod in pods] == [{SELECTOR: "L4"}, {SELECTOR: "A100"}]
+
+    told.end("build", result=Result())
+    told.step()
+    assert told.reason == "Building"
+    told.end("build", result=Result())
+    told.step()
+    assert told.reason == "Assembling"
+
+
 def proving(*targets: dict[str, Any]) -> Story:
     """A pipeline that was found to have GPU operators, to be proven by a Job of its own."""
     told = story(None, models=[PIPELINE], serving={"targets": list(targets)})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 from ensemble_builder.artifacts.sources import Locked, Version
-from ensembles_api.contract import LockedFile, OrderedProof
-from ensembles_api.spec import EngineVerification, NamedSource, PipelineVerification
+from ensembles_api.contract import ArtifactRecord, BuildOrder, LockedFile, OrderedProof, TargetRequest
+from ensembles_api.spec import EngineVerification, Gpu, NamedSource, PipelineVerification
 
 PROOF_REVISION = 1
 """Raised when the same settings would be judged otherwise; engines are then proven again, not built again."""
@@ -51,6 +51,56 @@ def pipeline_proof(version: Version, stated: PipelineVerification, locked: Locke
     return _ordered(
         {"revision": PIPELINE_PROOF_REVISION, **({"samples": samples} if samples else {})}, inputs
     )
+
+
+def due_orders(
+    order: BuildOrder, record: ArtifactRecord | None, targets: Sequence[TargetRequest]
+) -> tuple[BuildOrder, ...]:
+    """How an order is to be proven: as it stands, or once on each type of GPU.
+
+    Args:
+        order: of an artifact.
+        record: what was built; None where that is still to come.
+        targets: that will serve it.
+    """
+    if record is None or order.kind != "dali" or not record.provenance.get("gpu_operators"):
+        return (order,)
+    return on_each_gpu(order, targets)
+
+
+def on_each_gpu(order: BuildOrder, targets: Sequence[TargetRequest]) -> tuple[BuildOrder, ...]:
+    """A pipeline's order, with a proof of its own for each type of GPU that will serve it: memory and
+    hardware decoders differ. An order for one target is of one type already; where no target names one, any
+    GPU will do.
+    """
+    if order.proof is None or order.target is not None:
+        return (order,)
+    kinds: dict[tuple[str, str], TargetRequest] = {}
+    for target in targets:
+        if target.gpu:
+            kinds.setdefault(_kind(target.gpu), target)
+    if kinds.keys() <= {_kind(Gpu())}:
+        return (order,)
+    return tuple(
+        order.model_copy(
+            update={
+                "target": target.name,
+                "gpu_product": product,
+                "proof": _on(order.proof, product, resource),
+            }
+        )
+        for (product, resource), target in kinds.items()
+    )
+
+
+def _kind(gpu: Gpu) -> tuple[str, str]:
+    """Product, without the -SHARED of time slicing, and resource: that of a MIG slice names its size."""
+    return (gpu.product or "").removesuffix("-SHARED"), gpu.resource_name
+
+
+def _on(proof: OrderedProof, product: str, resource: str) -> OrderedProof:
+    text = json.dumps({"proof": proof.key, "gpu": [product, resource]}, separators=(",", ":"))
+    return proof.model_copy(update={"key": hashlib.sha256(text.encode()).hexdigest()})
 
 
 def _ordered(settings: dict[str, Any], inputs: list[LockedFile]) -> OrderedProof:

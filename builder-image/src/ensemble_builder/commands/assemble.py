@@ -17,7 +17,7 @@ from ensemble_builder.commands.locks import load_lock, write_lock
 from ensemble_builder.commands.log import say
 from ensemble_builder.commands.pinning import pin
 from ensemble_builder.commands.publish import plan_revision, publish
-from ensemble_builder.commands.records import artifact_records, missing, proof_records
+from ensemble_builder.commands.records import artifact_records, missing, proof_records, proven_orders
 from ensemble_builder.compilers.parameters import (
     DALI_REVISION,
     ENVIRONMENT_REVISION,
@@ -83,7 +83,7 @@ def run(
     if lacking:
         return _ask_for(lock, lacking, known)
     planned = plan_revision(lock, known, read)
-    publish(store, lock, planned.revision)
+    publish(store, lock, planned.revision, known.records)
     return Result(
         lock=lock.digest(),
         revision=planned.revision.digest,
@@ -106,7 +106,7 @@ def _ordered(store: Store, lock: Lock) -> tuple[Lock, Knowledge]:
         onnx = onnx_facts(store, lock.request, lock.sources)
         lock = _with_orders(lock, onnx)
         records = artifact_records(store, lock.builds)
-    proofs = proof_records(store, lock.builds, records)
+    proofs = proof_records(store, proven_orders(lock, records), records)
     texts = config_texts(store, lock.sources)
     return lock, Knowledge(onnx=onnx, texts=texts, records=records, proofs=proofs)
 

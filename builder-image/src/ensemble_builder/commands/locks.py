@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import parse, sha256
+from ensemble_builder.artifacts.proofs import on_each_gpu
 from ensemble_builder.commands.log import step
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.store import Store
@@ -69,7 +70,8 @@ def _find_order(lock: Lock, key: str, proof_key: str) -> BuildOrder:
             continue
         if not proof_key:
             return order.model_copy(update={"proof": None})
-        if order.proof and order.proof.key == proof_key:
-            return order
+        for due in (order, *on_each_gpu(order, lock.request.targets)):
+            if due.proof and due.proof.key == proof_key:
+                return due
     message = f"lock {lock.digest()} orders no artifact {key}"
     raise FaultError(Fault(code=Reason.JOB_FAILED, message=message))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,10 +17,11 @@ from ensemble_builder.artifacts.verification import verification
 from ensemble_builder.commands.cases import cases_of
 from ensemble_builder.commands.log import say, step
 from ensemble_builder.commands.origins import Fields, fields_of, origin
+from ensemble_builder.commands.records import proven_orders
 from ensemble_builder.modelconfig import generate
 from ensemble_builder.storage.copying import copy
 from ensemble_builder.storage.store import Store
-from ensembles_api.contract import Lock, LockedFile
+from ensembles_api.contract import ArtifactRecord, Lock, LockedFile
 
 WORKERS = 16
 
@@ -75,13 +76,13 @@ def plan_revision(lock: Lock, known: Knowledge, read: Read) -> Planned:
 
 def _unproven(lock: Lock, known: Knowledge) -> Iterator[str]:
     """What proofs have left open: shown with the revision, as it serves all the same."""
-    for order in lock.builds:
+    for order in proven_orders(lock, known.records):
         if order.proof:
             found = known.proofs[layout.proof(order.key, order.proof.key)].proof
             yield from (f"{order.field}: {note}" for note in found.notes)
 
 
-def publish(store: Store, lock: Lock, revision: Revision) -> None:
+def publish(store: Store, lock: Lock, revision: Revision, records: Mapping[str, ArtifactRecord]) -> None:
     """Write a revision; of one that is there already, only what storage has lost since.
 
     May be killed at any point and run again, or run by several at once: every object has the same bytes
@@ -111,9 +112,10 @@ def publish(store: Store, lock: Lock, revision: Revision) -> None:
         for _ in pool.map(lambda job: _write(store, job[0], job[1], fields), jobs):
             pass
     with step(f"published revision {digest}"):
+        orders = proven_orders(lock, records)
         artifacts = sorted(
-            {layout.artifact(order.kind, order.key) for order in lock.builds}
-            | {layout.proof(order.key, order.proof.key) for order in lock.builds if order.proof}
+            {layout.artifact(order.kind, order.key) for order in orders}
+            | {layout.proof(order.key, order.proof.key) for order in orders if order.proof}
         )
         history = Provenance(lock=lock.digest(), artifacts=tuple(artifacts))
         root.put(store.key(layout.provenance(request.namespace, request.name, digest)), history.canonical())

@@ -8,6 +8,7 @@ from typing import Any
 
 from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import parse
+from ensemble_builder.artifacts.proofs import due_orders
 from ensemble_builder.storage.store import Store
 from ensembles_api.contract import ArtifactRecord, BuildOrder, Lock, ProofRecord
 
@@ -53,6 +54,15 @@ def is_built_for(provenance: Mapping[str, Any], order: BuildOrder) -> bool:
     return not product or not on or on == product or on.startswith(f"{product}-MIG-")
 
 
+def proven_orders(lock: Lock, records: Mapping[str, ArtifactRecord]) -> tuple[BuildOrder, ...]:
+    """The lock's orders, each as often as its artifact is to be proven."""
+    return tuple(
+        due
+        for order in lock.builds
+        for due in due_orders(order, records.get(order.key), lock.request.targets)
+    )
+
+
 def proof_records(
     store: Store, orders: Iterable[BuildOrder], records: Mapping[str, ArtifactRecord]
 ) -> dict[str, ProofRecord]:
@@ -81,7 +91,7 @@ def missing(
     several share one.
     """
     lacking: dict[tuple[str, str], BuildOrder] = {}
-    for order in lock.builds:
+    for order in proven_orders(lock, records):
         if order.key not in records or (order.proof and proof_name(order) not in proofs):
             lacking.setdefault((order.key, proof_name(order)), order)
     return tuple(lacking.values())

@@ -109,14 +109,14 @@ class _Proving(Building[DaliParameters]):
         )
         (self.scratch / "job.json").write_text(job.model_dump_json())
         ended = child.run(prover.__name__, self.scratch / "job.json", scratch=self.scratch)
-        runs = self._checked(self._report(ended))
+        runs = self._checked(self._report(ended), on=f" on {device.product}" if device else "")
         return Proof(verdict="Passed", summary=_summary(job, runs), report=_figures(runs, device))
 
     def _device(self) -> Device | None:
         if not self.pipeline.gpu:
             return None
         device = find_device()
-        check_device(device, wanted="", rtx=False)
+        check_device(device, wanted=self.order.gpu_product, rtx=False)
         return device
 
     def _saved(self) -> Iterator[dict[str, str]]:
@@ -150,11 +150,11 @@ class _Proving(Building[DaliParameters]):
             message = f"the pipeline {ended.how} while it ran on the samples. {ended.tail[-600:]}".strip()
             raise _invalid(self.samples_field, message) from error
 
-    def _checked(self, report: prover.Report) -> Sequence[prover.Run]:
+    def _checked(self, report: prover.Report, *, on: str) -> Sequence[prover.Run]:
         if report.error:
-            raise self._failed("", self.order.field, report.error)
+            raise self._failed(on, self.order.field, report.error)
         for run in report.runs:
-            field, at = f"{self.samples_field}[{run.sample}]", f" with a batch of {run.batch}"
+            field, at = f"{self.samples_field}[{run.sample}]", f"{on} with a batch of {run.batch}"
             if run.error:
                 raise self._failed(at, field, run.error)
             for message in self._wrong(run):
