@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import queue
 import sys
 from collections.abc import Iterator
@@ -114,6 +115,15 @@ def test_a_model_that_calls_models_looks_twice_where_it_is_unsure(
         looks.add(int(answer["looks"][0]))
     assert looks == {1, 2}
     assert ensemble.status["entrypoint"] == "classify"
+
+
+def test_a_pipeline_was_proven_on_the_photographs_of_its_example(applied: live.Namespace) -> None:
+    _ready(applied, "bls")
+    found = [json.loads(applied.read(path)) for path in applied.objects("store/proofs/")]
+    (proof,) = [document["proof"] for document in found]
+    assert proof["verdict"] == "Passed"
+    tried = [(run["sample"], run["batch"]) for run in proof["report"]["runs"]]
+    assert tried == [(0, 1), (0, 8), (1, 1), (1, 8)]
 
 
 def _page() -> live.Array:
