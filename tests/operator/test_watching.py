@@ -239,7 +239,9 @@ def test_nodes_tell_their_gpus(api: KubernetesApi, seconds: FakeSeconds) -> None
     try:
         assert nodes.offers() == frozenset(), "not asked again so soon"
         seconds.now = 11.0
-        offer = GpuOffer("NVIDIA-TEST", frozenset({"nvidia.com/gpu", "nvidia.com/mig-1g.5gb"}))
+        offer = GpuOffer(
+            "NVIDIA-TEST", frozenset({"nvidia.com/mig-1g.5gb"}), none_left=frozenset({"nvidia.com/gpu"})
+        )
         assert nodes.offers() == frozenset({offer})
     finally:
         api._request("DELETE", NODE.path(None, "gpu-node"))

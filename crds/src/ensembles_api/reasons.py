@@ -67,7 +67,6 @@ class Reason(str, Enum):
     EXPORT_FAILED = "ExportFailed"
     ACCURACY_OUT_OF_TOLERANCE = "AccuracyOutOfTolerance"
     BUILD_TIMED_OUT = "BuildTimedOut"
-    GPU_MISMATCH = "GPUMismatch"
     GPU_OUT_OF_MEMORY = "GPUOutOfMemory"
     LOAD_FAILED = "LoadFailed"
     VERIFICATION_FAILED = "VerificationFailed"
@@ -78,6 +77,7 @@ class Reason(str, Enum):
     NOT_SUPPORTED = "NotSupported"
     # grace, then the user's
     GPU_UNKNOWN = "GPUUnknown"
+    GPU_MISMATCH = "GPUMismatch"
     KEDA_MISSING = "KEDAMissing"
     SOURCE_MISSING = "SourceMissing"
     BUCKET_MISSING = "BucketMissing"
@@ -148,7 +148,6 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.EXPORT_FAILED, _U, "The container of an export failed, or left no usable ONNX file.", "Mend its image, command or inputs; the message quotes the end of its log."),
         ReasonInfo(Reason.ACCURACY_OUT_OF_TOLERANCE, _U, "An engine's answers differ too much from its reference's; it was not stored.", "Choose a higher precision, keepFp32, typical verification.samples, or a larger tolerance."),
         ReasonInfo(Reason.BUILD_TIMED_OUT, _U, "A build ran longer than allowed.", "Raise spec.build.timeoutSeconds."),
-        ReasonInfo(Reason.GPU_MISMATCH, _U, "The GPU that a build found is not the one its target names, or there was none.", "Correct serving.targets[].gpu.product or the node's labels; check the node's driver and runtime class."),
         ReasonInfo(Reason.GPU_OUT_OF_MEMORY, _U, "The GPU's memory did not suffice to build or run an engine, or to run a pipeline.", "Lower maxBatchSize, the profile's maxima or builder.workspace, or build on a GPU that nobody else uses."),
         ReasonInfo(Reason.LOAD_FAILED, _U, "tritonserver cannot load the revision.", "Read the message and the server's log; the old revision goes on serving."),
         ReasonInfo(Reason.VERIFICATION_FAILED, _U, "The new servers answered wrongly or not at all.", "Read the message; the old revision goes on serving."),
@@ -158,6 +157,7 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.TOO_MANY_ROUNDS, _U, "Building did not come to an end.", "Report this with the assemble Jobs' logs."),
         ReasonInfo(Reason.NOT_SUPPORTED, _U, "The builder image cannot build this.", "Use a builder image that has what the message names."),
         ReasonInfo(Reason.GPU_UNKNOWN, _G, "An engine fits one GPU type only, and none is named or can be found.", "Name it in spec.serving.targets[].gpu.product; or let the operator read nodes (chart value nodeReader)."),
+        ReasonInfo(Reason.GPU_MISMATCH, _G, "The GPU that a build found is not the one its target names, or there was none.", "Correct serving.targets[].gpu.product or the node's labels; check the node's driver and runtime class."),
         ReasonInfo(Reason.KEDA_MISSING, _G, "spec.autoscaling.keda is set, and the cluster does not have KEDA.", "Install KEDA, or remove spec.autoscaling.keda: a HorizontalPodAutoscaler scales then."),
         ReasonInfo(Reason.SOURCE_MISSING, _G, "A source object does not exist.", "Upload it, or correct the uri."),
         ReasonInfo(Reason.BUCKET_MISSING, _G, "The bucket does not exist.", "Create it, or correct the uri."),

@@ -35,6 +35,20 @@ def test_a_sidecar_that_ended_badly_is_not_to_blame() -> None:
     assert "segfault" in verdict.trouble.message
 
 
+def test_a_build_that_is_stopped_from_outside_is_tried_again() -> None:
+    """A machine that is shut down stops its containers, and marks no pod as disrupted."""
+    keep = ContainerSeen(name="keep", init=True, exit_code=0)
+    for name in ("compile", "export"):
+        stopped = ContainerSeen(name=name, init=True, exit_code=143, terminated_reason="Error")
+        pod = PodSeen(name="p", uid="p", labels={}, phase="Failed", containers=(keep, stopped))
+
+        verdict = judge(replace(JOB, pods=(pod,)), now=T0)
+
+        assert isinstance(verdict, Failed)
+        assert verdict.trouble.reason is Reason.POD_LOST
+        assert verdict.trouble.retry_at is not None
+
+
 KILLED = ContainerSeen(name="keep", init=True, exit_code=137, terminated_reason="OOMKilled")
 
 

@@ -192,6 +192,27 @@ def test_a_mig_profile_is_looked_for_among_the_nodes_that_have_it() -> None:
     assert asked_for(told)[0]["gpu"] == {"product": "A100", "resource_name": MIG}
 
 
+def test_a_node_whose_gpus_are_all_slices_offers_no_whole_one() -> None:
+    """Its capacity goes on naming the resource, with 0."""
+    sliced = GpuOffer("A100", frozenset({MIG}), none_left=frozenset({GPU}))
+    told = story(frozenset({GpuOffer("L4", frozenset({GPU})), sliced}))
+    assert asked_for(told)[0]["gpu"] == {"product": "L4"}
+    alone = story(frozenset({sliced}))
+    assert asked_for(alone)[0]["gpu"] == {"product": "A100"}, "its device plugin may be away for a moment"
+
+
+def test_a_type_of_which_no_gpu_is_left_stays_chosen() -> None:
+    told = story(offers(L4=(GPU,)))
+    told.end("assemble", result=published())
+    told.step()
+    told.verify_and_promote()
+    away = GpuOffer("L4", frozenset(), none_left=frozenset({GPU}))
+    told.seen = replace(told.seen, gpu_offers=frozenset({away, *offers(A100=(GPU,))}))
+    told.step()
+    assert told.reason == "Ready"
+    assert told.last.actions == ()
+
+
 def test_a_second_gpu_type_that_joins_stops_nothing() -> None:
     told = story(offers(L4=(GPU,)))
     told.end("assemble", result=published())

@@ -61,10 +61,13 @@ class GpuNodes:
 def offer_of(node: Mapping[str, Any]) -> GpuOffer:
     """A node that bears the product's label.
 
-    Its capacity names the resource even while the device plugin restarts and nothing is allocatable.
+    Its capacity counts devices even while the device plugin restarts and nothing is allocatable, and goes on
+    naming a resource with 0 once they are gone.
     """
     capacity = node.get("status", {}).get("capacity") or {}
+    extended = {name: str(count) != "0" for name, count in capacity.items() if "/" in name}
     return GpuOffer(
         product=node["metadata"]["labels"][PRODUCT_LABEL],
-        resources=frozenset(name for name in capacity if "/" in name),
+        resources=frozenset(name for name, some in extended.items() if some),
+        none_left=frozenset(name for name, some in extended.items() if not some),
     )

@@ -65,10 +65,11 @@ def _is_open(target: TargetRequest) -> bool:
 
 def _product(observation: Observation, target: TargetRequest, gpu: Gpu, field: str) -> str | Trouble:
     """The product to name where the target names none."""
-    offered = _offered(observation, gpu)
+    offered, gone = _offered(observation, gpu), _offered(observation, gpu, none_left=True)
     chosen = _chosen_before(observation, target)
-    if chosen and (not offered or chosen in offered):
+    if chosen and (not offered or chosen in {*offered, *gone}):
         return chosen
+    offered = offered or gone
     if len(offered) == 1:
         return offered[0]
     if offered:
@@ -87,13 +88,16 @@ def _product(observation: Observation, target: TargetRequest, gpu: Gpu, field: s
     return Trouble(Reason.GPU_UNKNOWN, message, field=field)
 
 
-def _offered(observation: Observation, gpu: Gpu) -> list[str]:
-    """Products that nodes offer under the target's resource; a claim's devices are no such resources."""
+def _offered(observation: Observation, gpu: Gpu, *, none_left: bool = False) -> list[str]:
+    """Products that nodes offer under the target's resource, or have offered and have `none_left` of; a
+    claim's devices are no such resources.
+    """
     return sorted(
         {
             offer.product
             for offer in observation.gpu_offers or ()
-            if gpu.resource_claim_template_name or gpu.resource_name in offer.resources
+            if gpu.resource_claim_template_name
+            or gpu.resource_name in (offer.none_left if none_left else offer.resources)
         }
     )
 

@@ -29,6 +29,9 @@ USER_CODE = frozenset({"compile", "export"})
 """Containers whose last words are text to show, and no Result to believe."""
 KILLED = 137
 """Exit code after SIGKILL. Deadlines and evictions, which end pods so, are told apart before."""
+STOPPED = 143
+"""Exit code after SIGTERM: somebody deleted the pod, or its machine was shut down, which marks no pod as
+disrupted."""
 LOG_LINES = 10
 LIMIT_RANGE = re.compile(r" per (Container|Pod) is ")
 """In every refusal by Kubernetes' LimitRanger: minimum, maximum, and ratio of limit to request."""
@@ -205,6 +208,8 @@ def _bad_exit(job: JobSeen, pod: PodSeen) -> Trouble:
         return Trouble(Reason.JOB_FAILED, f"Job {job.name} failed: {pod.message or job.failed_reason}")
     if bad.name in USER_CODE and bad.exit_code == KILLED:
         return _out_of_memory(job, bad)  # by the node's kernel, of which the kubelet was not told
+    if bad.name in USER_CODE and bad.exit_code == STOPPED:
+        return Trouble(Reason.POD_LOST, f"container {bad.name} of Job {job.name} was stopped from outside")
     inner = parse_result(bad.termination_message)
     if inner is not None and inner.fault is not None and bad.name not in USER_CODE:
         return Trouble(inner.fault.code, inner.fault.message, field=inner.fault.field)

@@ -148,10 +148,12 @@ class RolloutSeen:
 
 @dataclass(frozen=True)
 class GpuOffer:
-    """A node's GPUs: the product that its label names, and the extended resources that it has."""
+    """A node's GPUs: the product that its label names, and the extended resources that it has any of."""
 
     product: str
     resources: frozenset[str]
+    none_left: frozenset[str] = frozenset()
+    """Resources that it had and has none of: its GPUs are MIG slices now, or the device plugin is away."""
 
 
 @dataclass(frozen=True)
