@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.go]
 PARENTS: list[dict[str, Any]] = [{"name": "public", "namespace": "gateways"}]
 ROUTES = (HTTP_ROUTE, GRPC_ROUTE)
 SECONDS = 60
-"""Routes are looked at every 30 s."""
+"""Routes are listed every 10 s."""
 
 
 def exists(api: KubernetesApi, kind: Any, namespace: str, name: str = "demo") -> bool:

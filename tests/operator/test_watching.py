@@ -16,7 +16,6 @@ from ensemble_operator.observe.config_maps import UserConfigMaps
 from ensemble_operator.observe.gpus import GpuNodes
 from ensemble_operator.observe.observer import Observer
 from ensemble_operator.observe.optional import OptionalKinds
-from ensemble_operator.observe.routes import GatewayRoutes
 from ensemble_operator.observe.routing import Key
 from ensemble_operator.plan.observation import GpuOffer
 from ensemble_operator.watchdog import STRIKES, Watchdog, fill
@@ -77,9 +76,8 @@ def time() -> FakeTime:
 @pytest.fixture
 def observer(api: KubernetesApi, cache: ObjectCache, config_maps: UserConfigMaps, time: FakeTime) -> Observer:
     gpu_nodes = GpuNodes(api, readable=True, monotonic=FakeSeconds())
-    routes = GatewayRoutes(api, monotonic=FakeSeconds())
     optional = OptionalKinds(api, cache, (None,))
-    return Observer(api, cache, config_maps, gpu_nodes, routes, optional=optional, now=time)
+    return Observer(api, cache, config_maps, gpu_nodes, optional=optional, now=time)
 
 
 def test_filling_shows_ensembles_and_their_children_only(

@@ -40,7 +40,7 @@
 # Only of ensembles with spec.gateway; where the Gateway API is not installed this allows nothing.
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes, grpcroutes]
-  verbs: [get, create, patch, delete]
+  verbs: [get, list, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]

@@ -36,7 +36,6 @@ from ensemble_operator.observe.config_maps import FRESH_SECONDS, UserConfigMaps
 from ensemble_operator.observe.gpus import GpuNodes
 from ensemble_operator.observe.observer import Observer
 from ensemble_operator.observe.optional import POLL_SECONDS, OptionalKinds
-from ensemble_operator.observe.routes import GatewayRoutes
 from ensemble_operator.observe.routing import Key
 from ensemble_operator.plan import planner
 from ensemble_operator.queue import Backoff, LoopClock, WorkQueue
@@ -119,7 +118,6 @@ class Runtime:
                 self._cache,
                 self._config_maps,
                 GpuNodes(self._api, readable=config.node_reader, monotonic=time.monotonic),
-                GatewayRoutes(self._api, monotonic=time.monotonic),
                 optional=self._optional,
                 now=utc_now,
             ),

@@ -13,8 +13,6 @@ from ensemble_operator.cluster.kinds import (
     CHILDREN,
     ENSEMBLE,
     EVENT,
-    GRPC_ROUTE,
-    HTTP_ROUTE,
     LEASE,
     OPTIONAL,
 )
@@ -126,7 +124,7 @@ def test_the_operator_may_watch_what_it_watches(chart: Any) -> None:
 
 def test_the_operator_may_do_nothing_else(chart: Any) -> None:
     grants = main_rules(chart)
-    kinds = (ENSEMBLE, EVENT, HTTP_ROUTE, GRPC_ROUTE, *CHILDREN, *OPTIONAL)
+    kinds = (ENSEMBLE, EVENT, *CHILDREN, *OPTIONAL)
     known = {(kind.group, kind.plural) for kind in kinds}
     subresources = {
         (ENSEMBLE.group, "inferenceensembles/status"),

@@ -48,20 +48,20 @@ NODE = Kind("v1", "Node", "nodes")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 GRPC_ROUTE = Kind("gateway.networking.k8s.io/v1", "GRPCRoute", "grpcroutes")
-"""Not watched: their API need not be installed, and may be while the operator runs."""
+ROUTES = (HTTP_ROUTE, GRPC_ROUTE)
 EVENT = Kind("v1", "Event", "events")
 """Of the core group: kubectl sorts by lastTimestamp, which Events of the newer group may not have."""
 
 CHILDREN = (JOB, POD, DEPLOYMENT, CONTROLLER_REVISION, SERVICE, BUDGET, CONFIG_MAP, ENDPOINT_SLICE, HPA)
 WATCHED = (ENSEMBLE, *CHILDREN)
 SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
-OPTIONAL = (SCALED_OBJECT,)
-"""Kinds of our objects that a cluster need not have: listed, not watched."""
+OPTIONAL = (SCALED_OBJECT, *ROUTES)
+"""Kinds of our objects that a cluster need not have, and may get any time: listed, not watched."""
 
 CHILD_SELECTOR = LABEL_ROLE
 """Every child carries this label; EndpointSlices inherit the labels of their Service."""
 
-_BY_NAME = {kind.name: kind for kind in (*WATCHED, *OPTIONAL, LEASE, EVENT, HTTP_ROUTE, GRPC_ROUTE)}
+_BY_NAME = {kind.name: kind for kind in (*WATCHED, *OPTIONAL, LEASE, EVENT)}
 
 
 def kind_named(name: str) -> Kind:

@@ -22,6 +22,7 @@ from ensemble_operator.cluster.kinds import (
     HPA,
     JOB,
     POD,
+    ROUTES,
     SCALED_OBJECT,
     SERVICE,
     Kind,
@@ -38,7 +39,7 @@ from ensemble_operator.observe.objects import (
 )
 from ensemble_operator.observe.optional import OptionalKinds
 from ensemble_operator.observe.pods import parse_pod, parse_time
-from ensemble_operator.observe.routes import AGAIN, GatewayRoutes
+from ensemble_operator.observe.routes import AGAIN, read_routes
 from ensemble_operator.observe.routing import Key
 from ensemble_operator.observe.workloads import (
     parse_deployment,
@@ -48,7 +49,7 @@ from ensemble_operator.observe.workloads import (
     pods_of_none,
 )
 from ensemble_operator.plan.gpus import leaves_product_open
-from ensemble_operator.plan.observation import JobSeen, ObjectSeen, Observation, SpecError
+from ensemble_operator.plan.observation import JobSeen, ObjectSeen, Observation, RoutesSeen, SpecError
 from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE
 from ensembles_api.sources import iter_sources
 from ensembles_api.spec import InferenceEnsembleSpec
@@ -83,7 +84,6 @@ class Observer:
         cache: ObjectCache,
         config_maps: UserConfigMaps,
         gpu_nodes: GpuNodes,
-        routes: GatewayRoutes,
         *,
         optional: OptionalKinds,
         now: Callable[[], datetime],
@@ -92,7 +92,6 @@ class Observer:
         self._cache = cache
         self._config_maps = config_maps
         self._gpu_nodes = gpu_nodes
-        self._routes = routes
         self._optional = optional
         self._now = now
         self._lock = threading.Lock()
@@ -109,7 +108,6 @@ class Observer:
         resource = self._cache.get(ENSEMBLE, key.namespace, key.name)
         if resource is None:
             self._config_maps.forget(key)
-            self._routes.forget(key)
             with self._lock:
                 self._specs.pop(key, None)
             return None
@@ -150,12 +148,10 @@ class Observer:
             services=self._objects(SERVICE, key),
             budgets=self._objects(BUDGET, key),
             autoscalers=(*self._objects(HPA, key), *self._objects(SCALED_OBJECT, key)),
-            missing_kinds=self._optional.missing(),
+            missing_kinds=frozenset(self._optional.missing()),
             requests=self._objects(CONFIG_MAP, key),
             endpoints_ready=has_ready_endpoint(self._children(ENDPOINT_SLICE, key), service=key.name),
-            routes=self._routes.seen(
-                key, version=(metadata["uid"], metadata["generation"]), wanted=wants_routes
-            ),
+            routes=self._routes(key, wanted=wants_routes),
             namespace_terminating=self._is_terminating(key.namespace, now),
             gpu_offers=self._gpu_nodes.offers() if spec and leaves_product_open(spec) else None,
         )
@@ -218,6 +214,11 @@ class Observer:
 
     def _objects(self, kind: Kind, key: Key) -> tuple[ObjectSeen, ...]:
         return tuple(parse_object(item) for item in self._children(kind, key))
+
+    def _routes(self, key: Key, *, wanted: bool) -> RoutesSeen:
+        if wanted:
+            return read_routes(self._api, key, missing=self._optional.missing())
+        return RoutesSeen(tuple(route for kind in ROUTES for route in self._objects(kind, key)))
 
     def _jobs(self, key: Key, now: datetime) -> tuple[tuple[JobSeen, ...], datetime | None]:
         """The ensemble's Jobs and all build Jobs of its namespace; and when to look at podless ones again."""

@@ -7,6 +7,7 @@ while.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 
 from ensemble_operator.cluster.client import KubernetesApi
 from ensemble_operator.cluster.errors import ForbiddenError, NotFoundError
@@ -31,10 +32,10 @@ class OptionalKinds:
         self._cache = cache
         self._scopes = scopes
         self._lock = threading.Lock()
-        self._missing: frozenset[str] = frozenset(kind.name for kind in OPTIONAL)
+        self._missing: Mapping[str, str] = {kind.name: "not asked for yet" for kind in OPTIONAL}
 
-    def missing(self) -> frozenset[str]:
-        """Names of the kinds that the cluster does not have, or does not show, as of the last poll."""
+    def missing(self) -> Mapping[str, str]:
+        """The kinds of which the last poll could see nothing, by name, and why."""
         with self._lock:
             return self._missing
 
@@ -45,7 +46,7 @@ class OptionalKinds:
             ensemble_operator.cluster.errors.ApiError: a list failed; what was known before holds.
         """
         before = self._known()
-        missing = frozenset(kind.name for kind in OPTIONAL if not self._list(kind))
+        missing = {kind.name: why for kind in OPTIONAL if (why := self._list(kind))}
         with self._lock:
             changed, self._missing = missing != self._missing, missing
         after = self._known()
@@ -57,17 +58,21 @@ class OptionalKinds:
         concerned = self._cache.all(ENSEMBLE) if changed else moved
         return frozenset(key for manifest in concerned for key in keys_of(manifest, self._cache))
 
-    def _list(self, kind: Kind) -> bool:
-        """Whether the cluster has the kind, and lets the operator see it."""
+    def _list(self, kind: Kind) -> str:
+        """Why the operator sees nothing of the kind; empty where it does."""
         try:
             for scope in self._scopes:
                 listing = self._api.list(kind, scope, label_selector=selector_of(kind))
                 self._cache.replace(kind, scope, listing.items, version=listing.resource_version)
-        except (NotFoundError, ForbiddenError):
-            for known in self._cache.all(kind):
-                self._cache.remove(known)
-            return False
-        return True
+        except NotFoundError:
+            why = f"the cluster does not serve {kind.name} of {kind.api_version}"
+        except ForbiddenError as error:
+            why = error.message
+        else:
+            return ""
+        for known in self._cache.all(kind):
+            self._cache.remove(known)
+        return why
 
     def _known(self) -> dict[Place, Object]:
         return {

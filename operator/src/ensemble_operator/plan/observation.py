@@ -217,6 +217,6 @@ class Observation:
     """The ensemble's Service has a ready endpoint."""
     namespace_terminating: bool = False
     routes: RoutesSeen = field(default_factory=RoutesSeen)
-    """Read where spec.gateway is set, or a former spec may have left some."""
+    """As they are now where spec.gateway is set; else those of ours that a former spec has left."""
     gpu_offers: frozenset[GpuOffer] | None = None
     """Read where an engine's target names no product; None where nodes cannot be read."""
