@@ -125,7 +125,7 @@ class Serving(ApiModel):
     extra_args: list[Annotated[str, Field(max_length=512)]] = Field(
         default_factory=list,
         max_length=64,
-        description="Further tritonserver options.",
+        description="Further tritonserver options; httpProxy knows nothing of them.",
         json_schema_extra=rules(
             Rule(
                 f"self.all(a, a.startsWith('--') && !{list(SERVER_OPTIONS_OF_THE_OPERATOR)}"
