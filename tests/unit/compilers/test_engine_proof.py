@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ensemble_builder.compilers.parameters import InputFile
+from ensemble_builder.compilers.tensorrt import proof as prover
 from ensemble_builder.compilers.tensorrt.accuracy import Array
 from ensemble_builder.compilers.tensorrt.cuda import CudaDevice, CudaError
 from ensemble_builder.compilers.tensorrt.proof import ProofJob, Trying
 from ensemble_builder.compilers.tensorrt.proof_settings import OutputLimit, ProofSettings, SampleFiles
 from ensemble_builder.compilers.tensorrt.reference import OnnxReference
+from ensemble_builder.compilers.tensorrt.report import Device
 from ensemble_builder.compilers.tensorrt.runner import Speed
 from ensemble_builder.compilers.tensorrt.samples import EngineInput, Range
 from ensemble_builder.faults import FaultError
@@ -117,6 +120,7 @@ def test_a_good_engine(tmp_path: Path) -> None:
     assert [row["batch"] for row in proof.report["table"]] == [1, 1, 8, 8, 32, 32]
     assert proof.report["speed"][-1]["speed"]["p99_ms"] == 3.0
     assert proof.report["memory"] == {"activations": 1, "used": 2}
+    assert proof.report["onnxruntime"] == onnxruntime.__version__
 
 
 def test_a_bad_engine_is_refused_with_its_figures(tmp_path: Path) -> None:
@@ -229,6 +233,22 @@ def no_gpu_here() -> bool:
     except CudaError:
         return True
     return False
+
+
+def test_a_stored_engine_is_proven_on_the_gpu_it_is_for_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else would notice: on some other GPUs it runs, and its times are theirs."""
+    monkeypatch.setattr(
+        prover, "find_device", lambda: Device(product="L4", compute_capability="8.9", memory=1)
+    )
+    settings = ProofSettings()
+    job = ProofJob(
+        plan="", model="", samples="", field=FIELD, precision=Precision.FP16, batching=True,
+        settings=settings, gpu_product="NVIDIA-H200",
+    )  # fmt: skip
+
+    with pytest.raises(FaultError, match="ran on L4, the target names NVIDIA-H200") as caught:
+        prover.prove(job)
+    assert caught.value.fault.code is Reason.GPU_MISMATCH
 
 
 @pytest.mark.skipif(not no_gpu_here(), reason="there is a GPU")

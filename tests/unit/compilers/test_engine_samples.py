@@ -88,6 +88,35 @@ def test_samples_are_repeated_in_every_profile_that_takes_them() -> None:
     assert eight.inputs()["image"][:, 0].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
 
 
+@pytest.mark.parametrize(("largest", "batches"), [(1, [1] * 10), (4, [1, 4, 4, 4]), (64, [1, 64, 64])])
+def test_every_item_of_the_samples_is_run(largest: int, batches: list[int]) -> None:
+    """Also where there are more than the largest batch holds, or than are tried in one batch."""
+    samples = [
+        GivenSample("s[0]", {"image": np.arange(6.0).reshape(6, 1)}, {"logits": np.arange(6.0)}),
+        GivenSample("s[1]", {"image": np.arange(6.0, 10.0).reshape(4, 1)}, {"logits": np.arange(6.0, 10.0)}),
+    ]
+
+    trials = list(given([image(Range((1, 1), (largest, 1), (largest, 1)))], samples, batching=True))
+
+    assert [trial.batch for trial in trials] == batches
+    run = {float(value) for trial in trials for value in trial.inputs()["image"].ravel()}
+    assert run == set(map(float, range(10)))
+    for trial in trials:
+        assert trial.expected is not None
+        assert np.array_equal(trial.expected["logits"], trial.items["image"][:, 0])
+
+
+def test_inputs_whose_profiles_differ_in_their_batch_are_tried_with_what_both_take() -> None:
+    inputs = [
+        EngineInput("image", FLOAT, (Range((1, 2), (16, 2), (64, 2)),)),
+        EngineInput("mask", FLOAT, (Range((1, 2), (8, 2), (32, 2)),)),
+    ]
+    sample = GivenSample("s[0]", {entry.name: np.zeros((1, 2)) for entry in inputs})
+
+    for trials in (seeded(inputs, batching=True), given(inputs, [sample], batching=True)):
+        assert [trial.batch for trial in trials] == [1, 8, 32]
+
+
 def test_a_sample_that_no_profile_takes_is_named() -> None:
     sample = GivenSample(f"{FIELD}[0]", {"image": np.zeros((1, 3, 99, 99))})
 

@@ -81,6 +81,36 @@ time.sleep(60)
 """
 
 
+FULL_DISK = """
+import sys, time
+from ensemble_builder.compilers.tensorrt.stopping import Stop
+def save():
+    raise OSError(28, "No space left on device")
+stop = Stop()
+stop.building(save, heeds=False)
+if sys.argv[1] == "built":
+    stop.built()
+    print("the engine is there")
+else:
+    print("building", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_cache_that_cannot_be_written_costs_no_engine_and_holds_nobody_up() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, "built"], capture_output=True, text=True, check=True
+    )
+    assert "not kept: [Errno 28]" in ended.stdout
+    assert "the engine is there" in ended.stdout
+    command = [sys.executable, "-c", FULL_DISK, "stopped"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as building:
+        assert building.stdout is not None
+        assert building.stdout.readline() == "building\n"
+        building.send_signal(signal.SIGTERM)
+        assert building.wait(20) == STOPPED
+
+
 def test_a_builder_that_cannot_be_told_to_end_is_left_behind(tmp_path: Path) -> None:
     command = [sys.executable, "-c", DEAF, str(tmp_path / "cache")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as building:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnxruntime
 import pytest
 
 from ensembles_api.contract import CompileResult, Tensor
@@ -32,6 +33,7 @@ def test_an_fp32_model_is_converted_and_computes_in_half(build: Compile) -> None
     assert result.fault is None, result.fault
     assert result.io is not None
     assert result.provenance["converted"] is True
+    assert result.provenance["converter"] == f"onnxruntime {onnxruntime.__version__}"
     assert result.provenance["layers"] == {"HALF": 5}
     assert [tensor.data_type for tensor in result.io.inputs] == ["TYPE_FP32"]
     assert [tensor.data_type for tensor in result.io.outputs] == ["TYPE_FP32", "TYPE_INT64"]

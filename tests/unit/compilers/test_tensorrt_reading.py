@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from onnx import TensorProto, helper
 from ensemble_builder.compilers.tensorrt import graph
 from ensemble_builder.compilers.tensorrt.compiler import check_architecture
 from ensemble_builder.compilers.tensorrt.device import check_device, product_of
-from ensemble_builder.compilers.tensorrt.failures import build_failure
+from ensemble_builder.compilers.tensorrt.failures import build_failure, run_failure
+from ensemble_builder.compilers.tensorrt.network import made_from
 from ensemble_builder.compilers.tensorrt.progress import Phases, Progress, VerboseLog
 from ensemble_builder.compilers.tensorrt.readback import count_layers, layers_of
 from ensemble_builder.compilers.tensorrt.report import Device
@@ -164,6 +166,23 @@ def test_another_failure_on_a_full_gpu_is_what_it_says() -> None:
     assert build_failure(said, field="f", workspace=None, free_memory=0).fault.code is Reason.COMPILE_FAILED
 
 
+@pytest.mark.parametrize(
+    ("errors", "full", "reason"),
+    [
+        (["2: [executionContext.cpp::initializeExecutionContext::388] Error Code 2: OutOfMemory"], False,
+         Reason.GPU_OUT_OF_MEMORY),
+        ([], True, Reason.GPU_OUT_OF_MEMORY),
+        (["1: [runner.cpp] Error Code 1: Myelin (illegal memory access)"], False, Reason.COMPILE_FAILED),
+    ],
+)  # fmt: skip
+def test_an_engine_that_does_not_run_says_why(errors: list[str], full: bool, reason: Reason) -> None:  # noqa: FBT001
+    found = run_failure("no execution context", errors, field="f", full=full).fault
+
+    assert found.code is reason
+    assert "no execution context" in found.message
+    assert all(error in found.message for error in errors)
+
+
 def test_an_empty_last_word_is_not_what_is_quoted() -> None:
     errors = [
         "9: x: cannot be",
@@ -171,6 +190,25 @@ def test_an_empty_last_word_is_not_what_is_quoted() -> None:
     ]
 
     assert build_failure(errors, field="f", workspace=None).fault.message.endswith("9: x: cannot be")
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata", "held"),
+    [
+        ("head/MatMul", "", True),
+        ("head/MatMul_3", "", True),  # the node's third layer
+        ("head/MatMul_1", "", False),  # another node's first
+        ("head/Add", "", False),
+        ("anything", "[ONNX Layer: head/MatMul]", True),
+        ("head/MatMul", "[ONNX Layer: head/MatMul_1]", False),
+    ],
+)
+def test_a_layer_belongs_to_the_node_it_was_made_from(name: str, metadata: str, held: bool) -> None:  # noqa: FBT001
+    """TensorRT 8.6, which is not here, has no metadata."""
+    fake_layer = SimpleNamespace(name=name, metadata=metadata)
+    names = {"head/MatMul", "head/MatMul_1", "head/Add"}
+
+    assert made_from(fake_layer, {"head/MatMul"}, names=names) is held
 
 
 def test_nested_phases_add_up_and_never_fall() -> None:

@@ -12,7 +12,7 @@ from ensemble_builder.artifacts.sources import Locked, Version
 from ensembles_api.contract import ArtifactRecord, BuildOrder, LockedFile, OrderedProof, TargetRequest
 from ensembles_api.spec import EngineVerification, Gpu, NamedSource, PipelineVerification
 
-PROOF_REVISION = 1
+PROOF_REVISION = 2
 """Raised when the same settings would be judged otherwise; engines are then proven again, not built again."""
 PIPELINE_PROOF_REVISION = 1
 """As PROOF_REVISION, for pipelines."""

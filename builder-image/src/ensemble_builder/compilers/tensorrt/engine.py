@@ -97,7 +97,7 @@ class _Building:
                 "profiles": len(ranges.ranges),
                 "version": offer.version,
                 "gpu": device,
-                "converted": prepared.converted,
+                "converter": prepared.converter,
                 "kept": prepared.kept,
                 "warnings": (*filled.warnings, *library.logger.warnings),
                 "merged_caches": filled.superfluous,
@@ -129,12 +129,13 @@ class _Prepared:
     """A network with the types that the resource asks for.
 
     types: which those are, the ONNX' own included.
+    converter: what converted the ONNX to half, if anything did.
     kept: layers (nodes, where the ONNX was converted) held in FP32.
     """
 
     network: Any
     types: NetworkTypes
-    converted: bool = False
+    converter: str = ""
     kept: int = 0
 
 
@@ -151,7 +152,8 @@ def _prepare(library: Library, job: Job, scratch: Path) -> _Prepared:
             all=own.all | quantised_types(graph.model),
         )
         set_io_types(library, network, types, field=job.field)
-        return _Prepared(network, own, kept=hold_in_fp32(library, network, kept))
+        names = frozenset(node.name for node in graphs.nodes(graph.model.graph))
+        return _Prepared(network, own, kept=hold_in_fp32(library, network, kept, names=names))
     lower = job.parameters.precision is Precision.FP16 and not types_of(network).compute_in("HALF")
     if kept and not lower:
         raise fault(
@@ -165,7 +167,8 @@ def _prepare(library: Library, job: Job, scratch: Path) -> _Prepared:
     if lower or types:
         graphs.cast_io(graph, types)
         network = parsed(library, graph)
-    return _Prepared(network, types_of(network), converted=lower, kept=len(kept))
+    converter = half.converter() if lower else ""
+    return _Prepared(network, types_of(network), converter=converter, kept=len(kept))
 
 
 def _ranges(network: Any, job: Job) -> Plan:

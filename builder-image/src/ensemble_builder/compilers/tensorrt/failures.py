@@ -1,4 +1,4 @@
-"""Why a build failed, from what TensorRT logged: its API returns nothing but None."""
+"""Why a build or a run failed, from what TensorRT logged: its API returns nothing but None or False."""
 
 from __future__ import annotations
 
@@ -86,3 +86,23 @@ def build_failure(
             f"more; otherwise export it differently. {quoted}",
         )
     return fault(Reason.COMPILE_FAILED, field, f"TensorRT could not build the engine: {quoted}")
+
+
+def run_failure(what: str, errors: Sequence[str], *, field: str, full: bool = False) -> FaultError:
+    """The fault of an engine that does not load or run.
+
+    Args:
+        what: failed.
+        errors: what TensorRT logged as errors, in order.
+        field: path of the model's tensorrt in the resource.
+        full: the driver itself has said that the GPU's memory does not suffice.
+    """
+    quoted = f"{what}; {errors[-1][:SHOWN]}" if errors else what
+    if full or _NO_MEMORY.search(" ".join(errors)):
+        return fault(
+            Reason.GPU_OUT_OF_MEMORY,
+            field,
+            "the engine runs out of GPU memory at the sizes asked for: lower maxBatchSize or the profile's "
+            f"max, or see what else uses the GPU ({quoted})",
+        )
+    return fault(Reason.COMPILE_FAILED, field, f"the engine does not run: {quoted}")

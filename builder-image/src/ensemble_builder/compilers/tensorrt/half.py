@@ -25,6 +25,13 @@ _WEIGHTS = "weights"
 _HALF = onnx.TensorProto.FLOAT16
 
 
+def converter() -> str:
+    """Name and version of what converts."""
+    import onnxruntime  # noqa: PLC0415 - as below
+
+    return f"onnxruntime {onnxruntime.__version__}"
+
+
 def converted(graph: Graph, *, kept: AbstractSet[str], types: Mapping[str, int], scratch: Path) -> Graph:
     """The graph in half precision, written to `scratch`/half with its weights beside it.
 

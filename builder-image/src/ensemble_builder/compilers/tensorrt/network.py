@@ -116,15 +116,16 @@ def set_io_types(library: Library, network: Any, types: Mapping[str, int], *, fi
             tensor.dtype = getattr(library.module.DataType, name)
 
 
-def hold_in_fp32(library: Library, network: Any, kept: AbstractSet[str]) -> int:
-    """Constrains the layers of these ONNX nodes to FP32, where flags permit less. Returns how many.
+def hold_in_fp32(library: Library, network: Any, kept: AbstractSet[str], *, names: AbstractSet[str]) -> int:
+    """Constrains the layers of these ONNX nodes, of all that have `names`, to FP32, where flags permit less.
+    Returns how many.
 
     Layers that only compute shapes or move constants take no precision: TensorRT 8.6 breaks on such ones.
     """
     fp32 = library.module.DataType.FLOAT
     count = 0
     for layer in _layers_of(network):
-        if layer.type.name in _NOT_COMPUTING or not _belongs(layer, kept):
+        if layer.type.name in _NOT_COMPUTING or not made_from(layer, kept, names=names):
             continue
         outputs = [layer.get_output(index) for index in range(layer.num_outputs)]
         if not outputs or any(tensor.dtype.name not in ("FLOAT", "HALF", "BF16") for tensor in outputs):
@@ -139,13 +140,14 @@ def hold_in_fp32(library: Library, network: Any, kept: AbstractSet[str]) -> int:
     return count
 
 
-def _belongs(layer: Any, kept: AbstractSet[str]) -> bool:
-    """Whether a layer was made from one of the nodes.
+def made_from(layer: Any, kept: AbstractSet[str], *, names: AbstractSet[str]) -> bool:
+    """Whether a layer was made from one of the nodes `kept`, of all that have `names`.
 
     Newer versions write the node into the layer's metadata; older ones only name layers after it, with a
-    number for all but the first.
+    number for all but the first. Exporters number nodes in the same way: a node's own layer is its own.
     """
     traced = _ONNX_LAYER.findall(getattr(layer, "metadata", "") or "")
     if traced:
         return any(name in kept for name in traced)
-    return layer.name in kept or re.sub(r"_\d+$", "", layer.name) in kept
+    own = layer.name if layer.name in names else re.sub(r"_\d+$", "", layer.name)
+    return own in kept

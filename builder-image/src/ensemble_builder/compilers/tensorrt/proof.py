@@ -25,6 +25,8 @@ from ensemble_builder.compilers.tensorrt.accuracy import (
     tells_apart,
 )
 from ensemble_builder.compilers.tensorrt.cuda import CudaDevice, CudaError, CudaOutOfMemoryError
+from ensemble_builder.compilers.tensorrt.device import check_device, find_device
+from ensemble_builder.compilers.tensorrt.failures import run_failure
 from ensemble_builder.compilers.tensorrt.library import load_plugins, load_tensorrt, logger_of
 from ensemble_builder.compilers.tensorrt.number_types import rounded
 from ensemble_builder.compilers.tensorrt.proof_report import (
@@ -58,7 +60,7 @@ REPORT = "proof.json"
 
 class ProofJob(Document):
     """`plan`, `model`: files. `samples`: the folder of the samples' files. `field`: of the tensorrt member.
-    `batching`: the first axis of every tensor is the batch.
+    `batching`: the first axis of every tensor is the batch. gpu_product: as of the order.
     """
 
     plan: str
@@ -68,6 +70,7 @@ class ProofJob(Document):
     precision: Precision
     batching: bool
     settings: ProofSettings
+    gpu_product: str = ""
     tensorrt_version: str = ""
     plugins: tuple[str, ...] = ()
 
@@ -91,33 +94,33 @@ def prove(job: ProofJob) -> Proof:
     """Run the engine and compare.
 
     Raises:
-        FaultError: AccuracyOutOfTolerance; InvalidSpec for samples that do not fit; CompileFailed where the
-            engine does not run.
+        FaultError: AccuracyOutOfTolerance; InvalidSpec for samples that do not fit; GPUMismatch;
+            GPUOutOfMemory, or CompileFailed, where the engine does not run.
     """
     began = time.monotonic()
     tensorrt = load_tensorrt(job.tensorrt_version)
+    # TensorRT-RTX builds without a GPU, and not for every GPU: the only case in which nothing can be run.
+    optional = "rtx" in tensorrt.__name__
+    gpu = find_device()
+    check_device(gpu, wanted=job.gpu_product, rtx=optional)
     load_plugins(job.plugins, field=job.field)
     logger = logger_of(tensorrt)
     tensorrt.init_libnvinfer_plugins(logger, "")
-    # TensorRT-RTX builds without a GPU, and not for every GPU: the only case in which nothing can be run.
-    optional = "rtx" in tensorrt.__name__
+    made_with: dict[str, object] = {
+        "tensorrt": str(tensorrt.__version__),
+        "gpu": gpu.model_dump(exclude_defaults=True) if gpu else {},
+    }
     try:
         with CudaDevice() as device:
             runner = Runner(tensorrt, logger, Path(job.plan).read_bytes(), device)
-            trying = Trying(job, runner)
+            trying = Trying(job, runner, made_with)
             trying.run_all()
             return trying.proof(seconds=round(time.monotonic() - began, 1))
-    except CudaOutOfMemoryError as error:
-        raise _fault(
-            job,
-            Reason.GPU_OUT_OF_MEMORY,
-            "the engine runs out of GPU memory at the sizes asked for: lower maxBatchSize or the profile's "
-            f"max, or see what else uses the GPU ({error})",
-        ) from error
     except (CudaError, RunError) as error:
-        if optional:
+        full = isinstance(error, CudaOutOfMemoryError)
+        if optional and not full:
             return skipped(f"TensorRT-RTX could not run the engine here: {error}")
-        raise _fault(job, Reason.COMPILE_FAILED, f"the engine does not run: {error}") from error
+        raise run_failure(str(error), list(logger.errors), field=job.field, full=full) from error
 
 
 def skipped(why: str) -> Proof:
@@ -180,10 +183,11 @@ class _Answers:
 
 @dataclass
 class Trying:
-    """The runs of one engine, and what they gave so far."""
+    """The runs of one engine, and what they gave so far. `made_with`: versions and GPU, for the report."""
 
     job: ProofJob
     runner: Engine
+    made_with: dict[str, object] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     speeds: list[SpeedRow] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -236,10 +240,12 @@ class Trying:
         if self.job.settings.reference is not Reference.ONNX_RUNTIME:
             return None
         try:
-            return OnnxReference(Path(self.job.model))
+            reference = OnnxReference(Path(self.job.model))
         except ReferenceUnavailableError as error:
             self._incomparable(error)
             return None
+        self.made_with["onnxruntime"] = reference.version
+        return reference
 
     def _incomparable(self, error: ReferenceUnavailableError) -> None:
         note = f"{error}; give samples with outputs and set verification.reference to Samples"
@@ -308,6 +314,7 @@ class Trying:
                 "speed": [row.model_dump(mode="json") for row in self.speeds],
                 "memory": dict(self.memory),
                 "seconds": seconds,
+                **self.made_with,
             },
         )
 

@@ -59,6 +59,7 @@ def _job(building: Building[TensorRTParameters], plan: Path, io: ModelIO) -> pro
         field=order.field,
         precision=parameters.precision,
         batching=io.batchable and bool(io.max_batch_size),
+        gpu_product=order.gpu_product,
         settings=ProofSettings.model_validate(order.proof.settings if order.proof else {}),
         tensorrt_version=parameters.tensorrt_version,
         plugins=building.inputs(parameters.plugins),

@@ -41,6 +41,7 @@ class OnnxReference:
             import onnxruntime  # noqa: PLC0415
         except ImportError as error:
             raise ReferenceUnavailableError("the builder image has no onnxruntime") from error
+        self.version = str(onnxruntime.__version__)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         try:

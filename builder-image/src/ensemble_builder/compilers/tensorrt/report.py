@@ -53,7 +53,7 @@ class Report(Document):
 
     read_from: engine, or network where the engine cannot be loaded here (RTX without a GPU).
     layers: how many compute in which type; of the network's operators where read_from is network.
-    converted: the ONNX was converted to half precision first.
+    converter: what converted the ONNX to half precision first; empty where nothing did.
     kept: layers held in FP32 by keepFp32.
     merged_caches: names of the timing caches that were of use, or that can be of none.
     """
@@ -68,7 +68,7 @@ class Report(Document):
     version: str = ""
     gpu: Device | None = None
     layers: dict[str, int] = Field(default_factory=dict)
-    converted: bool = False
+    converter: str = ""
     kept: int = 0
     warnings: tuple[str, ...] = ()
     merged_caches: tuple[str, ...] = ()

@@ -84,7 +84,7 @@ def seeded(inputs: Sequence[EngineInput], *, batching: bool) -> Iterator[Trial]:
     """
     for profile, bound, shapes, values in _points(inputs):
         if batching:
-            batch = next(iter(shapes.values()))[0]
+            batch = min(shape[0] for shape in shapes.values())
             count = min(ITEMS, max(2, batch))
             items = {
                 entry.name: _numbers(entry, (count, *shapes[entry.name][1:]), values.get(entry.name))
@@ -161,6 +161,8 @@ def given(
 ) -> Iterator[Trial]:
     """Trials with the user's samples, in every profile that takes them; equal shapes go into one batch.
 
+    Every item is in one of them: more than the largest batch, or than `ITEMS`, take several.
+
     Raises:
         UnfitSampleError: for one that fits no profile.
     """
@@ -189,10 +191,17 @@ def _of_group(
                 yield Trial(profile, "sample", None, sample.inputs, sample.outputs or None)
             continue
         items = _joined([sample.inputs for sample in group])
-        expected = _joined([sample.outputs for sample in group]) if group[0].outputs else None
-        batches = {inputs[0].ranges[profile].bound(bound)[0]: bound for bound in ("max", "opt", "min")}
-        for batch, bound in sorted(batches.items()):
-            yield Trial(profile, bound, batch, items, expected)
+        expected = _joined([sample.outputs for sample in group])
+        batches = {
+            min(entry.ranges[profile].bound(bound)[0] for entry in inputs): bound
+            for bound in ("max", "opt", "min")
+        }
+        largest = max(batches)
+        held = min(ITEMS, largest)
+        for start in range(0, len(items[inputs[0].name]), held):
+            some, answers = (_part(each, start, held) for each in (items, expected))
+            for batch in [largest] if start else sorted(batches):
+                yield Trial(profile, batches[batch], batch, some, answers or None)
 
 
 def _fits(entry: EngineInput, profile: int, sample: GivenSample, *, batching: bool) -> bool:
@@ -206,4 +215,8 @@ def _fits(entry: EngineInput, profile: int, sample: GivenSample, *, batching: bo
 
 
 def _joined(items: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    return {name: np.concatenate([item[name] for item in items])[:ITEMS] for name in items[0]}
+    return {name: np.concatenate([item[name] for item in items]) for name in items[0]}
+
+
+def _part(items: Mapping[str, Array], start: int, count: int) -> dict[str, Array]:
+    return {name: array[start : start + count] for name, array in items.items()}

@@ -52,7 +52,11 @@ class Stop:
         os._exit(STOPPED)
 
     def _save_once(self) -> None:
+        """That the cache cannot be written costs no engine, and does not keep the process from ending."""
         with self._saving:
             save, self._save = self._save, None
             if save:
-                save()
+                try:
+                    save()
+                except Exception as error:  # noqa: BLE001 - TensorRT's included
+                    print(f"warning: the timing cache is not kept: {error}", flush=True)  # noqa: T201
