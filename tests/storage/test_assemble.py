@@ -311,6 +311,15 @@ def test_external_data_that_is_not_there(bench: Workbench, name: str, external: 
     assert said in refused.message
 
 
+def test_external_data_that_is_cut_short(bench: Workbench) -> None:
+    bench.put("net/w.bin", bytes(11))
+    uri = bench.put("net/m.onnx", onnx_model(external="w.bin")).removesuffix("m.onnx")
+    for kind in ("onnxruntime", "tensorrt"):
+        refused = fault(bench.assemble(bench.request({"name": "m", kind: {"source": {"uri": uri}}})))
+        assert (refused.code, refused.field) == (Reason.INVALID_MODEL, f"spec.models[0].{kind}.source")
+        assert "'w.bin' has 11 bytes, the model reads 12 of it" in refused.message
+
+
 def test_sources_are_refused_with_their_field(bench: Workbench) -> None:
     folder = bench.put("many/a.onnx", onnx_model()).removesuffix("a.onnx")
     bench.put("many/b.onnx", onnx_model())

@@ -100,6 +100,11 @@ def weights_elsewhere(out: Path) -> None:
     (out / "net.onnx").write_bytes(onnx_model(external="w.bin"))
 
 
+def weights_cut_short(out: Path) -> None:
+    (out / "net.onnx").write_bytes(onnx_model(external="w.bin"))
+    (out / "w.bin").write_bytes(bytes(11))
+
+
 def a_link(out: Path) -> None:
     (out / "net.onnx").symlink_to("/etc/passwd")
 
@@ -115,6 +120,7 @@ def a_linked_folder(out: Path) -> None:
         (nothing, Reason.EXPORT_FAILED, "no usable 'net.onnx' was left behind: No such file or directory"),
         (a_pickle, Reason.INVALID_MODEL, "export with torch.onnx.export"),
         (weights_elsewhere, Reason.EXPORT_FAILED, "no usable 'w.bin'"),
+        (weights_cut_short, Reason.EXPORT_FAILED, "'w.bin' has 11 bytes, and the model reads 12 of it"),
         (a_link, Reason.EXPORT_FAILED, "no usable 'net.onnx'"),
         (a_linked_folder, Reason.EXPORT_FAILED, "no usable 'etc/passwd'"),
     ],

@@ -238,7 +238,7 @@ def test_an_engine_is_ordered_once_its_export_is_there() -> None:
     field = "spec.models[0].tensorrt.export"
     files = tuple(LockedFile(path=path, sha256="c" * 64, size=1) for path in ("model.onnx", "weights.bin"))
     there = lock(of) | {field: LockedSource(field=field, files=files)}
-    made = orders(of, there, external_data={field: ["weights.bin"]}, revisions=REVISIONS)  # type: ignore[arg-type]
+    made = orders(of, there, external_data={field: {"weights.bin": 1}}, revisions=REVISIONS)  # type: ignore[arg-type]
     assert [order.kind for order in made] == ["export", "tensorrt"]
     assert [file.path for file in made[1].inputs] == ["model.onnx", "weights.bin"]
 

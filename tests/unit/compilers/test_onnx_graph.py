@@ -116,7 +116,7 @@ def test_weights_are_not_inputs(facts: Any) -> None:
     assert found.io.batchable
     assert found.opsets == {"ai.onnx": 17}
     assert found.ir_version == 8
-    assert found.external_data == ()
+    assert found.external_data == {}
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,38 @@ def external(location: str) -> onnx.ModelProto:
 
 
 def test_external_data_is_listed_and_need_not_be_there(facts: Any) -> None:
-    assert facts(external("./weights/w.bin")).external_data == ("weights/w.bin",)
+    assert facts(external("./weights/w.bin")).external_data == {"weights/w.bin": 48}
+
+
+@pytest.mark.parametrize(
+    ("entries", "size"),
+    [
+        ({"offset": "16"}, 64),
+        ({"offset": "16", "length": "8"}, 24),
+        ({"length": str(3 << 30), "checksum": "00"}, 3 << 30),
+    ],
+)
+def test_external_data_says_how_much_of_the_file_is_read(facts: Any, entries: Any, size: int) -> None:
+    model = external("w.bin")
+    for key, value in entries.items():
+        model.graph.initializer[0].external_data.add(key=key, value=value)
+    assert facts(model).external_data == {"w.bin": size}
+
+
+@pytest.mark.parametrize("entries", [{"offset": "-5"}, {"offset": "abc"}, {"length": "-1"}])
+def test_external_data_at_no_place_in_the_file_is_refused(tmp_path: Path, entries: Any) -> None:
+    model = external("w.bin")
+    for key, value in entries.items():
+        model.graph.initializer[0].external_data.add(key=key, value=value)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    assert f"location 'w.bin', {next(iter(entries))} " in refused(tmp_path / "m.onnx")
+
+
+def test_external_data_without_a_file_is_refused(tmp_path: Path) -> None:
+    model = external("w.bin")
+    del model.graph.initializer[0].external_data[:]
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    assert "outside of the model's folder" in refused(tmp_path / "m.onnx")
 
 
 def test_external_data_of_inner_graphs_is_listed(facts: Any) -> None:
@@ -217,7 +248,7 @@ def test_external_data_of_inner_graphs_is_listed(facts: Any) -> None:
         nodes=[helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)],
     )
 
-    assert facts(model).external_data == ("inner.bin",)
+    assert facts(model).external_data == {"inner.bin": 48}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from ensembles_api.contract import CONTRACT, Document, ModelIO, Sha256
 
@@ -37,8 +37,8 @@ class OnnxFacts(Document):
 
     contract: Literal[1] = CONTRACT
     io: ModelIO
-    external_data: tuple[str, ...] = ()
-    """Paths relative to the file's folder."""
+    external_data: dict[str, int] = Field(default_factory=dict)
+    """Path relative to the file's folder -> bytes that the graph reads of it."""
 
 
 class Owner(Document):

@@ -16,7 +16,7 @@ from ensemble_builder.artifacts.sources import Locked, Version, versions
 from ensembles_api.contract import BuildKind, BuildOrder, LockedFile, Request
 from ensembles_api.spec import Dali, Python, PythonEnvironment, TensorRT
 
-ExternalData = Mapping[str, Sequence[str]]
+ExternalData = Mapping[str, Mapping[str, int]]
 Revisions = Mapping[BuildKind, int]
 """Compiler -> its revision, raised when the same order would give something else."""
 
@@ -31,7 +31,7 @@ def orders(
     Args:
         request: what the resource asks for.
         locked: its sources by field, those that are built among them.
-        external_data: source field -> paths of an ONNX file's external data.
+        external_data: source field -> an ONNX file's external data, see `external_files`.
         revisions: of the compilers.
     """
     found: list[BuildOrder] = []
@@ -45,7 +45,7 @@ def orders(
                 found.append(_dali_order(request, version, dali, locked, revisions["dali"]))
             case TensorRT() as tensorrt:
                 source = locked[version.source_field]
-                external = external_files(version, source, external_data.get(version.source_field, ()))
+                external = external_files(version, source, external_data.get(version.source_field, {}))
                 main = onnx_main(version, source).model_copy(update={"path": "model.onnx"})
                 libraries = tuple(plugin.file for plugin in plugins(version, locked))
                 proof = engine_proof(version, tensorrt.verification, locked)

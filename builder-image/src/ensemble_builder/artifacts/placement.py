@@ -82,12 +82,17 @@ def onnx_main(version: Version, source: LockedSource) -> LockedFile:
 
 
 def external_files(
-    version: Version, source: LockedSource, external_data: Sequence[str]
+    version: Version, source: LockedSource, external_data: Mapping[str, int]
 ) -> tuple[LockedFile, ...]:
-    """The files in which an ONNX graph says its weights lie; paths are relative to the .onnx file.
+    """The files in which an ONNX graph says its weights lie.
+
+    Args:
+        version: of the model.
+        source: the .onnx file and what lies beside it.
+        external_data: path relative to the .onnx file -> bytes that the graph reads of it.
 
     Raises:
-        FaultError: InvalidModel where one is not in the source.
+        FaultError: InvalidModel where one is not in the source, or is too short.
     """
     if not external_data:
         return ()
@@ -99,6 +104,7 @@ def external_files(
     }
     missing = [path for path in external_data if path not in present]
     if not missing:
+        _check_sizes(version, present, external_data)
         return tuple(present[path].model_copy(update={"path": path}) for path in external_data)
     if not version.is_folder:
         cure = "put it beside the .onnx file and give the folder: a uri ending in /"
@@ -111,12 +117,25 @@ def external_files(
     )
 
 
+def _check_sizes(
+    version: Version, present: Mapping[str, LockedFile], external_data: Mapping[str, int]
+) -> None:
+    for path, size in external_data.items():
+        if present[path].size < size:
+            raise _fault(
+                Reason.INVALID_MODEL,
+                version.source_field,
+                f"{path!r} has {present[path].size} bytes, the model reads {size} of it: it was cut short, or "
+                "is of another export; upload both files again",
+            )
+
+
 def place(
     index: int,
     model: Model,
     locked: Locked,
     *,
-    external_data: Mapping[str, Sequence[str]],
+    external_data: Mapping[str, Mapping[str, int]],
     built: Mapping[str, Sequence[LockedFile]],
     texts: Mapping[str, str],
 ) -> ModelFolder:
@@ -126,7 +145,7 @@ def place(
         index: its place in spec.models.
         model: the model.
         locked: all sources by field.
-        external_data: source field -> paths of an ONNX file's external data.
+        external_data: source field -> an ONNX file's external data, see `external_files`.
         built: field of a model version -> its artifact's files.
         texts: digest -> text of each config.pbtxt among the sources (`given_configs`).
 
@@ -168,7 +187,7 @@ def with_version(files: Mapping[str, LockedFile]) -> dict[str, LockedFile]:
 def _version_files(
     version: Version,
     locked: Locked,
-    external_data: Mapping[str, Sequence[str]],
+    external_data: Mapping[str, Mapping[str, int]],
     built: Mapping[str, Sequence[LockedFile]],
 ) -> dict[str, LockedFile]:
     source = locked.get(version.source_field)
@@ -181,7 +200,7 @@ def _version_files(
             # An autoserialised pipeline is found by its own name, whatever the config says.
             return {file.path if file.path.endswith(".py") else name: file for file in made}
         case "onnxruntime":
-            beside = external_files(version, source, external_data.get(version.source_field, ()))
+            beside = external_files(version, source, external_data.get(version.source_field, {}))
             return {name: onnx_main(version, source), **{file.path: file for file in beside}}
         case "python" if version.is_folder:
             return _python_folder(version, source, name)

@@ -24,8 +24,8 @@ def read_export(order: BuildOrder, out: Path) -> CompileResult:
     name = str(order.parameters["output"])
     _check(order, out, name)
     graph = inspect(out / name, field=order.field)
-    for path in graph.external_data:
-        _check(order, out, path)
+    for path, size in graph.external_data.items():
+        _check(order, out, path, least=size)
     provenance: dict[str, Any] = {key: order.parameters[key] for key in ("image", "command", "args")}
     return CompileResult(
         files=(name, *graph.external_data),
@@ -34,13 +34,18 @@ def read_export(order: BuildOrder, out: Path) -> CompileResult:
     )
 
 
-def _check(order: BuildOrder, out: Path, path: str) -> None:
+def _check(order: BuildOrder, out: Path, path: str, *, least: int = 0) -> None:
     """Nothing runs in the pod any more that could exchange the file after this."""
     try:
-        with open_output(out, path):
-            return
+        with open_output(out, path) as file:
+            size = file.size
     except FaultError as error:
         there = ", ".join(sorted(entry.name for entry in out.iterdir())[:LISTED]) or "nothing"
-        message = f"the container ended well, but {error.fault.message}; /outputs holds {there}"
-        fault = Fault(code=Reason.EXPORT_FAILED, field=order.field, message=message)
-        raise FaultError(fault) from error
+        raise _failed(order, f"{error.fault.message}; /outputs holds {there}") from error
+    if size < least:
+        raise _failed(order, f"{path!r} has {size} bytes, and the model reads {least} of it")
+
+
+def _failed(order: BuildOrder, what: str) -> FaultError:
+    message = f"the container ended well, but {what}"
+    return FaultError(Fault(code=Reason.EXPORT_FAILED, field=order.field, message=message))

@@ -19,7 +19,7 @@ from ensembles_api.contract import Fault, LockedFile, LockedSource, Request
 from ensembles_api.reasons import Reason
 
 WORKERS = 16
-ONNX_REVISION = 1
+ONNX_REVISION = 2
 """Raised when inspecting finds something else in the same file."""
 
 
@@ -46,7 +46,7 @@ def _facts(store: Store, file: LockedFile, field: str, fields: Fields) -> OnnxFa
         target = Path(folder, file.path.rpartition("/")[2])
         download([download_of(store, file, target, fields)], scratch=Path(folder, "scratch"))
         graph = inspect(target, field=field)
-    facts = OnnxFacts(io=graph.io, external_data=graph.external_data)
+    facts = OnnxFacts(io=graph.io, external_data=dict(graph.external_data))
     store.root.put(key, facts.canonical())
     return facts
 

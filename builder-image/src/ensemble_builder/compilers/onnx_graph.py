@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -36,11 +37,13 @@ PROTOBUF_LIMIT = 2**31 - 1
 
 @dataclass(frozen=True)
 class OnnxFacts:
-    """Facts of one graph. `external_data`: POSIX paths relative to the model's folder, sorted."""
+    """Facts of one graph. `external_data`: POSIX path relative to the model's folder -> bytes that the file
+    must have at least, sorted.
+    """
 
     io: ModelIO
     opsets: Mapping[str, int]
-    external_data: tuple[str, ...]
+    external_data: Mapping[str, int]
     ir_version: int
 
 
@@ -204,15 +207,30 @@ class _Graph:
             )
         return Tensor(name=value.name, data_type=TRITON_TYPES[element], shape=shape)
 
-    def external_data(self) -> tuple[str, ...]:
-        found = {
-            self._inside(entry.value, tensor.name)
-            for tensor in _tensors(self.model)
-            if tensor.data_location == onnx.TensorProto.EXTERNAL
-            for entry in tensor.external_data
-            if entry.key == "location"
-        }
-        return tuple(sorted(found))
+    def external_data(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for tensor in _tensors(self.model):
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                stated = {entry.key: entry.value for entry in tensor.external_data}
+                path = self._inside(stated.get("location", ""), tensor.name)
+                found[path] = max(found.get(path, 0), self._end(tensor, stated))
+        return dict(sorted(found.items()))
+
+    def _end(self, tensor: onnx.TensorProto, stated: Mapping[str, str]) -> int:
+        """Where the tensor's bytes end in its file."""
+        try:
+            offset = int(stated.get("offset", 0))
+            length = int(stated["length"]) if "length" in stated else _size(tensor)
+        except ValueError:
+            offset = length = -1
+        if offset < 0 or length < 0:
+            where = ", ".join(f"{key} {value!r}" for key, value in stated.items())
+            raise _fault(
+                self.field,
+                f"weights of {tensor.name!r} lie at {where}, which is no place in a file: save the model "
+                "again with its external data",
+            )
+        return offset + length
 
     def _inside(self, location: str, tensor: str) -> str:
         path = PurePosixPath(location)
@@ -224,6 +242,14 @@ class _Graph:
                 "again with its external data beside it",
             )
         return str(path)
+
+
+def _size(tensor: onnx.TensorProto) -> int:
+    """Bytes of its values, of those types at least that come one to a byte or more."""
+    if tensor.data_type not in TRITON_TYPES or tensor.data_type == onnx.TensorProto.STRING:
+        return 0
+    of_one: int = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return math.prod(tensor.dims) * of_one
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

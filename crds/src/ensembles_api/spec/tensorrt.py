@@ -46,7 +46,7 @@ class TensorType(ApiModel):
     data_type: FloatType
 
 
-Dims = Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=8)]
+Dims = Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(max_length=8)]
 
 
 class ShapeRange(ApiModel):
@@ -138,7 +138,7 @@ class EngineBuilder(ApiModel):
     workspace: str | None = Field(
         None,
         max_length=16,
-        pattern=r"^[1-9][0-9]*(Mi|Gi)$",
+        pattern=r"^[1-9][0-9]{0,7}(Mi|Gi)$",
         description="GPU memory that a layer may use for scratch; default all there is.",
     )
     version_compatible: bool = Field(
