@@ -125,8 +125,8 @@ def _check_sizes(
             raise _fault(
                 Reason.INVALID_MODEL,
                 version.source_field,
-                f"{path!r} has {present[path].size} bytes, the model reads {size} of it: it was cut short, or "
-                "is of another export; upload both files again",
+                f"{path!r} has {present[path].size} bytes, the model reads {size} of it: it was cut short, "
+                "or is of another export; upload both files again",
             )
 
 

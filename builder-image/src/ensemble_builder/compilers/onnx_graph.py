@@ -248,8 +248,9 @@ def _size(tensor: onnx.TensorProto) -> int:
     """Bytes of its values, of those types at least that come one to a byte or more."""
     if tensor.data_type not in TRITON_TYPES or tensor.data_type == onnx.TensorProto.STRING:
         return 0
-    of_one: int = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    return math.prod(tensor.dims) * of_one
+    kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    size: int = math.prod(tensor.dims) * kind.itemsize
+    return size
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
