@@ -139,6 +139,51 @@ def test_changed_verification_proves_again_and_builds_nothing(bench: Workbench) 
     assert bench.assemble(request(bench)).revision, "the first proof still holds"
 
 
+def test_a_proof_of_bytes_that_are_not_stored_replaces_none(bench: Workbench) -> None:
+    """Two namespaces build the same engine into one storage: the first stays, with the proof it has."""
+    wanted = request(bench)
+    ordered = bench.assemble(wanted)
+    one, two = Build(bench, ordered, "one"), Build(bench, ordered, "two")
+    for stage, plan in ((one, b"of one"), (two, b"of two")):
+        stage.fetch()
+        stage.leave(plan)
+    for stage in (one, two):
+        assert stage.upload().fault is None
+
+    done = bench.assemble(wanted, "--lock", ordered.lock, "--built", one.key)
+    assert bench.published(done, "gpu")["models/net/1/model.plan"] == b"of one"
+
+
+def test_an_engine_that_was_replaced_while_another_was_proven_is_unproven(bench: Workbench) -> None:
+    build(bench, bench.assemble(request(bench)), b"plan")
+    stricter = request(bench, relativeL2=0.001)
+    proving = Build(bench, bench.assemble(stricter), "proving")
+    proving.fetch()
+    proving.leave(None)
+    root, key = bench.store.root, bench.store.key(layout.artifact("tensorrt", proving.key))
+    root.put(bench.store.key(layout.blob(sha256(b"new!"))), b"new!")
+    root.put(key, (root.get(key) or b"").replace(sha256(b"plan").encode(), sha256(b"new!").encode()))
+
+    assert proving.upload().fault is None
+    assert [order.key for order in bench.assemble(stricter).next] == [proving.key]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"), [(["y", "z"], "no output 'z'; it has y"), (["y", "y"], "'y' stands here twice")]
+)
+def test_a_tolerance_must_be_of_an_output(bench: Workbench, names: list[str], message: str) -> None:
+    """Else it would be of no use, and nobody would be told."""
+    fault = bench.assemble(
+        request(bench, outputs=[{"name": name, "relativeL2": 0.1} for name in names])
+    ).fault
+
+    assert fault is not None
+    assert fault.code is Reason.INVALID_SPEC
+    assert fault.field.startswith("spec.models[0].tensorrt.verification.outputs[")
+    assert message in fault.message
+    assert bench.assemble(request(bench, outputs=[{"name": "y", "relativeL2": 0.1}])).next
+
+
 def test_samples_are_part_of_the_proof_and_not_of_the_key(bench: Workbench) -> None:
     sample = {"inputs": [{"name": "x", "source": {"uri": bench.put("x.npy", b"numbers")}}]}
     plain = Build(bench, bench.assemble(request(bench)))

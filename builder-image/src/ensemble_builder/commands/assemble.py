@@ -10,7 +10,8 @@ from ensemble_builder.artifacts.documents import OnnxFacts
 from ensemble_builder.artifacts.exports import engines_to_come, exported_sources, unpinned_images
 from ensemble_builder.artifacts.members import Knowledge, placed_models
 from ensemble_builder.artifacts.orders import Revisions, orders
-from ensemble_builder.artifacts.sources import by_field
+from ensemble_builder.artifacts.proofs import check_tolerances
+from ensemble_builder.artifacts.sources import by_field, versions
 from ensemble_builder.commands.cases import cases_of, reader
 from ensemble_builder.commands.knowledge import config_texts, onnx_facts
 from ensemble_builder.commands.locks import load_lock, write_lock
@@ -38,6 +39,7 @@ from ensembles_api.contract import (
     Result,
 )
 from ensembles_api.reasons import Reason
+from ensembles_api.spec import TensorRT
 
 REVISIONS: Revisions = {
     "dali": DALI_REVISION,
@@ -121,7 +123,11 @@ def _with_orders(lock: Lock, onnx: Mapping[str, OnnxFacts]) -> Lock:
 
 
 def _check_early(lock: Lock, known: Knowledge, read: Read) -> None:
-    """Refuse wirings and cases that cannot work before anything is built for them."""
+    """Refuse wirings, cases and tolerances that cannot work before anything is built for them."""
+    for version in versions(lock.request):
+        engine, onnx = version.definition, known.onnx.get(version.source_field)
+        if isinstance(engine, TensorRT) and engine.verification and onnx:
+            check_tolerances(version, engine.verification, onnx.io)
     for target in lock.request.targets:
         models = placed_models(lock, known, target=target.name)
         members = [placed.member for placed in models]

@@ -8,7 +8,7 @@ from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import parse
 from ensemble_builder.commands import timing_caches
 from ensemble_builder.commands.exported import read_export
-from ensemble_builder.commands.fetch import OUTPUTS
+from ensemble_builder.commands.fetch import OUTPUTS, RECORD
 from ensemble_builder.commands.locks import OrderedBuild
 from ensemble_builder.commands.log import say, step
 from ensemble_builder.commands.outputs import open_output, read_output
@@ -52,7 +52,7 @@ def run(build: OrderedBuild) -> Result:
     try:
         if result.fault:
             return Result(lock=build.lock_digest, fault=result.fault)
-        return _store(build.store, order, result, out).model_copy(update={"lock": build.lock_digest})
+        return _store(build.store, order, result, build.work).model_copy(update={"lock": build.lock_digest})
     finally:
         # Last: what was measured is worth keeping whatever became of the engine, and may wait for it. Only
         # TensorRT measures: what lies there under that name otherwise is user code's.
@@ -61,9 +61,9 @@ def run(build: OrderedBuild) -> Result:
             timing_caches.keep(build.store, folder, out=out, merged=result.merged_caches)
 
 
-def _store(store: Store, order: BuildOrder, result: CompileResult, out: Path) -> Result:
+def _store(store: Store, order: BuildOrder, result: CompileResult, work: Path) -> Result:
     with step(f"uploaded {order.kind} {order.model!r} {order.key}"):
-        record = _write_artifact(store, order, result, out) if result.files else _proven(store, order, result)
+        record = _write_artifact(store, order, result, work) if result.files else _proven(order, result, work)
         if order.proof is None:
             return Result()
         if result.proof is None or result.proof.verdict == "Failed":
@@ -71,12 +71,18 @@ def _store(store: Store, order: BuildOrder, result: CompileResult, out: Path) ->
         proof = ProofRecord(
             key=order.key, proof_key=order.proof.key, artifact=record.files[0].sha256, proof=result.proof
         )
+        stored = artifact_record(store, order)
+        if stored is None or stored.files[0].sha256 != proof.artifact:
+            # Whoever asked for the build finds no proof of what is stored, and asks for one.
+            say("other bytes are stored under this key: what these were proven to be is not kept")
+            return Result()
         store.root.put(store.key(layout.proof(order.key, order.proof.key)), proof.canonical())
     say(result.proof.summary)
     return Result()
 
 
-def _write_artifact(store: Store, order: BuildOrder, result: CompileResult, out: Path) -> ArtifactRecord:
+def _write_artifact(store: Store, order: BuildOrder, result: CompileResult, work: Path) -> ArtifactRecord:
+    out = work / OUTPUTS
     if result.io is None:
         raise _failed(order, f"{RESULT} names no tensors")
     record = ArtifactRecord(
@@ -92,9 +98,9 @@ def _write_artifact(store: Store, order: BuildOrder, result: CompileResult, out:
     return record
 
 
-def _proven(store: Store, order: BuildOrder, result: CompileResult) -> ArtifactRecord:
-    """The stored artifact that was proven and not built."""
-    found = artifact_record(store, order) if result.proof else None
+def _proven(order: BuildOrder, result: CompileResult, work: Path) -> ArtifactRecord:
+    """The artifact that was proven and not built, as fetch brought it: the record may name another by now."""
+    found = parse(ArtifactRecord, read_output(work, RECORD)) if result.proof else None
     if found is None:
         raise _failed(order, f"{RESULT} names no files")
     return found
