@@ -43,6 +43,12 @@ class Fleet(Story):
         assert self.reason == "Ready"
         self.old = self.active
 
+    def to_first_step(self, replicas: int, rollout: dict[str, Any]) -> None:
+        """Servers of a second revision begin to get a share of the requests."""
+        self.begin(replicas, rollout)
+        self.want()
+        self.until("Stepping")
+
     def want(self, models: list[dict[str, Any]] = NEW_MODELS, **rollout: Any) -> None:
         self.rollout = {**self.rollout, **rollout}
         self.change(models=models, serving={"replicas": self.replicas}, rollout=self.rollout)
@@ -59,8 +65,7 @@ class Fleet(Story):
 
     def reached(self) -> list[PodSeen]:
         """Pods that the Service leads to."""
-        service = next(s for s in self.seen.services if s.name == "net")
-        selected = service.manifest["spec"]["selector"].get("ensembles.dev/rollout")
+        selected = self.selector.get("ensembles.dev/rollout")
         return [
             pod
             for d in self.seen.deployments

@@ -18,7 +18,7 @@ from ensemble_operator.plan.actions import (
     Scale,
     SetFinalizer,
 )
-from ensemble_operator.plan.observation import DeploymentSeen, JobSeen, PodSeen
+from ensemble_operator.plan.observation import DeploymentSeen, JobSeen, ObjectSeen, PodSeen
 from ensemble_operator.plan.planner import plan
 from ensembles_api.contract import Result
 from tests.unit.plan.world import (
@@ -185,6 +185,11 @@ class Story:
         )
         self.seen = replace(self.seen, jobs=tuple(ended if j.name == job.name else j for j in self.seen.jobs))
 
+    def set_job(self, job: JobSeen, **changes: Any) -> None:
+        """What is seen of a Job becomes so."""
+        jobs = (replace(j, **changes) if j.name == job.name else j for j in self.seen.jobs)
+        self.seen = replace(self.seen, jobs=tuple(jobs))
+
     def servers_ready(self, rollout: str | None = None) -> None:
         self.seen = replace(
             self.seen,
@@ -220,14 +225,19 @@ class Story:
         """The user applies another spec."""
         self.seen = replace(self.seen, spec=spec(**changes), generation=self.seen.generation + 1)
 
+    def assemble(self, result: Result) -> None:
+        """An assembler begins, ends with this, and is listened to."""
+        self.step()
+        self.end("assemble", result=result)
+        self.step()
+
+    def until_building(self) -> None:
+        self.assemble(missing_dali())
+
     def until_published(self, revision: str = REVISION) -> None:
-        self.step()
-        self.end("assemble", result=missing_dali())
-        self.step()
+        self.until_building()
         self.end("build", result=Result())
-        self.step()
-        self.end("assemble", result=published(revision))
-        self.step()
+        self.assemble(published(revision))
 
     def bring_up_second(self, revision: str) -> str:
         """A second revision's servers are there beside those of the first, which is given."""
@@ -249,6 +259,15 @@ class Story:
         for _ in range(8):
             self.step(2)
             self.servers_ready()
+
+    @property
+    def service(self) -> ObjectSeen:
+        """The ensemble's own."""
+        return next(service for service in self.seen.services if service.name == self.seen.name)
+
+    @property
+    def selector(self) -> dict[str, str]:
+        return dict(self.service.manifest["spec"]["selector"])
 
     @property
     def reason(self) -> str:

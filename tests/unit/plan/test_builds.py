@@ -7,14 +7,12 @@ from datetime import timedelta
 
 from ensembles_api.contract import Result
 from tests.unit.plan.story import Story
-from tests.unit.plan.world import SPEC, created, missing_dali
+from tests.unit.plan.world import SPEC, created
 
 
 def test_the_builds_ask_for_the_lock_and_the_next_round_for_what_was_built() -> None:
     story = Story()
-    story.step()
-    story.end("assemble", result=missing_dali())
-    story.step()
+    story.until_building()
     assert story.reason == "Building"
     build = created(story.last, "Job")[0]
     assert "fetch" in str(build)
@@ -28,13 +26,9 @@ def test_the_builds_ask_for_the_lock_and_the_next_round_for_what_was_built() -> 
 
 def test_a_shared_build_job_is_joined_not_repeated() -> None:
     story = Story()
-    story.step()
-    story.end("assemble", result=missing_dali())
-    story.step()
+    story.until_building()
     job = story.jobs("build")[0]
-    story.seen = replace(story.seen, jobs=tuple(
-        replace(j, owners=("somebody-else",)) if j.name == job.name else j for j in story.seen.jobs
-    ))  # fmt: skip
+    story.set_job(job, owners=("somebody-else",))
     story.step()
     assert created(story.last, "Job") == []
     assert any(type(action).__name__ == "AddOwner" for action in story.last.actions)
@@ -44,9 +38,7 @@ def test_a_build_into_another_storage_is_not_waited_for() -> None:
     def building(**storage: str) -> Story:
         story = Story()
         story.change(storage={**SPEC["storage"], **storage})
-        story.step()
-        story.end("assemble", result=missing_dali())
-        story.step()
+        story.until_building()
         return story
 
     theirs = building(uri="s3://models/other").jobs("build")[0]
@@ -62,15 +54,10 @@ def test_a_build_into_another_storage_is_not_waited_for() -> None:
 
 def test_an_old_build_job_is_no_proof_that_the_artifact_is_there() -> None:
     story = Story()
-    story.step()
-    story.end("assemble", result=missing_dali())
-    story.step()
+    story.until_building()
     story.end("build", result=Result())
-    long_ago = story.seen.now - timedelta(hours=1)
-    story.seen = replace(story.seen, jobs=tuple(
-        replace(j, finished_at=long_ago) if j.labels["ensembles.dev/role"] == "build" else j
-        for j in story.seen.jobs
-    ))  # fmt: skip
+    (job,) = story.jobs("build")
+    story.set_job(job, finished_at=story.seen.now - timedelta(hours=1))
     story.step()
     assert [m["metadata"]["annotations"]["ensembles.dev/attempt"] for m in created(story.last, "Job")] == [
         "2"

@@ -14,9 +14,7 @@ from tests.unit.plan.world import REVISION, SPEC, condition
 
 def test_a_canary_goes_step_by_step_and_waits_for_approval() -> None:
     story = Fleet()
-    story.begin(4, CANARY)
-    story.want()
-    story.until("Stepping")
+    story.to_first_step(4, CANARY)
     story.play(OTHER, 5)
     assert story.numbers() == (4, 1)
     assert len(story.reached()) == 5
@@ -53,9 +51,7 @@ def test_a_canary_goes_step_by_step_and_waits_for_approval() -> None:
 )
 def test_what_an_approval_says(approval: str, numbers: tuple[int, int]) -> None:
     story = Fleet()
-    story.begin(4, {**CANARY, "canary": {"steps": [{"weight": 50, "waitForApproval": True}] * 2}})
-    story.want()
-    story.until("Stepping")
+    story.to_first_step(4, {**CANARY, "canary": {"steps": [{"weight": 50, "waitForApproval": True}] * 2}})
     story.play(OTHER, 5)
     rollout = (story.last.status or {})["progress"]["rollout"]
     story.seen = replace(story.seen, annotations={"ensembles.dev/promote": approval.format(rollout)})
@@ -65,9 +61,7 @@ def test_what_an_approval_says(approval: str, numbers: tuple[int, int]) -> None:
 
 def test_a_canary_that_crashes_gives_all_requests_back() -> None:
     story = Fleet()
-    story.begin(4, CANARY)
-    story.want()
-    story.until("Stepping")
+    story.to_first_step(4, CANARY)
     story.play(OTHER, 5)
     story.crash()
     for _ in range(5):
@@ -80,9 +74,7 @@ def test_a_canary_that_crashes_gives_all_requests_back() -> None:
 
 def test_a_canary_begins_again_at_its_first_step_when_it_is_wanted_again() -> None:
     story = Fleet()
-    story.begin(4, CANARY)
-    story.want()
-    story.until("Stepping")
+    story.to_first_step(4, CANARY)
     story.play(OTHER, 45)
     assert story.numbers() == (4, 4)
     story.want(SPEC["models"])
@@ -104,9 +96,7 @@ FIRST, APPROVED = {"weight": 25, "pauseSeconds": 60}, {"weight": 50, "waitForApp
 def at_the_second_step() -> Fleet:
     """Four servers of a canary wait for approval of 50 %."""
     story = Fleet()
-    story.begin(4, {**CANARY, **steps(FIRST, APPROVED)})
-    story.want()
-    story.until("Stepping")
+    story.to_first_step(4, {**CANARY, **steps(FIRST, APPROVED)})
     story.play(OTHER, 45)
     assert story.numbers() == (4, 4)
     return story
@@ -140,9 +130,7 @@ def test_an_approval_of_former_steps_is_none_of_new_ones() -> None:
 
 def test_steps_that_are_shortened_while_the_last_servers_come() -> None:
     story = Fleet()
-    story.begin(4, {**CANARY, **steps({"weight": 20}, {"weight": 25})})
-    story.want()
-    story.until("Stepping")
+    story.to_first_step(4, {**CANARY, **steps({"weight": 20}, {"weight": 25})})
     story.until_numbers(lambda _, new: new == 4, moves=False)
     story.want(**steps({"weight": 20, "waitForApproval": True}))
     story.play(OTHER, 60)

@@ -32,9 +32,7 @@ ONE_KEPT = {"revisionHistoryLimit": 1, "rollout": {"retainSeconds": 0, "watchSec
 def building() -> Story:
     """A story whose build runs, and whose spec changes then."""
     story = Story()
-    story.step()
-    story.end("assemble", result=missing_dali())
-    story.step()
+    story.until_building()
     story.change(models=TWO)
     story.step()
     return story
@@ -60,15 +58,11 @@ def warned(story: Story) -> list[str]:
 
 def test_warnings_are_those_of_the_wanted_revision() -> None:
     story = Story()
-    story.step()
-    story.end("assemble", result=published().model_copy(update={"warnings": ("of the first",)}))
-    story.step()
+    story.assemble(published().model_copy(update={"warnings": ("of the first",)}))
     story.verify_and_promote()
     assert (story.reason, warned(story)) == ("Ready", ["of the first"])
     story.change(models=TWO)
-    story.step()
-    story.end("assemble", result=published(OTHER).model_copy(update={"warnings": ("of the second",)}))
-    story.step()
+    story.assemble(published(OTHER).model_copy(update={"warnings": ("of the second",)}))
     story.verify_and_promote()
     assert (story.reason, warned(story)) == ("Ready", ["of the second"])
     story.change()
@@ -78,9 +72,7 @@ def test_warnings_are_those_of_the_wanted_revision() -> None:
 
 def test_a_spec_that_cannot_be_resolved_takes_back_nothing_that_was_reached() -> None:
     story = Story()
-    story.step()
-    story.end("assemble", result=published().model_copy(update={"warnings": ("w",)}))
-    story.step()
+    story.assemble(published().model_copy(update={"warnings": ("w",)}))
     story.verify_and_promote()
     verified = condition(story.last, "Verified")
     story.change(runtime={"release": "nope"})
@@ -103,9 +95,7 @@ def test_a_build_that_the_new_spec_needs_is_not_begun_again() -> None:
 def test_a_build_that_ended_while_the_new_spec_was_read_counts() -> None:
     story = building()
     story.end("build", result=Result())
-    story.step()
-    story.end("assemble", result=missing_dali())
-    story.step()
+    story.until_building()
     assert roles(story) == ["assemble"]
 
 
@@ -214,9 +204,7 @@ def test_a_removal_that_cannot_begin_does_not_hold_up_a_new_spec() -> None:
     pod = replace(
         job.pods[0], phase="Pending", scheduled=False, unscheduled_reason="Unschedulable", containers=()
     )
-    story.seen = replace(story.seen, jobs=tuple(
-        replace(j, pods=(pod,)) if j.name == job.name else j for j in story.seen.jobs
-    ))  # fmt: skip
+    story.set_job(job, pods=(pod,))
     story.change(**ONE_KEPT)
     story.step()
     assert Delete("Job", job.name, job.uid) in story.last.actions
@@ -242,9 +230,7 @@ def test_a_removal_that_fails_is_told_and_tried_again_while_it_serves() -> None:
 
 def test_a_lost_lock_is_made_anew() -> None:
     story = Story()
-    story.step()
-    story.end("assemble", result=missing_dali())
-    story.step()
+    story.until_building()
     for attempt in (2, 3):
         story.end("build", "failed", result=fault(Reason.LOCK_VANISHED))
         story.step(600)
@@ -252,17 +238,13 @@ def test_a_lost_lock_is_made_anew() -> None:
         arguments = again["spec"]["template"]["spec"]["containers"][0]["args"]
         assert "--lock" not in arguments
         assert again["metadata"]["annotations"]["ensembles.dev/attempt"] == str(attempt)
-        story.step()
-        story.end("assemble", result=missing_dali())
-        story.step()
+        story.until_building()
         assert roles(story) == ["build"]
 
 
 def test_an_assembler_without_its_lock_pins_anew() -> None:
     story = Story()
-    story.step()
-    story.end("assemble", result=missing_dali())
-    story.step()
+    story.until_building()
     story.end("build", result=Result())
     story.step()
     story.end("assemble", "failed", result=fault(Reason.LOCK_VANISHED))
@@ -274,14 +256,10 @@ def test_an_assembler_without_its_lock_pins_anew() -> None:
 def test_a_shared_builds_fault_names_our_own_field() -> None:
     story = Story()
     story.change(models=[SPEC["models"][1], SPEC["models"][0]])
-    story.step()
-    story.end("assemble", result=missing_dali())
-    story.step()
+    story.until_building()
     (job,) = story.jobs("build")
-    theirs = replace(
-        job, owners=("somebody", UID), annotations={**job.annotations, "ensembles.dev/lock": OTHER}
-    )
-    story.seen = replace(story.seen, jobs=tuple(theirs if j.name == job.name else j for j in story.seen.jobs))
+    theirs = {**job.annotations, "ensembles.dev/lock": OTHER}
+    story.set_job(job, owners=("somebody", UID), annotations=theirs)
     story.end("build", "failed", result=fault(Reason.INVALID_PIPELINE, field="spec.models[4].dali.source"))
     story.step()
     assert condition(story.last, "Stalled")["message"].startswith("spec.models[1].dali.source: ")  # type: ignore[index]

@@ -30,13 +30,12 @@ class Proven(Story):
 
 def _end_state(story: Story) -> dict[str, Any]:
     seen = story.seen
-    service = next(s for s in seen.services if s.name == "net")
     return {
         "reason": story.reason,
         "revision": story.last.status and story.last.status["revision"],
         "deployments": {d.name for d in seen.deployments},
         "services": {s.name for s in seen.services},
-        "selector": service.manifest["spec"]["selector"],
+        "selector": story.selector,
         "verified": {r.data.revision: "ensembles.dev/verification" in r.annotations for r in seen.rollouts},
         "outcomes": {r.data.revision: r.annotations.get("ensembles.dev/outcome") for r in seen.rollouts},
         "actions": story.last.actions,
@@ -113,8 +112,7 @@ def test_something_serves_at_every_moment_of_a_switch(kill: int) -> None:
     for turn in range(40):
         story.step(1, killed_after=kill if turn % 3 else None)
         story.cluster_moves(OTHER)
-        service = next(s for s in story.seen.services if s.name == "net")
-        selected = service.manifest["spec"]["selector"].get("ensembles.dev/rollout")
+        selected = story.selector.get("ensembles.dev/rollout")
         servers = [
             d
             for d in story.seen.deployments
@@ -178,9 +176,7 @@ def test_killed_anywhere_while_a_share_is_taken_back_for_a_spec_that_is_built(
     kills: list[int | None],
 ) -> None:
     story = Fleet()
-    story.begin(4, {**CANARY, "canary": {"steps": STEPS}})
-    story.want()
-    story.until("Stepping")
+    story.to_first_step(4, {**CANARY, "canary": {"steps": STEPS}})
     story.want(SPEC["models"][:1])
     story.step(2)
     story.end("assemble", result=missing_dali())

@@ -110,13 +110,9 @@ def test_a_request_deleted_by_hand_is_put_back_for_the_next_round() -> None:
 
 def test_a_build_that_ended_well_is_not_repeated_because_its_node_is_gone() -> None:
     story = Story()
-    story.step()
-    story.end("assemble", result=missing_dali())
-    story.step()
+    story.until_building()
     story.end("build", result=Result())
-    story.seen = replace(story.seen, jobs=tuple(
-        replace(j, pods=()) if j.labels["ensembles.dev/role"] == "build" else j for j in story.seen.jobs
-    ))  # fmt: skip
+    story.set_job(story.jobs("build")[0], pods=())
     story.step()
     roles = [m["metadata"]["labels"]["ensembles.dev/role"] for m in created(story.last, "Job")]
     assert roles == ["assemble"]
@@ -126,16 +122,14 @@ def test_an_assembler_that_ended_well_without_its_pod_is_asked_again() -> None:
     story = Story()
     story.step()
     story.end("assemble", result=published())
-    story.seen = replace(story.seen, jobs=tuple(replace(job, pods=()) for job in story.seen.jobs))
+    story.set_job(story.jobs("assemble")[0], pods=())
     story.step()
     assert story.reason == "PodLost"
 
 
 def test_warnings_are_as_long_and_as_many_as_the_status_takes() -> None:
     story = Story()
-    story.step()
-    story.end("assemble", result=Result(lock="1" * 64, warnings=("w" * 1500,), next=missing_dali().next))
-    story.step()
+    story.assemble(Result(lock="1" * 64, warnings=("w" * 1500,), next=missing_dali().next))
     assert story.last.status is not None
     assert story.last.status["warnings"] == ["w" * 1024]
 
@@ -159,9 +153,7 @@ def test_pods_that_cannot_be_made_yet_do_not_fail_the_rollout() -> None:
 
 def test_raising_the_limit_that_the_message_names_tries_again() -> None:
     story = Story()
-    story.step()
-    story.end("assemble", result=missing_dali())
-    story.step()
+    story.until_building()
     for _ in (1, 2):
         story.end("build", "failed", pod=out_of_memory("compile"))
         story.step()
@@ -169,23 +161,18 @@ def test_raising_the_limit_that_the_message_names_tries_again() -> None:
     story.change(build={"resources": {"limits": {"memory": "8Gi"}}})
     story.step()
     story.end("build", result=Result())
-    story.step()
-    story.end("assemble", result=published())
-    story.step()
+    story.assemble(published())
     assert story.reason == "RollingOut"
 
 
 def test_a_compiler_killed_for_memory_without_its_pod_failing_is_seen() -> None:
     story = Story()
-    story.step()
-    story.end("assemble", result=missing_dali())
-    story.step()
+    story.until_building()
     for attempt in ("1", "2"):
         (job,) = [j for j in story.jobs("build") if j.annotations["ensembles.dev/attempt"] == attempt]
         killed = ContainerSeen(name="export", init=True, exit_code=0, terminated_reason="OOMKilled")
         pod = PodSeen(name="p", uid="p", labels={}, phase="Pending", containers=(killed,))
-        stuck = replace(job, pods=(pod,))
-        story.seen = replace(story.seen, jobs=tuple(stuck if j == job else j for j in story.seen.jobs))
+        story.set_job(job, pods=(pod,))
         story.step()
         assert story.reason == "OutOfMemory"
     assert condition(story.last, "Stalled") is not None
@@ -203,9 +190,7 @@ def test_a_container_that_the_user_sets_no_memory_for_is_not_the_users_fault() -
 
 def test_a_build_that_waits_takes_up_changed_settings_once() -> None:
     story = Story()
-    story.step()
-    story.end("assemble", result=missing_dali())
-    story.step()
+    story.until_building()
     job = story.jobs("build")[0]
     waiting = PodSeen(
         name="p",
@@ -216,9 +201,7 @@ def test_a_build_that_waits_takes_up_changed_settings_once() -> None:
         unscheduled_reason="Unschedulable",
         unscheduled_message="0/1 nodes are available: node selector",
     )
-    story.seen = replace(story.seen, jobs=tuple(
-        replace(j, pods=(waiting,)) if j.name == job.name else j for j in story.seen.jobs
-    ))  # fmt: skip
+    story.set_job(job, pods=(waiting,))
     story.step()
     assert len(story.jobs("build")) == 1
     story.change(build={"nodeSelector": {"disk": "fast"}})
@@ -241,10 +224,7 @@ def test_builds_that_wait_for_a_node_hold_up_no_other() -> None:
     no_node = PodSeen(
         name="p", uid="p", labels={}, phase="Pending", scheduled=False, unscheduled_reason="Unschedulable"
     )
-    first = story.jobs("build")[0]
-    story.seen = replace(story.seen, jobs=tuple(
-        replace(j, pods=(no_node,)) if j == first else j for j in story.seen.jobs
-    ))  # fmt: skip
+    story.set_job(story.jobs("build")[0], pods=(no_node,))
     story.step()
     assert len(story.jobs("build")) == CONFIG.parallel_builds + 1
 
@@ -258,9 +238,7 @@ def test_earlier_attempts_go_when_a_later_one_is_there() -> None:
     (job,) = story.jobs("build")
     killed = ContainerSeen(name="compile", init=True, exit_code=0, terminated_reason="OOMKilled")
     hung = PodSeen(name="p", uid="p", labels={}, phase="Pending", containers=(killed,))
-    story.seen = replace(story.seen, jobs=tuple(
-        replace(j, pods=(hung,)) if j == job else j for j in story.seen.jobs
-    ))  # fmt: skip
+    story.set_job(job, pods=(hung,))
     for _ in range(3):
         story.step()
     assert [j.annotations["ensembles.dev/attempt"] for j in story.jobs("build")] == ["2"]

@@ -13,7 +13,6 @@ from tests.unit.plan.world import (
     condition,
     created,
     fault,
-    missing_dali,
     out_of_memory,
     published,
     server_pod,
@@ -87,9 +86,7 @@ def test_what_gitops_may_bring_later_stalls_after_two_minutes_and_is_still_retri
 
 def test_out_of_memory_is_forgiven_once() -> None:
     story = Story()
-    story.step()
-    story.end("assemble", result=missing_dali())
-    story.step()
+    story.until_building()
     for attempt in (1, 2):
         story.end("build", "failed", pod=out_of_memory("compile"))
         story.step()
@@ -214,9 +211,7 @@ def test_a_failed_rollout_is_tried_again_when_asked_for() -> None:
     story.step()
     assert condition(story.last, "Stalled") is not None
     story.seen = replace(story.seen, annotations={"ensembles.dev/requestedAt": "now"})
-    story.step()
-    story.end("assemble", result=published())
-    story.step()
+    story.assemble(published())
     assert story.seen.deployments == ()
     story.step()
     story.verify_and_promote()

@@ -29,6 +29,12 @@ class Routed(Fleet):
     judged: Result | None = Result(analysis=FIGURES)
     """What an analysis ends with; None: it runs on."""
 
+    def to_first_step(self, replicas: int, rollout: dict[str, Any]) -> None:
+        self.begin(replicas, rollout)
+        self.want()
+        share = rollout["canary"]["steps"][0]["weight"]
+        self.until_shares(100 - share, share)
+
     def change(self, **changes: Any) -> None:
         super().change(**{"gateway": GATEWAY, **changes})
 
@@ -78,9 +84,7 @@ class Routed(Fleet):
 
 def test_weights_move_and_the_service_stays_until_the_promotion() -> None:
     story = Routed()
-    story.begin(4, CANARY)
-    story.want()
-    story.until_shares(75, 25)
+    story.to_first_step(4, CANARY)
     assert story.numbers() == (4, 1)
     assert len(story.reached()) == 4, "the Service leads to the old ones alone"
     story.until_shares(50, 50)
@@ -99,9 +103,7 @@ def test_weights_move_and_the_service_stays_until_the_promotion() -> None:
 
 def test_a_steps_time_counts_from_when_gateways_have_taken_the_share() -> None:
     story = Routed()
-    story.begin(4, CANARY)
-    story.want()
-    story.until_shares(75, 25)
+    story.to_first_step(4, CANARY)
     story.deaf = True
     story.gateway_says(accepted=False, message="not now")
     story.play(OTHER, 60)
@@ -157,9 +159,7 @@ def test_too_few_requests_hold_the_step_and_say_so() -> None:
 
 def test_another_spec_in_the_middle_takes_the_share_back() -> None:
     story = Routed()
-    story.begin(4, CANARY)
-    story.want()
-    story.until_shares(75, 25)
+    story.to_first_step(4, CANARY)
     story.want(SPEC["models"])
     story.play(REVISION, 30)
     assert story.reason == "Ready"
@@ -170,9 +170,7 @@ def test_another_spec_in_the_middle_takes_the_share_back() -> None:
 
 def test_while_the_next_spec_is_built_the_share_is_taken_back() -> None:
     story = Routed()
-    story.begin(4, CANARY)
-    story.want()
-    story.until_shares(75, 25)
+    story.to_first_step(4, CANARY)
     story.want(SPEC["models"][:1])
     story.step(2)
     assert story.shares() == (75, 25)
@@ -187,9 +185,7 @@ def test_while_the_next_spec_is_built_the_share_is_taken_back() -> None:
 
 def test_paused_keeps_the_shares() -> None:
     story = Routed()
-    story.begin(4, CANARY)
-    story.want()
-    story.until_shares(75, 25)
+    story.to_first_step(4, CANARY)
     story.want(paused=True)
     story.play(OTHER, 60)
     assert story.reason == "Paused"
@@ -249,9 +245,7 @@ def ready(story: Routed, *, new: bool) -> None:
 
 def test_servers_stay_while_a_proxy_may_not_know_yet_that_their_share_was_taken_back() -> None:
     story = Routed()
-    story.begin(4, CANARY)
-    story.want()
-    story.until_shares(75, 25)
+    story.to_first_step(4, CANARY)
     story.crash()
     story.step(2)
     assert story.shares() == (0, 0)
@@ -284,9 +278,7 @@ def test_what_a_route_left_two_steps_ago_stays_as_long() -> None:
 
 def test_a_share_without_a_ready_server_goes_to_those_that_have_some() -> None:
     story = Routed()
-    story.begin(4, CANARY)
-    story.want()
-    story.until_shares(75, 25)
+    story.to_first_step(4, CANARY)
     ready(story, new=False)
     story.step(1)
     assert story.shares() == (0, 0), "a route does not look for ready servers elsewhere"
@@ -296,9 +288,7 @@ def test_a_share_without_a_ready_server_goes_to_those_that_have_some() -> None:
 
 def test_a_share_without_a_ready_server_while_paused() -> None:
     story = Routed()
-    story.begin(4, CANARY)
-    story.want()
-    story.until_shares(75, 25)
+    story.to_first_step(4, CANARY)
     story.play(OTHER, 5)
     story.want(paused=True)
     story.step(1)
@@ -312,9 +302,7 @@ def test_a_share_without_a_ready_server_while_paused() -> None:
 @pytest.mark.parametrize("what", ["one", "both", "edited"])
 def test_a_route_that_is_deleted_or_edited_in_a_pause_has_its_share_again(what: str) -> None:
     story = Routed()
-    story.begin(4, CANARY)
-    story.want()
-    story.until_shares(75, 25)
+    story.to_first_step(4, CANARY)
     story.play(OTHER, 5)
     story.want(paused=True)
     story.play(OTHER, 2)
@@ -373,9 +361,7 @@ def test_where_steps_change_servers_go_after_the_routes_have_left_them() -> None
 
 def test_a_canary_that_is_wanted_again_begins_anew_without_its_former_approval() -> None:
     story = Routed()
-    story.begin(4, CANARY)
-    story.want()
-    story.until_shares(75, 25)
+    story.to_first_step(4, CANARY)
     rollout = (story.last.status or {})["progress"]["rollout"]
     story.seen = replace(story.seen, annotations={"ensembles.dev/promote": f"{rollout}@1"})
     story.until_shares(50, 50)

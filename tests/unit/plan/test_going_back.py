@@ -89,9 +89,7 @@ def test_where_both_failed_it_counts_again_when_asked_for() -> None:
 def test_a_request_from_before_the_failure_does_not_try_it_again() -> None:
     story = second()
     story.seen = replace(story.seen, annotations={"ensembles.dev/requestedAt": "before"})
-    story.step()
-    story.end("assemble", result=published(OTHER))
-    story.step()
+    story.assemble(published(OTHER))
     servers(story, CRASHED)
     assert went_back(story)
     for _ in range(5):
@@ -128,9 +126,7 @@ def test_a_spec_that_changes_while_it_goes_back_comes_after() -> None:
 def test_a_rollout_under_way_is_put_off_where_what_serves_fails() -> None:
     story = second()
     story.change(rollout=WATCHED, models=TWO[:1])
-    story.step()
-    story.end("assemble", result=published("5" * 64))
-    story.step()
+    story.assemble(published("5" * 64))
     story.step()
     servers(story, CRASHED)
     assert went_back(story)

@@ -44,18 +44,14 @@ def rebuilding(
     told = Story(gpu_offers=offers(L4=(GPU,)))
     spec = {**spec, "build": {"whenGPUBusy": when_busy}}
     told.change(models=[ENGINE], **spec)
-    told.step()
-    told.end("assemble", result=published())
-    told.step()
+    told.assemble(published())
     told.verify_and_promote()
     told.seen = replace(told.seen, deployments=tuple(
         replace(d, pods=(pod("server", waits=False, product=_product(d)),)) for d in told.seen.deployments
     ))  # fmt: skip
     changed = {"name": "net", "tensorrt": {"source": {"uri": "s3://models/other.onnx"}}}
     told.change(models=[changed], **spec)
-    told.step()
-    told.end("assemble", result=MISSING_ENGINE)
-    told.step()
+    told.assemble(MISSING_ENGINE)
     waits(told, "build", product=product, created=told.seen.now - waited)
     told.step()
     return told
@@ -66,12 +62,9 @@ def _product(servers: DeploymentSeen) -> str:
 
 
 def waits(told: Story, role: str, *, product: str, created: datetime) -> None:
-    told.seen = replace(told.seen, jobs=tuple(
-        replace(job, pods=(pod(role, waits=True, product=product, created=created),))
-        if job.labels["ensembles.dev/role"] == role and job.state == "active"
-        else job
-        for job in told.seen.jobs
-    ))  # fmt: skip
+    for job in told.jobs(role):
+        if job.state == "active":
+            told.set_job(job, pods=(pod(role, waits=True, product=product, created=created),))
 
 
 def runs(told: Story) -> None:
@@ -114,9 +107,7 @@ def test_servers_give_way_until_the_next_ones_serve() -> None:
         told.step()
         assert replicas(told) == [0]
     told.end("build", result=Result())
-    told.step()
-    told.end("assemble", result=published(OTHER))
-    told.step()
+    told.assemble(published(OTHER))
     told.step()
     assert sorted(replicas(told)) == [0, 1]
     told.verify_and_promote()
@@ -190,9 +181,7 @@ def test_an_autoscaler_is_away_while_its_servers_are() -> None:
 def next_servers(told: Story, **next_pod: Any) -> None:
     """The build is done; its servers were given the old ones' GPU, and look so."""
     told.end("build", result=Result())
-    told.step()
-    told.end("assemble", result=published(OTHER))
-    told.step()
+    told.assemble(published(OTHER))
     told.step()
     seen = replace(pod("next", waits=False, created=told.seen.now), ready=False, **next_pod)
     told.seen = replace(
@@ -273,9 +262,7 @@ def test_new_servers_that_find_no_gpu_are_given_the_old_ones_place() -> None:
     told.seen = replace(told.seen, deployments=tuple(
         replace(d, replicas=1, pods=(pod("server", waits=False),)) for d in told.seen.deployments
     ))  # fmt: skip
-    told.step()
-    told.end("assemble", result=published(OTHER))
-    told.step()
+    told.assemble(published(OTHER))
     told.step()
     told.seen = replace(told.seen, deployments=tuple(
         d if d.pods else replace(d, pods=(pod("next", waits=True),)) for d in told.seen.deployments

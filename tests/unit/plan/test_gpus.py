@@ -49,9 +49,7 @@ def test_the_only_gpu_type_need_not_be_named() -> None:
     (build,) = created(told.last, "Job")
     assert build["spec"]["template"]["spec"]["nodeSelector"] == {SELECTOR: "L4"}
     told.end("build", result=Result())
-    told.step()
-    told.end("assemble", result=published())
-    told.step()
+    told.assemble(published())
     told.step()
     (servers,) = told.seen.deployments
     assert servers.manifest["spec"]["template"]["spec"]["nodeSelector"] == {SELECTOR: "L4"}

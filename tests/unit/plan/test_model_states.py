@@ -6,11 +6,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from ensemble_operator.plan.observation import ContainerSeen, JobSeen, PodSeen
+from ensemble_operator.plan.observation import ContainerSeen, PodSeen
 from ensembles_api.contract import FoundArtifact, NextBuild, Result
 from ensembles_api.reasons import Reason
 from tests.unit.plan.story import Story
-from tests.unit.plan.world import KEY, LOCK, REVISION, SERVER, SPEC, T0, fault, missing_dali
+from tests.unit.plan.world import KEY, LOCK, REVISION, SERVER, SPEC, T0, fault
 
 OTHER_KEY = "5" * 64
 TWO = [
@@ -33,21 +33,13 @@ def artifact(key: str = KEY, model: str = "preprocess", seconds: float = 93.4) -
 
 
 def with_pod(story: Story, role: str, pod: PodSeen) -> None:
-    def seen(job: JobSeen) -> JobSeen:
-        return replace(job, pods=(pod,)) if job.labels["ensembles.dev/role"] == role else job
-
-    story.seen = replace(story.seen, jobs=tuple(map(seen, story.seen.jobs)))
-
-
-def assembled(story: Story, result: Result) -> None:
-    story.step()
-    story.end("assemble", result=result)
-    story.step()
+    for job in story.jobs(role):
+        story.set_job(job, pods=(pod,))
 
 
 def test_a_build_is_shown_from_its_begin_to_its_end() -> None:
     story = Story()
-    assembled(story, missing_dali())
+    story.until_building()
     assert models(story)["preprocess"] == {"kind": "dali", "state": "Pending", "key": KEY[:12]}
     story.step()
     begun = models(story)["preprocess"]
@@ -66,12 +58,10 @@ def test_a_build_is_shown_from_its_begin_to_its_end() -> None:
 
 def test_what_was_built_keeps_its_figures_when_its_jobs_are_gone() -> None:
     story = Story()
-    assembled(story, missing_dali())
+    story.until_building()
     story.step()
     story.end("build", result=Result())
-    story.step()
-    story.end("assemble", result=published(artifact()))
-    story.step()
+    story.assemble(published(artifact()))
     story.step()
     built = {"kind": "dali", "state": "Built", "key": KEY[:12], "seconds": 93}
     assert models(story)["preprocess"] == built
@@ -83,7 +73,7 @@ def test_what_was_built_keeps_its_figures_when_its_jobs_are_gone() -> None:
 
 def test_what_was_found_is_cached_with_the_seconds_of_then() -> None:
     story = Story()
-    assembled(story, published(artifact()))
+    story.assemble(published(artifact()))
     assert models(story)["preprocess"] == {
         "kind": "dali",
         "state": "Cached",
@@ -96,7 +86,7 @@ def test_one_is_found_and_one_is_built() -> None:
     story = Story()
     story.change(models=TWO)
     order = NextBuild(kind="dali", key=OTHER_KEY, model="again")
-    assembled(story, Result(lock=LOCK, next=(order,), found=(artifact(),)))
+    story.assemble(Result(lock=LOCK, next=(order,), found=(artifact(),)))
     story.step()
     assert {name: model["state"] for name, model in models(story).items()} == {
         "preprocess": "Cached",
@@ -106,7 +96,7 @@ def test_one_is_found_and_one_is_built() -> None:
 
 def test_a_build_that_waits_for_a_gpu_says_since_when() -> None:
     story = Story()
-    assembled(story, missing_dali())
+    story.until_building()
     pending = PodSeen(
         name="p",
         uid="p",
@@ -128,7 +118,7 @@ def test_a_build_that_waits_for_a_gpu_says_since_when() -> None:
 def test_a_build_that_failed_for_good_is_told_from_one_that_is_tried_again() -> None:
     for reason, state in ((Reason.INVALID_PIPELINE, "Failed"), (Reason.STORAGE_UNAVAILABLE, "Building")):
         story = Story()
-        assembled(story, missing_dali())
+        story.until_building()
         story.end("build", "failed", result=fault(reason))
         story.step()
         assert models(story)["preprocess"]["state"] == state
@@ -141,7 +131,7 @@ def test_of_several_artifacts_the_model_shows_the_worst_and_the_sum() -> None:
         {"version": 2, "dali": {"source": {"inline": "pipe2"}}},
     ]
     story.change(models=[{"name": "preprocess", "versions": versions}, *SPEC["models"][1:]])
-    assembled(story, published(artifact(seconds=5), artifact(OTHER_KEY, seconds=90)))
+    story.assemble(published(artifact(seconds=5), artifact(OTHER_KEY, seconds=90)))
     assert models(story)["preprocess"] == {
         "kind": "versions",
         "state": "Cached",
@@ -152,7 +142,7 @@ def test_of_several_artifacts_the_model_shows_the_worst_and_the_sum() -> None:
 
 def test_a_note_that_cannot_be_read_is_none() -> None:
     story = Story()
-    assembled(story, published(artifact()))
+    story.assemble(published(artifact()))
     story.step()
     story.seen = replace(
         story.seen,

@@ -19,7 +19,6 @@ from tests.unit.plan.world import (
     created,
     deleted,
     fault,
-    missing_dali,
     of_type,
 )
 
@@ -168,9 +167,7 @@ def test_the_pinned_revision_is_never_removed() -> None:
 def test_a_pin_ends_builds_and_assembling() -> None:
     story = second(**RETAINED)
     story.change(models=SPEC["models"][:1], rollout=RETAINED)
-    story.step()
-    story.end("assemble", result=missing_dali())
-    story.step()
+    story.until_building()
     (build,) = story.jobs("build")
     pin(story, REVISION, RETAINED)
     story.step()

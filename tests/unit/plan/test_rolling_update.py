@@ -91,9 +91,7 @@ def test_a_rolling_update_that_fails_halfway_goes_back_server_by_server(limits: 
 @pytest.mark.parametrize("replicas", [1, 5])
 def test_the_number_of_servers_changes_in_the_middle_of_a_rolling_update(replicas: int) -> None:
     story = Fleet()
-    story.begin(3, ROLLING)
-    story.want()
-    story.until("Stepping")
+    story.to_first_step(3, ROLLING)
     story.play(OTHER, 3)
     story.replicas = replicas
     story.want()

@@ -74,23 +74,18 @@ def test_a_second_revision_switches_with_an_overlap_and_the_old_one_drains_later
     assert story.active == first
     story.end("verify", result=Result())
     story.step()
-    selector = _selector(story)
+    selector = story.selector
     assert "ensembles.dev/rollout" not in selector
     story.step(1)
-    assert "ensembles.dev/rollout" not in _selector(story)
+    assert "ensembles.dev/rollout" not in story.selector
     story.step(4)
-    second = _selector(story)["ensembles.dev/rollout"]
+    second = story.selector["ensembles.dev/rollout"]
     assert second != first
     story.step()
     assert story.reason == "Ready"
     assert {d.labels["ensembles.dev/rollout"] for d in story.seen.deployments} == {first, second}
     story.step(120)
     assert {d.labels["ensembles.dev/rollout"] for d in story.seen.deployments} == {second}
-
-
-def _selector(story: Story) -> dict[str, str]:
-    service = next(s for s in story.seen.services if s.name == "net")
-    return dict(service.manifest["spec"]["selector"])
 
 
 @pytest.mark.parametrize("retained", [True, False])
@@ -176,7 +171,7 @@ def test_a_record_deleted_by_hand_is_made_again_while_its_servers_serve_on() -> 
     story = Story()
     story.until_ready()
     first = story.active
-    service = next(s for s in story.seen.services if s.name == "net")
+    service = story.service
     story.seen = replace(story.seen, rollouts=())
     for _ in range(12):
         story.step()
@@ -186,7 +181,7 @@ def test_a_record_deleted_by_hand_is_made_again_while_its_servers_serve_on() -> 
     assert story.reason == "Ready"
     assert story.active == first
     assert len(story.seen.rollouts) == 1
-    assert next(s for s in story.seen.services if s.name == "net").manifest == service.manifest
+    assert story.service.manifest == service.manifest
 
 
 def test_suspend_changes_nothing() -> None:
@@ -202,7 +197,7 @@ def test_suspend_changes_nothing() -> None:
 def test_a_foreign_service_is_never_touched() -> None:
     story = Story()
     story.until_ready()
-    service = next(s for s in story.seen.services if s.name == "net")
+    service = story.service
     foreign = replace(service, owners=("other",), labels={}, annotations={})
     story = Story(services=(foreign,))
     story.until_published()

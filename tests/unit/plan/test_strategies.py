@@ -17,9 +17,7 @@ from tests.unit.plan.world import REVISION, SPEC, condition, missing_dali
 @pytest.mark.parametrize("rollout", [ROLLING, SCARCE, CANARY], ids=["surge", "scarce", "canary"])
 def test_another_spec_in_the_middle_ends_at_the_last(rollout: dict[str, Any]) -> None:
     story = Fleet()
-    story.begin(3, rollout)
-    story.want()
-    story.until("Stepping")
+    story.to_first_step(3, rollout)
     story.play(OTHER, 4)
     story.want(SPEC["models"][:1], strategy="RollingUpdate", canary=None)
     for _ in range(80):
@@ -34,9 +32,7 @@ def test_another_spec_in_the_middle_ends_at_the_last(rollout: dict[str, Any]) ->
 @pytest.mark.parametrize("rollout", [ROLLING, CANARY], ids=["rolling", "canary"])
 def test_the_spec_goes_back_in_the_middle(rollout: dict[str, Any]) -> None:
     story = Fleet()
-    story.begin(3, rollout)
-    story.want()
-    story.until("Stepping")
+    story.to_first_step(3, rollout)
     story.play(OTHER, 4)
     story.want(SPEC["models"])
     story.play(REVISION, 30)
@@ -95,9 +91,7 @@ def test_paused_begins_nothing_and_resumes(rollout: dict[str, Any]) -> None:
 @pytest.mark.parametrize("rollout", [ROLLING, CANARY], ids=["rolling", "canary"])
 def test_a_pause_in_the_middle_keeps_the_mix(rollout: dict[str, Any]) -> None:
     story = Fleet()
-    story.begin(4, rollout)
-    story.want()
-    story.until("Stepping")
+    story.to_first_step(4, rollout)
     story.play(OTHER, 4)
     story.want(paused=True)
     story.step(1)
@@ -120,7 +114,7 @@ def test_nothing_unverified_comes_in_a_pause_while_the_service_selects_every_ser
     story.begin(2, {**ROLLING, "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}})
     story.want()
     story.until_numbers(lambda old, _: old == 0, moves=False)
-    selector = next(s for s in story.seen.services if s.name == "net").manifest["spec"]["selector"]
+    selector = story.selector
     assert "ensembles.dev/rollout" not in selector
     story.want(SPEC["models"][:1], paused=True)
     for _ in range(10):
@@ -141,9 +135,7 @@ def test_nothing_unverified_comes_in_a_pause_while_the_service_selects_every_ser
 @pytest.mark.parametrize("rollout", [ROLLING, CANARY], ids=["rolling", "canary"])
 def test_servers_that_never_get_ready_are_named(rollout: dict[str, Any]) -> None:
     story = Fleet()
-    story.begin(4, rollout)
-    story.want()
-    story.until("Stepping")
+    story.to_first_step(4, rollout)
     story.play(OTHER, 1)
     (new,) = [d for d in story.seen.deployments if story.of(d.labels) != story.old]
     slow = replace(new.pods[-1], ready=False, ready_since=None, not_ready_since=story.seen.now)
@@ -165,9 +157,7 @@ def test_while_the_next_spec_is_built_nothing_shares_the_requests_that_is_not_wa
     rollout: dict[str, Any], *, paused: bool
 ) -> None:
     story = Fleet()
-    story.begin(4, rollout)
-    story.want()
-    story.until("Stepping")
+    story.to_first_step(4, rollout)
     story.play(OTHER, 4)
     numbers = story.numbers()
     assert all(numbers)
@@ -215,7 +205,7 @@ def test_new_servers_that_answer_alone_do_so_while_the_next_spec_is_built(rollou
     story.want()
     for _ in range(60):
         story.step(1)
-        selector = next(s for s in story.seen.services if s.name == "net").manifest["spec"]["selector"]
+        selector = story.selector
         if story.numbers()[0] == 0 and "ensembles.dev/rollout" not in selector:
             break
         story.cluster_moves(OTHER)
@@ -236,7 +226,7 @@ def _end(story: Fleet) -> dict[str, Any]:
         "reason": story.reason,
         "revision": (story.last.status or {})["revision"],
         "deployments": {(d.name, d.replicas) for d in story.seen.deployments},
-        "selector": next(s for s in story.seen.services if s.name == "net").manifest["spec"]["selector"],
+        "selector": story.selector,
         "steps": [r.annotations.get("ensembles.dev/step", "") for r in story.seen.rollouts],
         "actions": story.last.actions,
     }

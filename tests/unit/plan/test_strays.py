@@ -30,8 +30,7 @@ def third_in_the_way() -> tuple[Fleet, tuple[PodSeen, ...]]:
 
 
 def mixes(story: Fleet) -> bool:
-    service = next(s for s in story.seen.services if s.name == "net")
-    return "ensembles.dev/rollout" not in service.manifest["spec"]["selector"]
+    return "ensembles.dev/rollout" not in story.selector
 
 
 def test_the_service_does_not_select_all_while_unverified_servers_are_left() -> None:

@@ -18,9 +18,7 @@ MISSING = {"name": "late", "key": "pipe"}
 def sharing(rollout: dict[str, Any] = CANARY) -> Fleet:
     """Servers of the second revision get a share of the requests."""
     story = Fleet()
-    story.begin(4, rollout)
-    story.want()
-    story.until("Stepping")
+    story.to_first_step(4, rollout)
     story.play(OTHER, 5)
     assert all(story.numbers())
     return story
@@ -103,9 +101,7 @@ def test_a_spec_that_is_mended_begins_at_the_first_step() -> None:
 
 def test_routes_go_back_before_the_servers_of_a_share_end() -> None:
     story = Routed()
-    story.begin(4, CANARY)
-    story.want()
-    story.until_shares(75, 25)
+    story.to_first_step(4, CANARY)
     story.change(models=ONE, serving={"replicas": 4}, rollout=CANARY, runtime={"release": "nope"})
     story.step(2)
     assert (story.shares(), story.numbers()) == ((0, 0), (4, 1))
