@@ -92,6 +92,8 @@ def test_a_file_gives_a_tensor_in_its_wire_shape(
         (b"[300]", Encoding.JSON, IMAGE, None, "no UINT8"),
         (b"[1.5]", Encoding.JSON, IMAGE, None, "no UINT8"),
         (b"[1]", Encoding.JSON, Declared(), None, "give a .npy file"),
+        (b"[" * 100_000, Encoding.JSON, NUMBERS, None, "no JSON"),
+        (b"PK\x03\x04 an archive", Encoding.NPY, NUMBERS, None, "no .npy file"),
         (bytes(7), Encoding.RAW, NUMBERS, None, "no whole number of FP32"),
         (bytes(8), Encoding.RAW, NUMBERS, None, "2 values, which do not fill"),
         (bytes(8), Encoding.RAW, Declared("FP32", (-1, -1)), None, "state shape"),

@@ -335,6 +335,10 @@ def test_numeric_samples_come_as_npy(build: Build, tmp_path: Path) -> None:
     assert raw.field == "spec.models[3].dali.samples[0].inputs[0]"
     assert "numpy.save" in raw.message
 
+    damaged = build(text, files={"m": content[:-1]}, samples=sample).fault
+    assert damaged.field == "spec.models[3].dali.samples[0].inputs[0]"
+    assert "the .npy file cannot be read" in damaged.message
+
     other = build(text, files={"m": content}, samples=[{"inputs": [{"name": "y", "file": "m"}]}]).fault
     assert "no input 'y'; it has x" in other.message
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor, triton_to_np_dtype
 
+from ensemble_builder.artifacts.npy import read_npy
 from ensembles_api.spec import Encoding
 
 Array = NDArray[np.generic]
@@ -80,8 +80,8 @@ def wire_type(value: Array) -> str:
 
 def _npy(data: bytes) -> Array:
     try:
-        value: Array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        value: Array = read_npy(data)
+    except ValueError as error:
         raise TensorError(
             f"it is no .npy file of numbers or strings ({error}): write it by numpy.save"
         ) from error
@@ -100,7 +100,7 @@ def _json(data: bytes, declared: Declared) -> Array:
         raise TensorError("the tensor's type is known to the server alone: give a .npy file, which states it")
     try:
         given = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TensorError(f"it is no JSON ({error}): write a list, as in [[1, 2, 3]]") from error
     try:
         found = np.asarray(given)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tritonclient.utils import triton_to_np_dtype
 
+from ensemble_builder.artifacts.npy import read_npy
 from ensemble_builder.commands.verify.requests import Input, wire_type
 from ensemble_cli.exits import CommandError, Exit
 
@@ -111,8 +112,8 @@ def _from_file(model: ModelView, text: str) -> tuple[str, Input]:
         )
     tensor = _find(model, name)
     try:
-        value: Array = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        value: Array = read_npy(Path(file).read_bytes())
+    except (OSError, ValueError) as error:
         raise CommandError(
             f"{file}: {' '.join(str(error).split())}", cure="numpy.save writes such files", status=Exit.USAGE
         ) from error

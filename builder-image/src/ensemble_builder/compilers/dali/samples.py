@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ensemble_builder.artifacts.npy import MAGIC, read_npy
 from ensemble_builder.compilers.dali import media
 from ensemble_builder.compilers.dali.inputs import Input
 
@@ -33,7 +33,6 @@ NUMPY_TYPES: dict[str, str] = {
     "TYPE_FP64": "float64",
 }
 
-_NUMPY_MAGIC = b"\x93NUMPY"
 _IMAGE_SIZES = ((640, 480), (512, 768))
 _SECONDS = (1.0, 1.5)
 _CLIPS = ((320, 240, 48), (256, 192, 64))
@@ -93,8 +92,12 @@ def given(files: Sequence[Mapping[str, Path]], inputs: Sequence[Input]) -> Itera
 def _read(path: Path, entry: Input, sample: int, index: int) -> Array:
     data = path.read_bytes()
     dtype = np.dtype(NUMPY_TYPES[entry.data_type])
-    if data.startswith(_NUMPY_MAGIC) and not entry.family:
-        value: Array = np.load(io.BytesIO(data), allow_pickle=False)
+    if data.startswith(MAGIC) and not entry.family:
+        try:
+            value: Array = read_npy(data)
+        except ValueError as error:
+            message = f"the .npy file cannot be read: {error}"
+            raise UnreadableSampleError(sample, index, message) from error
         if value.dtype != dtype or value.ndim != entry.ndim:
             message = (
                 f"{entry.name} takes {dtype} with {entry.ndim} axes, the file has {value.dtype} {value.shape}"

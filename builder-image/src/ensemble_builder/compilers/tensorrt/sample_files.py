@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ensemble_builder.artifacts.npy import MAGIC, read_npy
 from ensemble_builder.compilers.parameters import InputFile
 from ensemble_builder.compilers.tensorrt.accuracy import Array
 from ensemble_builder.compilers.tensorrt.proof_settings import SampleFiles
@@ -15,8 +16,6 @@ from ensemble_builder.compilers.tensorrt.samples import EngineInput, GivenSample
 from ensemble_builder.faults import FaultError
 from ensembles_api.contract import Fault
 from ensembles_api.reasons import Reason
-
-NPY = b"\x93NUMPY"
 
 
 def read_samples(
@@ -108,9 +107,9 @@ def _fixed(entry: EngineInput, *, batching: bool) -> Shape | None:
 
 def _read(path: Path, dtype: np.dtype[np.generic], fixed: Shape | None, field: str) -> Array:
     data = path.read_bytes()
-    if data.startswith(NPY):
+    if data.startswith(MAGIC):
         try:
-            values: Array = np.load(path, allow_pickle=False)
+            values: Array = read_npy(data)
         except ValueError as error:
             raise _fault(f"{field}.source", f"the .npy file cannot be read: {error}") from error
         if not np.can_cast(values.dtype, dtype, "same_kind"):
@@ -153,7 +152,7 @@ def _answer(
     if item.name not in outputs:
         listed = ", ".join(outputs)
         raise _fault(f"{field}.name", f"the model has no output {item.name!r}; it has {listed}")
-    if not (folder / item.file).read_bytes().startswith(NPY):
+    if not (folder / item.file).read_bytes().startswith(MAGIC):
         raise _fault(f"{field}.source", "an answer must be a .npy file (numpy.save): it has a shape")
     values = _read(folder / item.file, outputs[item.name], None, field)
     if count is None or values.shape[:1] == (count,):
