@@ -31,7 +31,9 @@ SLICE = Device(product="NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", compute_capability="8
         (H200, "NVIDIA-H200"),
         (H200, "NVIDIA-H200-SHARED"),
         (SLICE, "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb"),
+        (SLICE, "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb-SHARED"),
         (SLICE, "NVIDIA-A100-SXM4-40GB"),
+        (SLICE.model_copy(update={"product": "NVIDIA-A100-MIG-1g.5gbme"}), "NVIDIA-A100-MIG-1g.5gb.me"),
     ],
 )
 def test_the_gpu_is_the_one_asked_for(found: Device, wanted: str) -> None:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ensemble_builder.artifacts.gpu_products import chip
 from ensembles_api.contract import BuildKind, LockedFile
 from ensembles_api.spec import Gpu
 
@@ -35,13 +36,12 @@ def artifact_key(
             changes nothing of the chip.
         architecture: of the CPU that an engine is built beside, where it is not the usual one.
     """
-    product = (gpu.product or "").removesuffix("-SHARED") if gpu else ""
     document = {
         "kind": kind,
         "inputs": sorted([file.path, file.sha256] for file in inputs),
         "parameters": parameters,
         "toolchain": toolchain,
-        "gpu": {"product": product, "resource": gpu.resource_name} if gpu else None,
+        "gpu": {"product": chip(gpu), "resource": gpu.resource_name} if gpu else None,
         **({"architecture": architecture} if architecture else {}),
     }
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ensemble_builder.artifacts.exports import export_order
+from ensemble_builder.artifacts.gpu_products import asked_product
 from ensemble_builder.artifacts.keys import artifact_key
 from ensemble_builder.artifacts.layout import PLUGINS
 from ensemble_builder.artifacts.placement import external_files, onnx_main
@@ -138,7 +139,7 @@ def _tensorrt_orders(
             field=version.field,
             target=target.name,
             gpu=True,
-            gpu_product=(target.gpu.product or "") if target.gpu else "",
+            gpu_product=asked_product(target.gpu),
             source_field=version.source_field if version.export else "",
             architecture=request.architecture,
             inputs=inputs,

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from ensemble_builder.artifacts.gpu_products import asked_product, chip
 from ensemble_builder.artifacts.sources import Locked, Version
 from ensemble_builder.faults import FaultError
 from ensembles_api.contract import (
@@ -114,7 +115,7 @@ def on_each_gpu(order: BuildOrder, targets: Sequence[TargetRequest]) -> tuple[Bu
         order.model_copy(
             update={
                 "target": target.name,
-                "gpu_product": product,
+                "gpu_product": asked_product(target.gpu),
                 "proof": _on(order.proof, product, resource),
             }
         )
@@ -124,7 +125,7 @@ def on_each_gpu(order: BuildOrder, targets: Sequence[TargetRequest]) -> tuple[Bu
 
 def _kind(gpu: Gpu) -> tuple[str, str]:
     """Product, without the -SHARED of time slicing, and resource: that of a MIG slice names its size."""
-    return (gpu.product or "").removesuffix("-SHARED"), gpu.resource_name
+    return chip(gpu), gpu.resource_name
 
 
 def _on(proof: OrderedProof, product: str, resource: str) -> OrderedProof:

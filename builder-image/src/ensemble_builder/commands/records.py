@@ -8,6 +8,7 @@ from typing import Any
 
 from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import parse
+from ensemble_builder.artifacts.gpu_products import is_asked_for
 from ensemble_builder.artifacts.proofs import due_orders
 from ensemble_builder.storage.store import Store
 from ensembles_api.contract import ArtifactRecord, BuildOrder, Lock, ProofRecord
@@ -47,11 +48,9 @@ def is_built_for(provenance: Mapping[str, Any], order: BuildOrder) -> bool:
     found = str(provenance.get("tensorrt") or "").split(".")
     if wanted != [""] and found != [""] and found[: len(wanted)] != wanted:
         return False
-    product = order.gpu_product.removesuffix("-SHARED")
     gpu = provenance.get("gpu")
     on = str(gpu.get("product") or "") if isinstance(gpu, dict) else ""
-    # Of a MIG slice, the label may name the whole GPU.
-    return not product or not on or on == product or on.startswith(f"{product}-MIG-")
+    return not on or is_asked_for(on, order.gpu_product)
 
 
 def proven_orders(lock: Lock, records: Mapping[str, ArtifactRecord]) -> tuple[BuildOrder, ...]:

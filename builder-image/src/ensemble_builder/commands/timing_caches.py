@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import sha256
+from ensemble_builder.artifacts.gpu_products import chip
 from ensemble_builder.commands.log import say
 from ensemble_builder.commands.outputs import read_output
 from ensemble_builder.compilers.running import TIMING_CACHE
@@ -42,7 +43,7 @@ def folder_of(lock: Lock, order: BuildOrder) -> str:
     """
     tensorrt = str(order.parameters.get("tensorrt_version") or "")
     gpu = next((target.gpu for target in lock.request.targets if target.name == order.target), None)
-    product = (gpu.product or "").removesuffix("-SHARED") if gpu else ""
+    product = chip(gpu)
     resource = gpu.resource_name.rpartition("/")[2] if gpu else ""
     name = product if resource in {"", "gpu"} else f"{product}-{resource}"
     image = sha256(lock.request.builder_image.encode())[:16]

@@ -111,7 +111,9 @@ class BuildOrder(Document):
     target: str | None = None
     gpu: bool = False
     gpu_product: str = ""
-    """The product that the target names; what the builder finds must be it. Empty: any."""
+    """The product that the target names, with the profile of a MIG slice where its resource names one; what
+    the builder finds must be it. Empty: any.
+    """
     source_field: str = ""
     """Where the resource says what the ONNX is, for faults; empty: <field>.source."""
     architecture: str = ""

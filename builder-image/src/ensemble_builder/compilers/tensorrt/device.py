@@ -7,6 +7,7 @@ import ctypes
 import re
 from typing import Any
 
+from ensemble_builder.artifacts.gpu_products import is_asked_for
 from ensemble_builder.compilers.tensorrt.cuda import CudaDevice, CudaError, CudaOutOfMemoryError
 from ensemble_builder.compilers.tensorrt.report import Device, fault
 from ensembles_api.reasons import Reason
@@ -80,7 +81,7 @@ def check_device(found: Device | None, *, wanted: str, rtx: bool) -> None:
 
     Args:
         found: the GPU here.
-        wanted: the target's product, a label's value; empty for any.
+        wanted: the product that the order asks for; empty for any.
         rtx: TensorRT-RTX builds without a GPU too.
 
     Raises:
@@ -95,9 +96,7 @@ def check_device(found: Device | None, *, wanted: str, rtx: bool) -> None:
             f"the build Job sees no GPU{f', {wanted} was asked for' if wanted else ''}: the node's NVIDIA "
             "driver or container runtime does not give it one; check the device plugin and runtimeClassName",
         )
-    product = wanted.removesuffix("-SHARED")
-    # With MIG strategy "mixed" the label names the whole GPU and the resource the slice.
-    if product and found.product != product and not found.product.startswith(f"{product}-MIG-"):
+    if not is_asked_for(found.product, wanted):
         raise fault(
             Reason.GPU_MISMATCH,
             "spec.serving.targets",
