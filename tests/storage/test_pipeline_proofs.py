@@ -144,7 +144,9 @@ def test_gpu_operators_are_proven_on_every_type_of_gpu_that_serves_them(bench: W
         options = [*bench.storage, "--lock", first.lock, "--key", build.key, "--proof", build.proof]
         assert bench.run("fetch", "build", *options, "--work", str(work)).fault is None
         order = BuildOrder.model_validate_json((work / "order.json").read_bytes())
-        product = {"l4": "NVIDIA-L4", "h200": "NVIDIA-H200", "mig": "NVIDIA-H200"}[build.target or ""]
+        product = {"l4": "NVIDIA-L4", "h200": "NVIDIA-H200", "mig": "NVIDIA-H200-MIG-1g.18gb"}[
+            build.target or ""
+        ]
         assert order.gpu_product == product, "another GPU is refused"
         proof = Proof(verdict="Passed", summary=f"as if on {product}")
         (work / "out/result.json").write_bytes(CompileResult(proof=proof).canonical())
