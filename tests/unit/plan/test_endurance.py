@@ -229,6 +229,29 @@ def test_builds_that_wait_for_a_node_hold_up_no_other() -> None:
     assert len(story.jobs("build")) == CONFIG.parallel_builds + 1
 
 
+def test_builds_that_are_tried_again_wait_for_room_as_well() -> None:
+    orders = tuple(
+        NextBuild(kind="dali", key=str(number) * 64, model="preprocess")
+        for number in range(1, CONFIG.parallel_builds + 2)
+    )
+    story = Story()
+    story.step()
+    story.end("assemble", result=Result(lock=LOCK, next=orders))
+    story.step()
+    lost, *others = story.jobs("build")
+    story.set_job(lost, state="failed", finished_at=story.seen.now)
+    story.step()
+    assert len(story.jobs("build")) == len(orders), "the last one has the room of the lost"
+
+    story.step(60)
+    assert created(story.last, "Job") == []
+    assert story.last.wake is None or story.last.wake > story.seen.now, "it is not asked for again and again"
+    story.set_job(others[0], state="succeeded", finished_at=story.seen.now)
+    story.step()
+    (again,) = created(story.last, "Job")
+    assert again["metadata"]["annotations"]["ensembles.dev/attempt"] == "2"
+
+
 def test_earlier_attempts_go_when_a_later_one_is_there() -> None:
     story = Story()
     story.step()

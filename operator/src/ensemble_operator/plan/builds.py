@@ -28,7 +28,8 @@ def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutco
     actions: list[Action] = []
     building: set[str] = set()
     troubles: list[Trouble] = []
-    done = active = 0
+    done = 0
+    room = chain.config.parallel_builds - _at_work(chain, assemble, result)
     for order in result.next:
         refusal = _cannot_be_served(chain, order)
         if refusal:
@@ -37,10 +38,10 @@ def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutco
             continue
         job = build_job_of(chain, order, after=assemble.created)
         if job is None:
-            if active < chain.config.parallel_builds:
+            if room > 0:
                 last = max(_jobs_of_key(chain, order), key=attempt_of, default=None)
                 actions.append(Create(_new_build(chain, order, result.lock, after=last)))
-                active += 1
+                room -= 1
             building.add(order.model)
             continue
         chain = chain.keep(job.name)
@@ -58,10 +59,9 @@ def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutco
         again = trouble is not None and _try_again(chain, order, job, trouble)
         if trouble and again and trouble.reason is Reason.LOCK_VANISHED and _has_lock(job, result.lock):
             return replace(pin_again(chain, assemble, trouble), assembled=True)
-        if trouble and again:
+        if trouble and again and room > 0:
             actions.append(Create(_new_build(chain, order, result.lock, after=job, since=trouble.since)))
-        if isinstance(verdict, Running) and verdict.wait is None:
-            active += 1  # what waits for a node keeps no other from one
+            room -= 1
     if done == len(result.next):
         return _next_round(chain, assemble, result)
     names = ", ".join(sorted(building))
@@ -72,7 +72,8 @@ def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutco
         trouble=_worst(troubles, chain.observation.now),
         actions=tuple(actions),
     )
-    wakes = [trouble.retry_at for trouble in troubles if trouble.retry_at]
+    # What is due and found no room goes on when a build ends, which is an event.
+    wakes = [each.retry_at for each in troubles if each.retry_at and each.retry_at > chain.observation.now]
     return replace(
         outcome,
         assembled=True,
@@ -83,6 +84,13 @@ def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutco
         wake=min(wakes, default=None),
         warnings=result.warnings,
     )
+
+
+def _at_work(chain: Chain, assemble: JobSeen, result: Result) -> int:
+    """How many of the builds run; what waits for a node keeps no other from one."""
+    jobs = (build_job_of(chain, order, after=assemble.created) for order in result.next)
+    verdicts = (judge(job, now=chain.observation.now) for job in jobs if job)
+    return sum(isinstance(verdict, Running) and verdict.wait is None for verdict in verdicts)
 
 
 def _cannot_be_served(chain: Chain, order: NextBuild) -> Trouble | None:
