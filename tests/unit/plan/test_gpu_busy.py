@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from ensemble_operator.plan.actions import Scale
+from ensemble_operator.plan.gpus import asks_what_nodes_offer
 from ensemble_operator.plan.observation import ContainerSeen, DeploymentSeen, PodSeen
 from ensembles_api.contract import NextBuild, Result
 from ensembles_api.reasons import Reason
 from tests.unit.plan.story import Story
 from tests.unit.plan.test_gpus import ENGINE, MISSING_ENGINE, offers
-from tests.unit.plan.world import LOCK, T0, condition, fault, of_type, published
+from tests.unit.plan.world import LOCK, T0, condition, fault, observation, of_type, published, spec
 
 GPU, OTHER = "nvidia.com/gpu", "4" * 64
 SELECTOR = "nvidia.com/gpu.product"
@@ -97,6 +98,28 @@ def test_a_server_on_another_gpu_type_is_not_in_the_way() -> None:
     assert told.reason == "WaitingForGPU"
     assert "own server" not in condition(told.last, "Reconciling")["message"]  # type: ignore[index]
     assert replicas(told) == [1]
+
+
+def test_a_product_that_no_node_has_is_told() -> None:
+    """It may be misspelt; or a node of it comes when a pod waits for one."""
+    told = rebuilding("Wait", product="L40")
+    said = condition(told.last, "Reconciling")["message"]  # type: ignore[index]
+    assert "no node is labelled nvidia.com/gpu.product=L40 (there are L4)" in said
+    assert "spec.serving.targets[].gpu.product" in said
+    told.seen = replace(told.seen, gpu_offers=None)
+    told.step()
+    assert "no node" not in condition(told.last, "Reconciling")["message"]  # type: ignore[index]
+
+
+def test_what_nodes_offer_is_asked_where_it_matters() -> None:
+    open_product = observation(spec=spec(models=[ENGINE]))
+    named = observation(
+        spec=spec(models=[ENGINE], serving={"targets": [{"name": "a", "gpu": {"product": "L4"}}]})
+    )
+    told = rebuilding("Wait")
+    waiting = replace(named, jobs=told.seen.jobs)
+
+    assert [asks_what_nodes_offer(each) for each in (open_product, named, waiting)] == [True, False, True]
 
 
 def test_servers_give_way_until_the_next_ones_serve() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -48,7 +48,7 @@ from ensemble_operator.observe.workloads import (
     pods_of_deployment,
     pods_of_none,
 )
-from ensemble_operator.plan.gpus import leaves_product_open
+from ensemble_operator.plan.gpus import asks_what_nodes_offer
 from ensemble_operator.plan.observation import JobSeen, ObjectSeen, Observation, RoutesSeen, SpecError
 from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE
 from ensembles_api.sources import iter_sources
@@ -153,8 +153,9 @@ class Observer:
             endpoints_ready=has_ready_endpoint(self._children(ENDPOINT_SLICE, key), service=key.name),
             routes=self._routes(key, wanted=wants_routes),
             namespace_terminating=self._is_terminating(key.namespace, now),
-            gpu_offers=self._gpu_nodes.offers() if spec and leaves_product_open(spec) else None,
         )
+        if asks_what_nodes_offer(observation):
+            observation = replace(observation, gpu_offers=self._gpu_nodes.offers())
         return Look(observation, again)
 
     def refresh(self, key: Key) -> None:

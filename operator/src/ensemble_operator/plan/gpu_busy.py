@@ -122,9 +122,13 @@ def told_of(building: BuildOutcome, ended: frozenset[str]) -> BuildOutcome:
 
 
 def explained(observation: Observation, building: BuildOutcome, trouble: Trouble | None) -> Trouble | None:
-    """The trouble, naming the ensemble's own pod where that one holds the GPU, and what can be done."""
+    """The trouble, naming the ensemble's own pod where that one holds the GPU, or that there is no such GPU,
+    and what can be done.
+    """
     if trouble is None or trouble.reason is not Reason.WAITING_FOR_GPU:
         return trouble
+    if absent := _absent(observation, building):
+        return replace(trouble, message=f"{trouble.message}; {absent}")
     holder = _holder(observation, building)
     if holder is None or observation.spec is None:
         return trouble
@@ -138,6 +142,24 @@ def explained(observation: Observation, building: BuildOutcome, trouble: Trouble
             "new ones serve",
         )
     return replace(trouble, reason=Reason.GPU_EXHAUSTED, message=f"{held}: {CHOICES}")
+
+
+def _absent(observation: Observation, building: BuildOutcome) -> str:
+    """That no node bears the product waited for; empty where one does, or nodes cannot be read. No failure: a
+    cluster that grows on demand may still get one.
+    """
+    if observation.gpu_offers is None:
+        return ""
+    there = sorted({offer.product for offer in observation.gpu_offers})
+    waiting = _waiting(observation, building, history.active_rollout(observation))
+    products = {pod.node_selector.get(PRODUCT_LABEL, "") for pod in waiting}
+    absent = sorted(products - {"", *there})
+    if not absent:
+        return ""
+    return (
+        f"no node is labelled {PRODUCT_LABEL}={', '.join(absent)} (there are {', '.join(there) or 'none'}): "
+        "correct spec.serving.targets[].gpu.product, or add such a node"
+    )
 
 
 CHOICES = (

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from ensemble_operator.plan import history
 from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.trouble import Trouble
+from ensemble_operator.resources.gpu import PRODUCT_LABEL
 from ensemble_operator.resources.request import REQUEST_FILE
 from ensembles_api.contract import Request, TargetRequest
 from ensembles_api.reasons import Reason
@@ -17,9 +18,15 @@ from ensembles_api.spec import Gpu, InferenceEnsembleSpec
 from ensembles_api.targets import has_engine, is_engine, stated_targets
 
 
-def leaves_product_open(spec: InferenceEnsembleSpec) -> bool:
-    """Whether what the nodes offer decides which GPU an engine is built for."""
-    return has_engine(spec) and any(_is_open(target) for target in stated_targets(spec))
+def asks_what_nodes_offer(observation: Observation) -> bool:
+    """Whether that decides which GPU an engine is built for, or tells why a pod finds none."""
+    spec = observation.spec
+    if spec is not None and has_engine(spec) and any(map(_is_open, stated_targets(spec))):
+        return True
+    of_jobs = (pod for job in observation.jobs for pod in job.pods)
+    of_servers = (pod for deployment in observation.deployments for pod in deployment.pods)
+    pods = (*of_jobs, *of_servers)
+    return any(pod.unscheduled_reason and PRODUCT_LABEL in pod.node_selector for pod in pods)
 
 
 def named_targets(
