@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ensemble_operator.config import OperatorConfig
@@ -52,65 +52,91 @@ def serve(
             there, then.
         yielding: without the targets whose GPU is needed for what comes next.
     """
-    service = history.main_service(observation)
-    if service is not None and not history.is_ours(service, observation):
-        leftover = bool(service.owners) and service.labels.get(LABEL_ENSEMBLE) == observation.name
-        outcome = _foreign_service(observation, leftover=leftover)
-        # Whoever took the name may give it back: that is no reason to end servers.
-        return replace(outcome, kept_rollouts=frozenset(map(history.rollout_name, observation.rollouts)))
-    active = history.active_rollout(observation)
-    kept, wake = _retained(observation, watching.retain_seconds(spec.rollout) if spec else None)
-    kept |= history.selected(observation) | ({active} if active else set())
-    ended = yielding.ended if yielding else frozenset()
-    unchanged = ServeOutcome(
-        active,
-        None,
-        Reason.PENDING,
-        "",
-        actions=_heal_as_it_is(observation, config, active, spec, ended),
-        kept_rollouts=frozenset(kept if superseded else kept | history.in_progress(observation)),
-        wake=_first(wake, yielding.wake if yielding else None),
-    )
+    foreign = _foreign_service(observation)
+    if foreign is not None:
+        return foreign
+    lane = _lane(observation, config, spec, yielding)
+    unchanged = lane.unchanged(superseded=superseded)
     if spec is None:
         return unchanged
-
-    def towards(data: RolloutData) -> Stage:
-        stage = Stage(
-            observation,
-            config,
-            spec,
-            replicas(observation, spec, data),
-            active,
-            data,
-            kept_rollouts=frozenset(kept),
-            wake=unchanged.wake,
-            give_back=yielding.give_back if yielding else None,
-        )
-        old = strategies.active_servers(stage)
-        return replace(stage, actions=_heal(observation, config, active, old, ended))
-
-    former = watching.back_to(observation, active)
+    former = watching.back_to(observation, lane.active)
     if former is not None:
-        stage = towards(former.data)
+        stage = lane.towards(spec, former.data)
         return replace(watching.go_back(stage), progress=progress(stage))
-    watched = watching.watch(observation, config, spec.rollout, active)
+    watched = watching.watch(observation, config, spec.rollout, lane.active)
     # Where what comes next is asked already the way on is shorter: what was before has made room for it.
     onward = wanted is not None and taking_over(observation) == wanted.rollout_hash()
     if watched.failed is not None and not onward:
         return watching.mark(observation, unchanged, watched.failed)
-    alone = _shared_by(observation, active) if superseded and not spec.rollout.paused else None
+    alone = _shared_by(observation, lane.active) if superseded and not spec.rollout.paused else None
     if wanted is not None:
-        outcome = _next_step(towards(wanted))
+        outcome = _next_step(lane.towards(spec, wanted))
     elif alone is not None:
         # Builds may take hours, and so may mending: what shared the requests is not wanted any more, and
         # nobody measures it.
-        outcome = replace(_next_step(towards(alone)), starved=True)
+        outcome = replace(_next_step(lane.towards(spec, alone)), starved=True)
     else:
-        sharing = history.find(observation, _sharing(observation, active) or "")
-        told = progress(towards(sharing.data)) if sharing is not None else None
+        sharing = history.find(observation, _sharing(observation, lane.active) or "")
+        told = progress(lane.towards(spec, sharing.data)) if sharing is not None else None
         outcome = replace(unchanged, progress=told)
     actions = (*outcome.actions, *watched.actions, *finish_promotion(observation, outcome))
     return replace(outcome, actions=actions, wake=_first(outcome.wake, watched.wake))
+
+
+@dataclass(frozen=True)
+class _Lane:
+    """What every way of the lane starts from.
+
+    kept: rollouts that clients may reach, or that are retained. yielding: as for `serve`.
+    """
+
+    observation: Observation
+    config: OperatorConfig
+    spec: InferenceEnsembleSpec | None
+    active: str | None
+    kept: frozenset[str]
+    wake: datetime | None
+    yielding: Yielding | None
+
+    @property
+    def ended(self) -> frozenset[str]:
+        return self.yielding.ended if self.yielding else frozenset()
+
+    def unchanged(self, *, superseded: bool) -> ServeOutcome:
+        """What serves is kept alive."""
+        kept = self.kept if superseded else self.kept | history.in_progress(self.observation)
+        healing = _heal_as_it_is(self.observation, self.config, self.active, self.spec, self.ended)
+        return ServeOutcome(
+            self.active, None, Reason.PENDING, "", actions=healing, kept_rollouts=kept, wake=self.wake
+        )
+
+    def towards(self, spec: InferenceEnsembleSpec, data: RolloutData) -> Stage:
+        stage = Stage(
+            self.observation,
+            self.config,
+            spec,
+            replicas(self.observation, spec, data),
+            self.active,
+            data,
+            kept_rollouts=self.kept,
+            wake=self.wake,
+            give_back=self.yielding.give_back if self.yielding else None,
+        )
+        old = strategies.active_servers(stage)
+        return replace(stage, actions=_heal(self.observation, self.config, self.active, old, self.ended))
+
+
+def _lane(
+    observation: Observation,
+    config: OperatorConfig,
+    spec: InferenceEnsembleSpec | None,
+    yielding: Yielding | None,
+) -> _Lane:
+    active = history.active_rollout(observation)
+    retained, wake = _retained(observation, watching.retain_seconds(spec.rollout) if spec else None)
+    kept = frozenset(retained | history.selected(observation) | ({active} if active else set()))
+    wake = _first(wake, yielding.wake if yielding else None)
+    return _Lane(observation, config, spec, active, kept, wake, yielding)
 
 
 def _sharing(observation: Observation, active: str | None) -> str | None:
@@ -145,22 +171,33 @@ def _first(*times: datetime | None) -> datetime | None:
     return min((time for time in times if time is not None), default=None)
 
 
-def _foreign_service(observation: Observation, *, leftover: bool) -> ServeOutcome:
-    if leftover:
-        waiting = Trouble(
+def _foreign_service(observation: Observation) -> ServeOutcome | None:
+    """Where the Service's name is taken by somebody else's."""
+    service = history.main_service(observation)
+    if service is None or history.is_ours(service, observation):
+        return None
+    if service.owners and service.labels.get(LABEL_ENSEMBLE) == observation.name:
+        trouble = Trouble(
             Reason.POD_LOST,
             f"Service {observation.name} still belongs to a deleted InferenceEnsemble of this name",
             retry_at=observation.now + timedelta(seconds=2),
         )
-        return ServeOutcome(
-            None, None, Reason.PENDING, waiting.message, trouble=waiting, wake=waiting.retry_at
+    else:
+        trouble = Trouble(
+            Reason.OBJECT_NOT_OWNED,
+            f"Service {observation.name} exists and is not this ensemble's; rename one of them or remove it",
+            field="metadata.name",
         )
-    trouble = Trouble(
-        Reason.OBJECT_NOT_OWNED,
-        f"Service {observation.name} exists and is not this ensemble's; rename one of them or remove it",
-        field="metadata.name",
+    return ServeOutcome(
+        None,
+        None,
+        Reason.PENDING,
+        trouble.message,
+        trouble=trouble,
+        # Whoever took the name may give it back: that is no reason to end servers.
+        kept_rollouts=frozenset(map(history.rollout_name, observation.rollouts)),
+        wake=trouble.retry_at,
     )
-    return ServeOutcome(None, None, Reason.PENDING, trouble.message, trouble=trouble)
 
 
 def _retained(observation: Observation, retain_seconds: int | None) -> tuple[set[str], datetime | None]:
