@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from ensemble_operator import names
 from ensemble_operator.resources import pods
 from ensemble_operator.resources.jobs.context import JobContext
 from ensemble_operator.resources.jobs.manifest import attempt_annotations, job
+from ensemble_operator.resources.pods import Json
 from ensemble_operator.resources.quantities import requirements
 from ensemble_operator.resources.request import REQUEST_FILE
 from ensemble_operator.resources.storage_access import storage_access
@@ -36,22 +38,7 @@ def assemble_job(
     """
     owner = context.owner
     access = storage_access(context.storage, source_secrets=context.source_secrets)
-    # Keys become file names, and an absent one is the assembler's to report: it knows the field.
-    config_map_volumes = [
-        {
-            "name": f"configmap-{index}",
-            "configMap": {
-                "name": name,
-                "items": [{"key": key, "path": key} for key in keys],
-                "optional": True,
-            },
-        }
-        for index, (name, keys) in enumerate(sorted(context.config_maps.items()))
-    ]
-    config_map_mounts = [
-        {"name": f"configmap-{index}", "mountPath": f"{CONFIG_MAPS_FOLDER}/{name}", "readOnly": True}
-        for index, name in enumerate(sorted(context.config_maps))
-    ]
+    volumes, mounts = _config_maps(context.config_maps)
     args = ["assemble", "--request", f"{REQUEST_FOLDER}/{REQUEST_FILE}"]
     args += ["--configmaps", CONFIG_MAPS_FOLDER, "--storage", access.location]
     args += ["--lock", lock] if lock else []
@@ -66,7 +53,7 @@ def assemble_job(
         env=access.env,
         mounts=[
             {"name": "request", "mountPath": REQUEST_FOLDER, "readOnly": True},
-            *config_map_mounts,
+            *mounts,
             *access.mounts,
         ],
     )
@@ -88,7 +75,7 @@ def assemble_job(
             volumes=[
                 pods.empty_dir("tmp"),
                 {"name": "request", "configMap": {"name": names.request(owner.name, inputs)}},
-                *config_map_volumes,
+                *volumes,
                 *access.volumes,
             ],
             serviceAccountName=access.service_account,
@@ -96,3 +83,24 @@ def assemble_job(
             tolerations=context.build.tolerations,
         ),
     )
+
+
+def _config_maps(named: Mapping[str, tuple[str, ...]]) -> tuple[list[Json], list[Json]]:
+    """Volumes and mounts of the user's ConfigMaps, by name and keys."""
+    # Keys become file names, and an absent one is the assembler's to report: it knows the field.
+    volumes: list[Json] = [
+        {
+            "name": f"configmap-{index}",
+            "configMap": {
+                "name": name,
+                "items": [{"key": key, "path": key} for key in keys],
+                "optional": True,
+            },
+        }
+        for index, (name, keys) in enumerate(sorted(named.items()))
+    ]
+    mounts: list[Json] = [
+        {"name": f"configmap-{index}", "mountPath": f"{CONFIG_MAPS_FOLDER}/{name}", "readOnly": True}
+        for index, name in enumerate(sorted(named))
+    ]
+    return volumes, mounts

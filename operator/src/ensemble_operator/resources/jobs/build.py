@@ -7,7 +7,7 @@ starts, and keep saves what the build has measured.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +27,10 @@ from ensembles_api.spec import Export, Gpu
 
 LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
 WORK = "/work"
+WORK_VOLUME = "work"
+WORK_MOUNT = {"name": WORK_VOLUME, "mountPath": WORK}
+WORKER_TMP = "compile-tmp"
+"""The user's code has its own: upload, which has keys, must not see what it leaves in /tmp."""
 COMPILE_REQUESTS = {"cpu": "500m", "memory": "1Gi"}
 KEEP_REQUESTS = {"cpu": "10m", "memory": "64Mi"}
 """It waits."""
@@ -54,35 +58,9 @@ def build_job(
     storage = storage_access(context.storage)
     of_order = ["--storage", storage.location, "--lock", lock, "--key", order.key, "--work", WORK]
     of_order += ["--proof", order.proof] if order.proof else []
-    work = {"name": "work", "mountPath": WORK}
-    tools: Json = {
-        "image": context.config.tools_image,
-        "pull_policy": context.config.image_pull_policy,
-        "command": [pods.BUILDER],
-        "resources": requirements(defaults=TOOLS_REQUESTS),
-    }
-    fetch = pods.container(
-        "fetch", args=["fetch", "build", *of_order], env=sources.env, mounts=[work, *sources.mounts], **tools
-    )
-    upload = pods.container(
-        "upload", args=["upload", *of_order], env=storage.env, mounts=[work, *storage.mounts], **tools
-    )
-    # The user's code runs here: upload, which has keys, must not see what it leaves in /tmp.
-    worker_tmp = "compile-tmp"
-    worker = (
-        export_container(export, config=context.config, gpu=gpu, work=work["name"], tmp=worker_tmp)
-        if export
-        else pods.container(
-            "compile",
-            image=context.builder_image,
-            pull_policy=context.config.image_pull_policy,
-            command=[pods.BUILDER],
-            args=["compile", "--work", WORK],
-            resources=requirements(defaults=COMPILE_REQUESTS, resources=context.build.resources, gpu=gpu),
-            mounts=[work],
-            tmp=worker_tmp,
-        )
-    )
+    fetch = _with_keys(context, "fetch", ["fetch", "build", *of_order], sources)
+    upload = _with_keys(context, "upload", ["upload", *of_order], storage)
+    worker = _worker(context, export, gpu)
     engine = order.kind == "tensorrt"
     return job(
         names.build_job(order.kind, order.key, order.proof, storage=context.storage_digest, attempt=attempt),
@@ -102,16 +80,12 @@ def build_job(
         owners=[context.owner.reference(controller=False)],
         deadline=context.build.timeout_seconds,
         pod=pods.pod_spec(
-            initContainers=[
-                fetch,
-                *([_keep(of_order, storage, work, tools)] if engine else []),
-                worker,
-            ],
+            initContainers=[fetch, *([_keep(context, of_order, storage)] if engine else []), worker],
             containers=[upload],
             volumes=[
-                pods.empty_dir("work"),
+                pods.empty_dir(WORK_VOLUME),
                 pods.empty_dir("tmp"),
-                pods.empty_dir(worker_tmp),
+                pods.empty_dir(WORKER_TMP),
                 *sources.volumes,
             ],
             serviceAccountName=sources.service_account,
@@ -132,18 +106,46 @@ def _queue(context: JobContext) -> dict[str, str]:
     return {LABEL_QUEUE: context.build.queue_name} if context.build.queue_name else {}
 
 
-def _keep(of_order: Sequence[str], storage: StorageAccess, work: Json, tools: Json) -> Json:
+def _with_keys(
+    context: JobContext,
+    name: str,
+    args: Sequence[str],
+    access: StorageAccess,
+    requests: Mapping[str, str] = TOOLS_REQUESTS,
+) -> Json:
+    return pods.container(
+        name,
+        image=context.config.tools_image,
+        pull_policy=context.config.image_pull_policy,
+        command=[pods.BUILDER],
+        args=args,
+        resources=requirements(defaults=requests),
+        env=access.env,
+        mounts=[WORK_MOUNT, *access.mounts],
+    )
+
+
+def _keep(context: JobContext, of_order: Sequence[str], storage: StorageAccess) -> Json:
     """A sidecar among the init containers: upload still starts only when compile's container is gone."""
-    return {
-        **pods.container(
-            names.KEEP_CONTAINER,
-            args=["keep", *of_order, "--grace", str(ENGINE_GRACE_SECONDS)],
-            env=storage.env,
-            mounts=[work, *storage.mounts],
-            **{**tools, "resources": requirements(defaults=KEEP_REQUESTS)},
-        ),
-        "restartPolicy": "Always",
-    }
+    args = ["keep", *of_order, "--grace", str(ENGINE_GRACE_SECONDS)]
+    keep = _with_keys(context, names.KEEP_CONTAINER, args, storage, KEEP_REQUESTS)
+    return {**keep, "restartPolicy": "Always"}
+
+
+def _worker(context: JobContext, export: Export | None, gpu: Gpu | None) -> Json:
+    """Where the user's code runs."""
+    if export:
+        return export_container(export, config=context.config, gpu=gpu, work=WORK_VOLUME, tmp=WORKER_TMP)
+    return pods.container(
+        "compile",
+        image=context.builder_image,
+        pull_policy=context.config.image_pull_policy,
+        command=[pods.BUILDER],
+        args=["compile", "--work", WORK],
+        resources=requirements(defaults=COMPILE_REQUESTS, resources=context.build.resources, gpu=gpu),
+        mounts=[WORK_MOUNT],
+        tmp=WORKER_TMP,
+    )
 
 
 def _gpu(order: NextBuild, target: TargetRequest | None) -> Gpu | None:

@@ -53,6 +53,11 @@ def verify_job(
     verify += ["--entrypoint", data.server.entrypoint, "--timeout", str(data.verify_seconds)]
     verify += ["--storage", access.location, "--ensemble", f"{owner.namespace}/{owner.name}"]
     verify += ["--revision", data.revision, "--rollout", rollout, "--attempt", str(attempt)]
+    fetching = pods.container("fetch", args=fetch, env=access.env, mounts=[files, *access.mounts], **tools)
+    # It stores the report, and runs nobody's code.
+    verifying = pods.container(
+        "verify", args=verify, env=access.env, mounts=[{**files, "readOnly": True}, *access.mounts], **tools
+    )
     return job(
         names.verify_job(owner.name, rollout, attempt=attempt),
         namespace=owner.namespace,
@@ -65,25 +70,8 @@ def verify_job(
         owners=[owner.reference()],
         deadline=data.verify_seconds + DEADLINE_MARGIN_SECONDS,
         pod=pods.pod_spec(
-            initContainers=[
-                pods.container(
-                    "fetch",
-                    args=fetch,
-                    env=access.env,
-                    mounts=[files, *access.mounts],
-                    **tools,
-                )
-            ],
-            containers=[
-                # It stores the report, and runs nobody's code.
-                pods.container(
-                    "verify",
-                    args=verify,
-                    env=access.env,
-                    mounts=[{**files, "readOnly": True}, *access.mounts],
-                    **tools,
-                ),
-            ],
+            initContainers=[fetching],
+            containers=[verifying],
             volumes=[pods.empty_dir("files"), pods.empty_dir("tmp"), *access.volumes],
             serviceAccountName=access.service_account,
             imagePullSecrets=pods.pull_secrets(data.serving.image_pull_secrets),
