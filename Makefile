@@ -5,6 +5,8 @@ RUN := $(UV) run --no-sync
 CLUSTER ?= local
 # ONNX Runtime would report its use to its maker.
 export ORT_DISABLE_TELEMETRY := 1
+# Tests start Python thousands of times: compiled files are kept, also where the machine's images keep none.
+unexport PYTHONDONTWRITEBYTECODE
 CLUSTER_TOOL := python3 tests/cluster/cluster.py
 
 .DEFAULT_GOAL := help

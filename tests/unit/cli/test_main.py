@@ -117,6 +117,15 @@ def test_a_full_disk_and_a_name_that_is_no_text() -> None:
     assert re.fullmatch(r"error: caf\\udce9.yaml cannot be read: No such file.*\n", done.stderr)
 
 
+def test_who_names_a_server_waits_for_no_kubernetes_client() -> None:
+    """All of the API's types take a second to import."""
+    commands = ", ".join(f"ensemble_cli.commands.{name}" for name in ("graph", "infer", "bench"))
+    code = f"import sys, {commands}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "ensemble_cli.cluster.forwarding" in done.stdout.split()
+    assert "kubernetes.client.api.core_v1_api" not in done.stdout.split()
+
+
 BASH = """
 source <(kubectl-ensemble completion bash)
 COMP_WORDS=(kubectl-ensemble {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))

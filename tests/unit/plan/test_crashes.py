@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -50,6 +51,7 @@ def _settle(story: Story, revision: str) -> None:
     story.step(300)
 
 
+@cache
 def _calm() -> dict[str, Any]:
     story = Story()
     story.change(rollout=QUICK)

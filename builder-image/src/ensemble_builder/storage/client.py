@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import InvalidRegionError
+from botocore.loaders import Loader, create_loader
 
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.retry import Patience
@@ -47,7 +50,7 @@ def make_client(
     """
     keys = _keys(secret_name, keys_field, environ)
     try:
-        client: S3Client = boto3.session.Session().client(
+        client: S3Client = _session().client(
             "s3",
             endpoint_url=location.endpoint or None,
             region_name=location.region or None,
@@ -63,6 +66,20 @@ def make_client(
             Fault(code=Reason.INVALID_SPEC, field=f"spec.storage.{field}", message=message)
         ) from error
     return client
+
+
+def _session() -> boto3.session.Session:
+    """One for each client: a session keeps the identity that it has found."""
+    core = botocore.session.get_session()
+    session = boto3.session.Session(botocore_session=core)
+    core.register_component("data_loader", _descriptions())
+    return session
+
+
+@cache
+def _descriptions() -> Loader:
+    """What boto3 knows of S3: megabytes of JSON, read once for all clients."""
+    return create_loader()
 
 
 @dataclass(frozen=True)

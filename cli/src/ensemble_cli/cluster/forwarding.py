@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kubernetes.client import ApiClient, CoreV1Api
+from kubernetes.client import ApiClient
 from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import portforward
 
@@ -60,6 +60,8 @@ def _accept(
 
 
 def _connect(cluster: Cluster, pod: str, port: int) -> socket.socket:
+    from kubernetes.client import CoreV1Api  # noqa: PLC0415 - a second of imports, which --url does not need
+
     # A client of its own: kubernetes.stream replaces its methods while it connects.
     api = CoreV1Api(ApiClient(cluster.api.configuration))
     try:
