@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 CLUSTER_TOOL := python3 tests/cluster/cluster.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup generate check-generated lint format test test-containers test-gateway test-long test-unit cluster images demo demo-down cluster-down bench bench-rollouts
+.PHONY: help setup generate check-generated lint format test test-containers test-gateway test-long test-scheduling test-unit cluster images demo demo-down cluster-down bench bench-rollouts
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,8 +36,8 @@ lint: check-generated ## Lint, types and import layers
 
 test-unit: setup ## Everything that needs neither root nor Go (says what it leaves out)
 	$(MAKE) lint
-	$(RUN) pytest -n 2 -m "not apiserver and not cluster and not s3 and not helm and not go and not argo and not gateway and not containers"
-	@echo "left out: tests marked apiserver, cluster, s3, helm, go, argo, gateway and containers (run 'make test')"
+	$(RUN) pytest -n 2 -m "not apiserver and not cluster and not s3 and not helm and not go and not argo and not gateway and not containers and not scheduling"
+	@echo "left out: tests marked apiserver, cluster, s3, helm, go, argo, gateway, containers and scheduling (run 'make test')"
 
 cluster: ## Bring up the local cluster (or use KUBECONFIG)
 	[[ -n "$$KUBECONFIG" ]] || $(CLUSTER_TOOL) up
@@ -49,7 +49,7 @@ test: setup ## Everything that does not need a GPU: lint, units, API server, S3,
 	$(MAKE) lint
 	$(MAKE) images
 	$(RUN) pytest -n 2 tests/unit
-	$(RUN) pytest -m "not gateway and not containers" $(filter-out tests/unit/ tests/e2e/,$(wildcard tests/*/))
+	$(RUN) pytest -m "not gateway and not containers and not scheduling" $(filter-out tests/unit/ tests/e2e/,$(wildcard tests/*/))
 	$(RUN) pytest tests/e2e -m "not long"
 
 test-long: setup images ## What takes longest: rollouts under load, autoscaling, Prometheus, tutorials
@@ -57,6 +57,9 @@ test-long: setup images ## What takes longest: rollouts under load, autoscaling,
 
 test-gateway: setup images ## A canary behind a real Gateway (compiles Traefik: some minutes the first time)
 	$(RUN) pytest tests/gateway
+
+test-scheduling: setup ## Builds in queues of the real Kueue (compiles it: some minutes the first time)
+	$(RUN) pytest tests/scheduling
 
 test-containers: setup ## kubectl ensemble build and serve by docker or podman (needs one, with the images in its store)
 	$(RUN) pytest tests/containers

@@ -41,6 +41,10 @@
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes, grpcroutes]
   verbs: [get, list, create, patch, delete]
+# What Kueue says of a build that waits in spec.build.queueName; without Kueue this allows nothing.
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [list]
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]

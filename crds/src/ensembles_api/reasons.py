@@ -86,6 +86,8 @@ class Reason(str, Enum):
     CONFIG_MAP_MISSING = "ConfigMapMissing"
     GATEWAY_API_MISSING = "GatewayAPIMissing"
     ROUTE_NOT_ACCEPTED = "RouteNotAccepted"
+    QUEUE_MISSING = "QueueMissing"
+    CLAIM_TEMPLATE_MISSING = "ClaimTemplateMissing"
     # the world's
     STORAGE_UNAVAILABLE = "StorageUnavailable"
     STORAGE_CORRUPT = "StorageCorrupt"
@@ -98,6 +100,7 @@ class Reason(str, Enum):
     SERVERS_NOT_READY = "ServersNotReady"
     # waiting
     QUOTA_EXCEEDED = "QuotaExceeded"
+    WAITING_IN_QUEUE = "WaitingInQueue"
     WAITING_FOR_GPU = "WaitingForGPU"
     GPU_EXHAUSTED = "GPUExhausted"
     UNSCHEDULABLE = "Unschedulable"
@@ -166,6 +169,8 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.CONFIG_MAP_MISSING, _G, "A ConfigMap, or a key in it, does not exist.", "Create it in the same namespace."),
         ReasonInfo(Reason.GATEWAY_API_MISSING, _G, "spec.gateway is set, but the cluster has no HTTPRoute and GRPCRoute of the Gateway API, or the operator may not use them.", "Install the standard channel of the Gateway API, version 1.1 or later, or remove spec.gateway; the Service serves all the same."),
         ReasonInfo(Reason.ROUTE_NOT_ACCEPTED, _G, "No Gateway leads clients along the ensemble's routes.", "Read the message: it is the gateway's own. Correct spec.gateway or the Gateway's listeners; a listener takes an HTTPRoute or a GRPCRoute for a hostname, see spec.gateway.grpc."),
+        ReasonInfo(Reason.QUEUE_MISSING, _G, "The Kueue LocalQueue of a Job does not exist.", "Create it in the same namespace, or name another in spec.build.queueName; the Job begins by itself."),
+        ReasonInfo(Reason.CLAIM_TEMPLATE_MISSING, _G, "The ResourceClaimTemplate that gives a pod its GPU does not exist.", "Create it in the same namespace, or correct gpu.resourceClaimTemplateName of the target."),
         ReasonInfo(Reason.STORAGE_UNAVAILABLE, _W, "Storage does not answer.", "Retried; check spec.storage.endpoint and the network."),
         ReasonInfo(Reason.STORAGE_CORRUPT, _W, "Storage returned other bytes than were written.", "Retried; check the storage if it stays."),
         ReasonInfo(Reason.ARTIFACT_VANISHED, _W, "An artifact built a moment ago, or a file of a published revision, is gone.", "Retried; look for lifecycle rules on the bucket. Annotate ensembles.dev/requestedAt to publish a revision again."),
@@ -176,6 +181,7 @@ REASONS: dict[Reason, ReasonInfo] = {
         ReasonInfo(Reason.API_UNAVAILABLE, _W, "The Kubernetes API refused or failed.", "Retried."),
         ReasonInfo(Reason.SERVERS_NOT_READY, _W, "The new servers were not ready in time to be verified.", "Retried; see the pods, or raise spec.rollout.verifySeconds."),
         ReasonInfo(Reason.QUOTA_EXCEEDED, _Q, "A ResourceQuota leaves no room for the pod.", "Raise the quota or lower the requests."),
+        ReasonInfo(Reason.WAITING_IN_QUEUE, _Q, "Kueue, or whoever suspended it, holds a Job back; it begins by itself, and its time does not run yet.", "Read the message: it is Kueue's own. Make room in the queue, raise its quota, or raise the priority."),
         ReasonInfo(Reason.WAITING_FOR_GPU, _Q, "No matching GPU is free.", "Free one, or add a node."),
         ReasonInfo(Reason.GPU_EXHAUSTED, _Q, "A new server waits for a GPU that only the servers to be replaced hold.", "Add a GPU, or set spec.rollout.strategy to Recreate, or to RollingUpdate with maxSurge 0 and maxUnavailable 1."),
         ReasonInfo(Reason.UNSCHEDULABLE, _Q, "No node fits the pod.", "Add a node, or lower requests and selectors."),

@@ -135,6 +135,13 @@ EXTRAS: tuple[Part, ...] = (
         tags="remove_all_sd,enable_kubernetes_sd",
         ldflags="-s -w -X github.com/prometheus/common/version.Version=3.13.5",
     ),
+    GoPart(
+        name="kueue",
+        version="0.15.0",
+        binaries=("kueue",),
+        source="kueue",
+        packages=("sigs.k8s.io/kueue/cmd/kueue",),
+    ),
 )
 
 # What an API server alone needs: built without a C compiler and without root.

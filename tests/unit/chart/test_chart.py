@@ -15,6 +15,7 @@ from ensemble_operator.cluster.kinds import (
     EVENT,
     LEASE,
     OPTIONAL,
+    WORKLOADS,
 )
 from ensemble_operator.config import load_config
 from ensemble_operator.leader import LEASE_NAME
@@ -124,7 +125,7 @@ def test_the_operator_may_watch_what_it_watches(chart: Any) -> None:
 
 def test_the_operator_may_do_nothing_else(chart: Any) -> None:
     grants = main_rules(chart)
-    kinds = (ENSEMBLE, EVENT, *CHILDREN, *OPTIONAL)
+    kinds = (ENSEMBLE, EVENT, *CHILDREN, *OPTIONAL, *WORKLOADS)
     known = {(kind.group, kind.plural) for kind in kinds}
     subresources = {
         (ENSEMBLE.group, "inferenceensembles/status"),
@@ -132,6 +133,7 @@ def test_the_operator_may_do_nothing_else(chart: Any) -> None:
         ("apps", "deployments/scale"),
     }
     assert set(grants) == known | subresources
+    assert grants[WORKLOADS[0].group, WORKLOADS[0].plural] == {"list"}
     assert not {"*", "deletecollection", "escalate", "bind", "impersonate"} & set().union(*grants.values())
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ensemble_operator.observe.objects import has_ready_endpoint, parse_object, parse_rollout
 from ensemble_operator.observe.pods import parse_pod
+from ensemble_operator.observe.queues import parse_workload
 from ensemble_operator.observe.workloads import (
     parse_deployment,
     parse_job,
@@ -16,6 +17,7 @@ from ensemble_operator.observe.workloads import (
     pods_of_deployment,
     pods_of_none,
 )
+from ensemble_operator.plan.observation import QueueSeen
 
 Read = Callable[[str], Any]
 
@@ -42,6 +44,24 @@ def test_succeeded_job_with_its_message(captured: Read) -> None:
     assert assemble.termination_message == '{"contract":1,"cached":2}'
     assert pod.container("assemble") == assemble
     assert pod.container("nobody") is None
+
+
+def test_a_job_that_kueue_took_off_its_node(captured: Read) -> None:
+    seen = parse_job(captured("job-preempted"), pods=())
+    assert (seen.state, seen.suspended, seen.finished_at) == ("active", True, None)
+    assert seen.suspended_since is not None
+    assert seen.suspended_since > seen.created
+    found = parse_workload(captured("workload-preempted"))
+    assert (found.stopped, found.active) == ("Preempted", True)
+    assert found.message.startswith("couldn't assign flavors to pod set main: insufficient unused quota")
+
+
+def test_a_workload_that_was_deactivated_or_nobody_looked_at(captured: Read) -> None:
+    workload = captured("workload-preempted")
+    workload["spec"]["active"] = False
+    assert parse_workload(workload).active is False
+    new = {"metadata": workload["metadata"], "spec": {"queueName": "gpus"}}
+    assert parse_workload(new) == QueueSeen()
 
 
 def test_pod_over_its_deadline(captured: Read) -> None:

@@ -159,6 +159,15 @@ SYMPTOMS: dict[Reason, Symptom] = {
         "spec.gateway.parentRefs: no Gateway has accepted the HTTPRoute as it is now (attached to: public)",
         "A Gateway of that name is not there or has no listener for the hostname, its listener takes no routes of this namespace, or no controller runs for its class.",
     ),
+    R.QUEUE_MISSING: Symptom(
+        "spec.build.queueName: Job build-tensorrt-…-1 waits for Kueue's LocalQueue 'gpus', which this namespace does not have: create it, or name another",
+        "A slip in the name, a LocalQueue of another namespace, or the name of the ClusterQueue in its place.",
+    ),
+    R.CLAIM_TEMPLATE_MISSING: Symptom(
+        'spec.serving.targets[0].gpu.resourceClaimTemplateName: pod net-140ab5a8-l4-…: PodResourceClaim gpu: resource claim template "one-gpu": resourceclaimtemplate.resource.k8s.io "one-gpu" not found; create it in this namespace, or name another',
+        "A slip in the name, or a template of another namespace: a pod takes one of its own namespace only.",
+        quotes=True,
+    ),
     R.STORAGE_UNAVAILABLE: Symptom(
         "spec.storage.endpoint: reading s3://models/src/net.onnx at http://minio.storage.svc:9000: Could not connect to the endpoint URL (attempt 3, next at 04:40:31Z)",
         "The storage restarts, a NetworkPolicy or proxy is in between, the endpoint is wrong, its certificate is not trusted (spec.storage.caConfigMap).",
@@ -199,7 +208,12 @@ SYMPTOMS: dict[Reason, Symptom] = {
     ),
     R.QUOTA_EXCEEDED: Symptom(
         'Error creating: pods "efficientnet-asm-v6qng" is forbidden: exceeded quota: team, requested: pods=1, used: pods=4, limited: pods=4 (since 2026-03-02T04:39:33Z)',
-        "A ResourceQuota of the namespace, or a queue (Kueue) that holds the Job back.",
+        "A ResourceQuota of the namespace.",
+        quotes=True,
+    ),
+    R.WAITING_IN_QUEUE: Symptom(
+        "Job build-tensorrt-…-1 waits in queue gpus: couldn't assign flavors to pod set main: insufficient unused quota for nvidia.com/gpu in flavor l4, 1 more needed (since 2026-03-02T04:39:33Z)",
+        "The quota of the queue is taken by other Jobs, of whatever kind, or Kueue took the build off its node for one of higher priority (`was stopped by Kueue (Preempted)`): `kubectl get workloads -n NAMESPACE`.",
         quotes=True,
     ),
     R.WAITING_FOR_GPU: Symptom(

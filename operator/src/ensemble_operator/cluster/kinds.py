@@ -49,6 +49,10 @@ LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 GRPC_ROUTE = Kind("gateway.networking.k8s.io/v1", "GRPCRoute", "grpcroutes")
 ROUTES = (HTTP_ROUTE, GRPC_ROUTE)
+WORKLOADS = tuple(
+    Kind(f"kueue.x-k8s.io/{version}", "Workload", "workloads") for version in ("v1beta2", "v1beta1")
+)
+"""Kueue's, in the versions that its releases serve, newest first. Never written."""
 EVENT = Kind("v1", "Event", "events")
 """Of the core group: kubectl sorts by lastTimestamp, which Events of the newer group may not have."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +18,6 @@ from ensemble_operator.cluster.kinds import (
     DEPLOYMENT,
     ENDPOINT_SLICE,
     ENSEMBLE,
-    EVENT,
     HPA,
     JOB,
     POD,
@@ -41,6 +40,7 @@ from ensemble_operator.observe.optional import OptionalKinds
 from ensemble_operator.observe.pods import parse_pod, parse_time
 from ensemble_operator.observe.routes import AGAIN, read_routes
 from ensemble_operator.observe.routing import Key
+from ensemble_operator.observe.waits import Waits
 from ensemble_operator.observe.workloads import (
     parse_deployment,
     parse_job,
@@ -49,7 +49,14 @@ from ensemble_operator.observe.workloads import (
     pods_of_none,
 )
 from ensemble_operator.plan.gpus import asks_what_nodes_offer
-from ensemble_operator.plan.observation import JobSeen, ObjectSeen, Observation, RoutesSeen, SpecError
+from ensemble_operator.plan.observation import (
+    DeploymentSeen,
+    JobSeen,
+    ObjectSeen,
+    Observation,
+    RoutesSeen,
+    SpecError,
+)
 from ensembles_api.names import LABEL_ENSEMBLE, LABEL_ROLE
 from ensembles_api.sources import iter_sources
 from ensembles_api.spec import InferenceEnsembleSpec
@@ -58,8 +65,6 @@ from ensembles_api.validation import parse_spec
 
 Object = Mapping[str, Any]
 
-PODLESS_SECONDS = 30
-"""A Job without pod for so long has a reason, which its Events tell (quota, admission)."""
 TERMINATING_SECONDS = 600
 """How long a namespace that refused an object because of its end is taken to be ending."""
 
@@ -93,6 +98,7 @@ class Observer:
         self._config_maps = config_maps
         self._gpu_nodes = gpu_nodes
         self._optional = optional
+        self._waits = Waits(api)
         self._now = now
         self._lock = threading.Lock()
         self._terminating: dict[str, datetime] = {}
@@ -115,12 +121,14 @@ class Observer:
         metadata = resource["metadata"]
         parsed = self._spec(key, resource)
         spec = parsed if isinstance(parsed, InferenceEnsembleSpec) else None
-        jobs, again = self._jobs(key, now)
+        jobs, again = self._jobs(key, metadata["uid"], now)
         wants_routes = spec is not None and spec.gateway is not None
         if wants_routes:
             again = min(again or now + AGAIN, now + AGAIN)
         servers = [item for item in self._children(POD, key) if _role(item) == SERVER]
         deployments = self._children(DEPLOYMENT, key)
+        seen, later = self._deployments(deployments, servers, now)
+        again = min((at for at in (again, later) if at is not None), default=None)
         observation = Observation(
             now=now,
             namespace=key.namespace,
@@ -136,9 +144,7 @@ class Observer:
             spec_manager=spec_manager(metadata),
             config_maps=self._config_maps.digests(key, named_config_maps(spec) if spec else ()),
             jobs=jobs,
-            deployments=tuple(
-                parse_deployment(item, pods=pods_of_deployment(item, servers)) for item in deployments
-            ),
+            deployments=seen,
             strays=tuple(map(parse_pod, pods_of_none(deployments, servers))),
             rollouts=tuple(
                 rollout
@@ -221,43 +227,36 @@ class Observer:
             return read_routes(self._api, key, missing=self._optional.missing())
         return RoutesSeen(tuple(route for kind in ROUTES for route in self._objects(kind, key)))
 
-    def _jobs(self, key: Key, now: datetime) -> tuple[tuple[JobSeen, ...], datetime | None]:
-        """The ensemble's Jobs and all build Jobs of its namespace; and when to look at podless ones again."""
+    def _deployments(
+        self, manifests: Iterable[Object], servers: Iterable[Object], now: datetime
+    ) -> tuple[tuple[DeploymentSeen, ...], datetime | None]:
+        """Deployments with their pods; and when to look at waiting ones again."""
+        found: list[DeploymentSeen] = []
+        again: list[datetime] = []
+        for item in manifests:
+            parsed = parse_deployment(item, pods=pods_of_deployment(item, servers))
+            pods, look = self._waits.of_pods(item["metadata"]["namespace"], parsed.pods, now=now)
+            again += [look] if look is not None else []
+            found.append(replace(parsed, pods=pods))
+        return tuple(found), min(again, default=None)
+
+    def _jobs(self, key: Key, uid: str, now: datetime) -> tuple[tuple[JobSeen, ...], datetime | None]:
+        """The ensemble's Jobs and all build Jobs of its namespace; and when to look at waiting ones again."""
         pods = pods_by_owner(self._cache.all(POD, key.namespace))
         seen: list[JobSeen] = []
         again: list[datetime] = []
         for item in self._cache.all(JOB, key.namespace):
             if not (belongs_to(item, ensemble=key.name) or _role(item) == BUILD):
                 continue
-            job = parse_job(item, pods=pods.get(item["metadata"]["uid"], ()))
-            if job.state == "active" and not job.pods and not job.suspended and not job.deleting:
-                due = job.created + timedelta(seconds=PODLESS_SECONDS)
-                again.append(due if due > now else now + timedelta(seconds=PODLESS_SECONDS))
-                if due <= now:
-                    job = parse_job(item, pods=(), create_error=self._create_error(item))
+            parsed = parse_job(item, pods=pods.get(item["metadata"]["uid"], ()))
+            job, look = self._waits.of_job(parsed, item, ours=uid in parsed.owners, now=now)
+            again += [look] if look is not None else []
             seen.append(job)
         return tuple(sorted(seen, key=lambda job: (job.created, job.name))), min(again, default=None)
-
-    def _create_error(self, job: Object) -> str:
-        name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
-        events = self._api.list(
-            EVENT,
-            namespace,
-            field_selector=f"involvedObject.kind=Job,involvedObject.name={name},reason=FailedCreate",
-        ).items
-        newest = max(events, key=_last_seen, default=None)
-        return str(newest.get("message") or "") if newest else ""
 
 
 def _role(manifest: Object) -> str:
     return str((manifest["metadata"].get("labels") or {}).get(LABEL_ROLE) or "")
-
-
-def _last_seen(event: Object) -> str:
-    """Newest of an Event's times, as text that sorts."""
-    series = event.get("series") or {}
-    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
-    return max(str(time) for time in (*times, "") if time is not None)
 
 
 def read_spec(resource: Object) -> InferenceEnsembleSpec | SpecError:

@@ -67,6 +67,7 @@ def parse_job(manifest: Object, *, pods: Iterable[Object], create_error: str = "
         owners=owner_uids(manifest),
         deleting="deletionTimestamp" in metadata,
         suspended=bool(manifest["spec"].get("suspend")),
+        suspended_since=parse_time(conditions.get("Suspended", {}).get("lastTransitionTime")),
         pods=tuple(parse_pod(pod) for pod in pods),
         create_error=create_error,
     )

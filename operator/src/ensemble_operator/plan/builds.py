@@ -11,6 +11,7 @@ from ensemble_operator.plan.actions import Action, AddOwner, Create
 from ensemble_operator.plan.chain import BuildOutcome, Chain, assemble_jobs, built_keys, round_of, stand
 from ensemble_operator.plan.jobs import Running, Succeeded, attempt_of, is_outdated, judge, tried_settings
 from ensemble_operator.plan.observation import JobSeen
+from ensemble_operator.plan.queued import is_elsewhere
 from ensemble_operator.plan.trouble import Trouble
 from ensemble_operator.resources.jobs import JobContext, assemble_job, build_job
 from ensembles_api.contract import NextBuild, Result
@@ -176,7 +177,8 @@ def build_job_of(chain: Chain, order: NextBuild, *, after: datetime) -> JobSeen 
 
 def _try_again(chain: Chain, order: NextBuild, job: JobSeen, trouble: Trouble) -> bool:
     due = trouble.retry_at is not None and trouble.retry_at <= chain.observation.now
-    return due or is_outdated(job, _context(chain, order))
+    context = _context(chain, order)
+    return due or is_outdated(job, context) or is_elsewhere(job, context)
 
 
 def _export(chain: Chain, order: NextBuild) -> Export | None:

@@ -17,7 +17,9 @@ from ensemble_operator.names import (
     COUNTING_CONTAINER,
     KEEP_CONTAINER,
 )
+from ensemble_operator.plan.claims import claim_wait
 from ensemble_operator.plan.observation import IMAGE_REASONS, ContainerSeen, JobSeen, Observation, PodSeen
+from ensemble_operator.plan.queued import queue_wait
 from ensemble_operator.plan.trouble import Trouble, retry_time
 from ensemble_operator.resources import http_proxy
 from ensemble_operator.resources.jobs import JobContext
@@ -239,7 +241,7 @@ def _last_lines(text: str) -> str:
 
 def _wait_of_job(job: JobSeen) -> Trouble | None:
     if job.suspended:
-        return Trouble(Reason.QUOTA_EXCEEDED, f"Job {job.name} is held by a queue", since=job.created)
+        return queue_wait(job)
     pod = _newest_pod(job)
     if pod is None:
         return creation_wait(job.create_error, of="build", since=job.created) if job.create_error else None
@@ -280,6 +282,8 @@ def pod_wait(pod: PodSeen) -> Trouble | None:
     if pod.phase != "Pending":
         return None
     if not pod.scheduled:
+        if pod.claim_error:
+            return claim_wait(pod)
         if pod.unscheduled_reason != "Unschedulable":
             return None
         reason = Reason.WAITING_FOR_GPU if _lacks_device(pod) else Reason.UNSCHEDULABLE

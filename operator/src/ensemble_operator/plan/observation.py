@@ -78,6 +78,8 @@ class PodSeen:
     """Extended resources that it asks for: nvidia.com/gpu, …; and CLAIMS where it has resource claims."""
     claim_templates: tuple[str, ...] = ()
     """ResourceClaimTemplates that its claims are made from."""
+    claim_error: str = ""
+    """Message of the newest Event of a claim that could not be made, only read while the pod waits for it."""
     node_selector: Mapping[str, str] = field(default_factory=dict)
     disrupted: bool = False
     """A DisruptionTarget condition is true: evicted, preempted, node lost."""
@@ -96,6 +98,18 @@ class PodSeen:
 
 
 @dataclass(frozen=True)
+class QueueSeen:
+    """What Kueue says of a Job that it holds back."""
+
+    message: str = ""
+    """Why there is no room; empty while nobody has looked yet."""
+    stopped: str = ""
+    """Why it took the Job off its node again (Preempted, …); empty where the Job has not run."""
+    active: bool = True
+    """Without it the Job stays out of the queue until somebody sets the Workload's spec.active."""
+
+
+@dataclass(frozen=True)
 class JobSeen:
     name: str
     uid: str
@@ -110,6 +124,9 @@ class JobSeen:
     """uids of ownerReferences."""
     deleting: bool = False
     suspended: bool = False
+    suspended_since: datetime | None = None
+    queue: QueueSeen | None = None
+    """Only read while the ensemble's own Job is suspended; None where there is no Kueue."""
     pods: tuple[PodSeen, ...] = ()
     create_error: str = ""
     """Message of the newest FailedCreate Event (quota, admission), only read while the Job has no pod."""

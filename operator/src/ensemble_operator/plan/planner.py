@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ensemble_operator.config import OperatorConfig
-from ensemble_operator.plan import conditions, history, verified
+from ensemble_operator.plan import claims, conditions, history, secrets, verified
 from ensemble_operator.plan.actions import Action, Delete, Plan, SetFinalizer
 from ensemble_operator.plan.autoscaling import autoscale
 from ensemble_operator.plan.build_lane import build
@@ -19,7 +19,6 @@ from ensemble_operator.plan.observation import Observation
 from ensemble_operator.plan.pinning import pin, pinned_revision, told
 from ensemble_operator.plan.pruning import PruneOutcome, prune_history
 from ensemble_operator.plan.routing import routed
-from ensemble_operator.plan.secrets import located
 from ensemble_operator.plan.serve_lane import serve
 from ensemble_operator.plan.stage import ServeOutcome
 from ensemble_operator.plan.trouble import GRACE, STALLED_RETRY, Trouble
@@ -57,12 +56,12 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
     scaling = autoscale(observation, serving, ended=ended)
     if scaling.trouble is not None and serving.done:
         serving = replace(serving, trouble=scaling.trouble)
-    serving = replace(serving, trouble=located(observation.spec, serving.trouble))
+    serving = replace(serving, trouble=_located(observation, serving.trouble))
     if pinned is not None:
         serving = told(serving)
     if building is not None:
         serving = replace(serving, trouble=explained(observation, building, serving.trouble))
-        building_trouble = located(observation.spec, building.trouble)
+        building_trouble = _located(observation, building.trouble)
         building = replace(building, trouble=explained(observation, building, building_trouble))
         building = told_of(building, ended)
     suspended = observation.spec is not None and observation.spec.suspend
@@ -87,6 +86,11 @@ def plan(observation: Observation, config: OperatorConfig) -> Plan:
         pruning = prune_history(observation, observation.spec, config, surplus)
     actions = _once((*actions, *pruning.actions, *scaling.last))
     return _report(observation, building, serving, trouble, actions=actions, pruning=pruning, suspended=False)
+
+
+def _located(observation: Observation, trouble: Trouble | None) -> Trouble | None:
+    """The trouble, with the field of the spec that names what is missing."""
+    return claims.located(observation.spec, secrets.located(observation.spec, trouble))
 
 
 def _asks_for_another(

@@ -25,7 +25,6 @@ from ensembles_api.contract import NextBuild, TargetRequest
 from ensembles_api.names import LABEL_KEY
 from ensembles_api.spec import Export, Gpu
 
-LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
 WORK = "/work"
 WORK_VOLUME = "work"
 WORK_MOUNT = {"name": WORK_VOLUME, "mountPath": WORK}
@@ -103,7 +102,7 @@ def build_job(
 
 def _queue(context: JobContext) -> dict[str, str]:
     """Kueue suspends a Job with this label until its queue has room."""
-    return {LABEL_QUEUE: context.build.queue_name} if context.build.queue_name else {}
+    return {names.LABEL_QUEUE: context.build.queue_name} if context.build.queue_name else {}
 
 
 def _with_keys(

@@ -1,0 +1,47 @@
+"""What Kueue says of a Job that it holds back.
+
+Kueue need not be installed: a Workload is looked for only where a Job is suspended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ensemble_operator.cluster.client import KubernetesApi
+from ensemble_operator.cluster.errors import ForbiddenError, NotFoundError
+from ensemble_operator.cluster.kinds import WORKLOADS
+from ensemble_operator.plan.observation import QueueSeen
+
+LABEL_JOB_UID = "kueue.x-k8s.io/job-uid"
+"""On the Workload that Kueue makes for a Job."""
+
+
+def seen_in_queue(api: KubernetesApi, job: Mapping[str, Any]) -> QueueSeen | None:
+    """The Workload of a Job; None where there is none, or where the operator may not read it.
+
+    Raises:
+        ensemble_operator.cluster.errors.ApiError: the API server does not answer.
+    """
+    metadata = job["metadata"]
+    selector = f"{LABEL_JOB_UID}={metadata['uid']}"
+    for kind in WORKLOADS:
+        try:
+            found = api.list(kind, metadata["namespace"], label_selector=selector).items
+        except NotFoundError:  # another release of Kueue, or none
+            continue
+        except ForbiddenError:
+            return None
+        return parse_workload(found[0]) if found else None
+    return None
+
+
+def parse_workload(manifest: Mapping[str, Any]) -> QueueSeen:
+    conditions = {c["type"]: c for c in manifest.get("status", {}).get("conditions") or ()}
+    reserved, evicted = conditions.get("QuotaReserved", {}), conditions.get("Evicted", {})
+    was_evicted = evicted.get("status") == "True"
+    return QueueSeen(
+        message=reserved.get("message", "") if reserved.get("status") == "False" else "",
+        stopped=evicted.get("reason", "") if was_evicted else "",
+        active=manifest["spec"].get("active") is not False,
+    )
