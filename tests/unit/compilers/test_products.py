@@ -54,8 +54,19 @@ def test_a_stated_kernel_shape_is_left_alone() -> None:
     assert kernel_shapes(model) == [[3, 5]]
 
 
-def test_a_weight_of_unknown_shape_is_left_alone() -> None:
-    model = model_of([helper.make_node("Conv", ["x", "elsewhere"], ["y"])], kind=TensorProto.FLOAT, given=[])
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [helper.make_node("Conv", ["x", "elsewhere"], ["y"])],
+        [helper.make_node("Conv", ["x"], ["y"])],
+        [helper.make_node("Identity", ["w"], ["w"]), helper.make_node("Conv", ["x", "w"], ["y"])],
+        [helper.make_node("Cast", [], ["w"], to=1), helper.make_node("Conv", ["x", "w"], ["y"])],
+    ],
+    ids=["unknown", "none", "of itself", "of nothing"],
+)
+def test_a_weight_of_unknown_shape_is_left_alone(nodes: list[onnx.NodeProto]) -> None:
+    """What is wrong with such a graph TensorRT's parser says."""
+    model = model_of(nodes, kind=TensorProto.FLOAT, given=[])
     state_kernel_shapes(model.graph)
     assert kernel_shapes(model) == []
 

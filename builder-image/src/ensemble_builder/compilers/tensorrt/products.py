@@ -36,7 +36,8 @@ def state_kernel_shapes(graph: onnx.GraphProto) -> None:
     makers = {output: node for node in graph.node for output in node.output}
     for node in graph.node:
         if node.op_type in _CONVOLUTIONS and not any(a.name == "kernel_shape" for a in node.attribute):
-            shape = _shape(node.input[1], shapes, makers)
+            # Whether the graph makes sense is the parser's to say.
+            shape = _shape(node.input[1], shapes, makers) if len(node.input) > 1 else ()
             if spatial := shape[_LEADING_AXES:]:
                 node.attribute.append(helper.make_attribute("kernel_shape", spatial))
 
@@ -45,14 +46,16 @@ def _shape(
     name: str, shapes: Mapping[str, tuple[int, ...]], makers: Mapping[str, onnx.NodeProto]
 ) -> tuple[int, ...]:
     """Of a weight, or of one behind operators that leave its shape alone; () where it is not known."""
+    seen: set[str] = set()
     while name not in shapes:
         maker = makers.get(name)
-        if maker is None:
+        if maker is None or name in seen:
             return ()
+        seen.add(name)
         if maker.op_type == "Constant":
             values = (attribute.t for attribute in maker.attribute if attribute.name == "value")
             return next((tuple(tensor.dims) for tensor in values), ())
-        if maker.op_type not in _SAME_SHAPE:
+        if maker.op_type not in _SAME_SHAPE or not maker.input:
             return ()
         name = maker.input[0]
     return shapes[name]
