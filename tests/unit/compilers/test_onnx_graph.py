@@ -293,6 +293,16 @@ def test_a_truncated_file_is_refused(tmp_path: Path, kept: float) -> None:
     assert "cut short" in refused(tmp_path / "m.onnx")
 
 
+@pytest.mark.parametrize("name", ["my_input", "my_node"])
+def test_names_that_are_no_utf8_are_refused(tmp_path: Path, name: str) -> None:
+    node = helper.make_node("Relu", ["my_input"], ["y"], "my_node")
+    model = graph([value("my_input", ["n", 3])], [value("y", ["n", 3])], nodes=[node])
+    damaged = model.SerializeToString().replace(name.encode(), b"\xff" + name.encode()[1:])
+    (tmp_path / "m.onnx").write_bytes(damaged)
+
+    assert "is no UTF-8" in refused(tmp_path / "m.onnx")
+
+
 def test_another_protobuf_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(helper.make_opsetid("ai.onnx", 17).SerializeToString())
 

@@ -96,6 +96,13 @@ def _load(model_file: Path, field: str) -> onnx.ModelProto:
             f"{model_file.name} is not an ONNX file: it can be read as protobuf, but has no ONNX version or "
             "graph; name the .onnx file that the exporter wrote",
         )
+    broken = next((name for name in _names(model) if isinstance(name, bytes)), None)
+    if broken is not None:
+        raise _fault(
+            field,
+            f"the name {broken!r} in {model_file.name} is no UTF-8, as ONNX demands: rename it, and "
+            "export again",
+        )
     return model
 
 
@@ -242,6 +249,21 @@ class _Graph:
                 "again with its external data beside it",
             )
         return str(path)
+
+
+def _names(model: onnx.ModelProto) -> Iterator[str | bytes]:
+    """What is called something in the graph; protobuf gives the bytes of names that it cannot decode."""
+    for tensor in _tensors(model):
+        yield tensor.name
+        yield from (entry.value for entry in tensor.external_data)
+    graphs = [model.graph]
+    while graphs:
+        graph = graphs.pop()
+        yield from (value.name for value in (*graph.input, *graph.output, *graph.value_info))
+        for node in graph.node:
+            yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+            for attribute in node.attribute:
+                graphs += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else ())]
 
 
 def _size(tensor: onnx.TensorProto) -> int:
