@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from ensemble_builder.modelconfig import FaultError, GeneratedRepository, Member, MemberVersion, generate
 from ensemble_builder.modelconfig.members import VersionKind
@@ -98,6 +99,12 @@ def built(*entries: Entry, entrypoint: str | None = None, partial: bool = False)
     return generate(members, entrypoint=entrypoint, partial=partial)
 
 
+def config_of(*entries: Entry) -> ModelConfig:
+    """The config of the first."""
+    repository = built(*entries)
+    return repository.parsed[entries[0].document["name"]]
+
+
 def fault_of(*entries: Entry, entrypoint: str | None = None, partial: bool = False) -> Fault:
     with pytest.raises(FaultError) as caught:
         built(*entries, entrypoint=entrypoint, partial=partial)
@@ -127,3 +134,16 @@ def classifier(name: str = "classifier", tensors: ModelIO = CLASSIFIER, **docume
 
 def decoder(name: str = "preprocess", tensors: ModelIO | None = DECODER, **document: Any) -> Entry:
     return model("dali", name, tensors, **{"maxBatchSize": 64, **document})
+
+
+TWO = (decoder(), classifier())
+GOOD = (
+    step("preprocess", {"DALI_INPUT_0": "INPUT"}, {"DALI_OUTPUT_0": "image"}),
+    step("classifier", {"input": "image"}, {"logits": "OUTPUT"}),
+)
+"""Steps that join the two."""
+
+
+def wired(*items: dict[str, Any], models: tuple[Entry, ...] = TWO, **document: Any) -> tuple[Entry, ...]:
+    """These models, and an ensemble of these steps."""
+    return (*models, steps("e", *items, **document))
