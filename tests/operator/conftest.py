@@ -5,15 +5,17 @@ from __future__ import annotations
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from ensemble_operator.apply.executor import Target
+from ensemble_operator.apply.executor import Executor, Target
 from ensemble_operator.cluster.client import KubernetesApi, connect, find_cluster
 from ensemble_operator.cluster.kinds import ENSEMBLE, Kind
+from ensemble_operator.observe.cache import ObjectCache
 from tests.operator.control_plane import CLUSTER, ROOT, ControlPlane, OperatorProcess, eventually
 
 CONFIG = """
@@ -115,3 +117,26 @@ def start_operator(control_plane: ControlPlane, tmp_path: Path) -> Iterator[Star
     yield start
     for process in running:
         process.kill()
+
+
+class FakeTime:
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def time() -> FakeTime:
+    return FakeTime()
+
+
+@pytest.fixture
+def cache() -> ObjectCache:
+    return ObjectCache()
+
+
+@pytest.fixture
+def executor(api: KubernetesApi, cache: ObjectCache) -> Executor:
+    return Executor(api, cache)

@@ -1,122 +1,37 @@
-"""Actions, status and Events on a real API server."""
+"""Actions on a real API server."""
 
 from __future__ import annotations
-
-import threading
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
 from ensemble_operator.apply.executor import Executor, Target
 from ensemble_operator.apply.failures import LeavingObjectError, ObjectNotOwnedError
-from ensemble_operator.apply.report import Reporter
 from ensemble_operator.cluster.client import KubernetesApi
 from ensemble_operator.cluster.errors import (
     ConflictError,
     InvalidError,
     NamespaceTerminatingError,
-    NotFoundError,
     QuotaExceededError,
     UnavailableError,
 )
-from ensemble_operator.cluster.kinds import CONFIG_MAP, DEPLOYMENT, ENSEMBLE, EVENT, JOB, POD, SERVICE, Kind
+from ensemble_operator.cluster.kinds import CONFIG_MAP, DEPLOYMENT, ENSEMBLE, JOB, POD, SERVICE, Kind
 from ensemble_operator.observe.cache import ObjectCache
 from ensemble_operator.plan.actions import (
-    AddOwner,
     Annotate,
     Apply,
     Create,
     Delete,
-    Event,
-    LeaveJob,
     Scale,
     SetFinalizer,
 )
 from ensembles_api.names import FINALIZER
 from tests.operator.conftest import CreateEnsemble
 from tests.operator.control_plane import eventually
+from tests.operator.objects import Object, exists, job, live, reference, service
 
 pytestmark = pytest.mark.apiserver
-
-Object = dict[str, Any]
-
 NOBODY = "00000000-0000-0000-0000-000000000000"
 """A uid that no object has."""
-
-
-@pytest.fixture
-def cache() -> ObjectCache:
-    return ObjectCache()
-
-
-@pytest.fixture
-def executor(api: KubernetesApi, cache: ObjectCache) -> Executor:
-    return Executor(api, cache)
-
-
-def reference(target: Target) -> Object:
-    return {
-        "apiVersion": ENSEMBLE.api_version,
-        "kind": ENSEMBLE.name,
-        "name": target.name,
-        "uid": target.uid,
-        "controller": True,
-    }
-
-
-def service(target: Target, **selector: str) -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": target.name,
-            "namespace": target.namespace,
-            "labels": {"ensembles.dev/ensemble": target.name},
-            "ownerReferences": [reference(target)],
-        },
-        "spec": {"selector": selector, "ports": [{"name": "http", "port": 8000}]},
-    }
-
-
-def job(target: Target, name: str = "build-x") -> Object:
-    labels = {
-        "app.kubernetes.io/managed-by": "ensemble-operator",
-        "ensembles.dev/role": "build",
-        "ensembles.dev/key": "k",
-    }
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": name,
-            "namespace": target.namespace,
-            "labels": labels,
-            "ownerReferences": [reference(target)],
-        },
-        "spec": {
-            "backoffLimit": 0,
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {
-                    "restartPolicy": "Never",
-                    "containers": [{"name": "upload", "image": "example.com/x:1"}],
-                },
-            },
-        },
-    }
-
-
-def live(api: KubernetesApi, kind: Kind, target: Target, name: str | None = None) -> Object:
-    return dict(api.get(kind, target.namespace, name or target.name))
-
-
-def exists(api: KubernetesApi, kind: Kind, target: Target, name: str | None = None) -> bool:
-    try:
-        api.get(kind, target.namespace, name or target.name)
-    except NotFoundError:
-        return False
-    return True
 
 
 def test_equal_apply_changes_nothing(
@@ -290,170 +205,6 @@ def test_taking_the_finalizer_off_lets_a_deleted_resource_go(
     assert not exists(api, ENSEMBLE, target)
     assert cache.get(ENSEMBLE, target.namespace, target.name) is None
     executor.execute(SetFinalizer(present=False), target)  # again: nothing to do
-
-
-def test_shared_job_lives_until_its_last_owner_leaves(
-    api: KubernetesApi, executor: Executor, create_ensemble: CreateEnsemble
-) -> None:
-    one, two = create_ensemble("one"), create_ensemble("two")
-    executor.execute(Create(job(one)), one)
-    uid = live(api, JOB, one, "build-x")["metadata"]["uid"]
-    executor.execute(AddOwner("build-x", uid), two)
-    executor.execute(AddOwner("build-x", uid), two)
-    assert owners(api, one) == {one.uid, two.uid}
-    executor.execute(LeaveJob("build-x", uid), one)
-    executor.execute(LeaveJob("build-x", uid), one)
-    assert owners(api, one) == {two.uid}
-    executor.execute(LeaveJob("build-x", uid), two)
-    assert not exists(api, JOB, one, "build-x")
-    executor.execute(LeaveJob("build-x", uid), two)  # again: nothing to do
-
-
-def owners(api: KubernetesApi, target: Target) -> set[str]:
-    metadata = live(api, JOB, target, "build-x")["metadata"]
-    return {owner["uid"] for owner in metadata.get("ownerReferences") or ()}
-
-
-def test_owners_who_leave_at_the_same_time_leave_no_orphan(
-    api: KubernetesApi, executor: Executor, create_ensemble: CreateEnsemble
-) -> None:
-    targets = [create_ensemble(f"e{number}") for number in range(4)]
-    executor.execute(Create(job(targets[0])), targets[0])
-    uid = live(api, JOB, targets[0], "build-x")["metadata"]["uid"]
-    for target in targets[1:]:
-        executor.execute(AddOwner("build-x", uid), target)
-    threads = [
-        threading.Thread(target=executor.execute, args=(LeaveJob("build-x", uid), target))
-        for target in targets
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert not exists(api, JOB, targets[0], "build-x")
-
-
-def test_deleting_one_owner_keeps_the_job(
-    api: KubernetesApi, executor: Executor, create_ensemble: CreateEnsemble
-) -> None:
-    """The garbage collector's rule that sharing relies on."""
-    one, two = create_ensemble("one"), create_ensemble("two")
-    executor.execute(Create(job(one)), one)
-    uid = live(api, JOB, one, "build-x")["metadata"]["uid"]
-    executor.execute(AddOwner("build-x", uid), two)
-    api.delete(ENSEMBLE, one.namespace, one.name, uid=one.uid)
-    eventually(lambda: owners(api, two) == {two.uid}, what="the collector takes the dead owner off")
-    api.delete(ENSEMBLE, two.namespace, two.name, uid=two.uid)
-    eventually(lambda: not exists(api, JOB, one, "build-x"), what="the Job goes with its last owner")
-
-
-class FakeTime:
-    def __init__(self) -> None:
-        self.now = datetime.now(UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-@pytest.fixture
-def time() -> FakeTime:
-    return FakeTime()
-
-
-@pytest.fixture
-def reporter(api: KubernetesApi, cache: ObjectCache, time: FakeTime) -> Reporter:
-    return Reporter(api, cache, instance="operator-0", now=time)
-
-
-def condition(kind: str, status: str = "True") -> Object:
-    return {
-        "type": kind,
-        "status": status,
-        "observedGeneration": 1,
-        "lastTransitionTime": "2026-11-21T00:41:00Z",
-        "reason": "Because",
-        "message": "m",
-    }
-
-
-def test_status_is_exactly_what_was_written(
-    api: KubernetesApi, reporter: Reporter, create_ensemble: CreateEnsemble
-) -> None:
-    target = create_ensemble()
-    before = live(api, ENSEMBLE, target)
-    long = {
-        "observedGeneration": 1,
-        "conditions": [condition("Ready", "False"), condition("Stalled")],
-        "stage": "Stalled",
-        "attempt": 3,
-        "models": [{"name": "net", "kind": "onnxruntime", "state": "Built"}],
-        "history": [],
-        "targets": [],
-        "warnings": ["careful"],
-    }
-    assert reporter.write_status(target, long, before=before["status"])
-    written = live(api, ENSEMBLE, target)
-    assert written["status"] == long
-    short = {"observedGeneration": 1, "conditions": [condition("Ready")], "models": [], "history": []}
-    assert reporter.write_status(target, short, before=written["status"])
-    after = live(api, ENSEMBLE, target)
-    assert after["status"] == short, "fields and conditions that are no longer there are removed"
-    assert not reporter.write_status(target, short, before=after["status"])
-    reporter.write_status(target, short, before={})
-    assert live(api, ENSEMBLE, target)["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"]
-
-
-def test_status_touches_neither_metadata_nor_spec(
-    api: KubernetesApi, reporter: Reporter, create_ensemble: CreateEnsemble
-) -> None:
-    target = create_ensemble()
-    before = live(api, ENSEMBLE, target)
-    reporter.write_status(target, {"observedGeneration": 1, "stage": "x"}, before=before["status"])
-    after = live(api, ENSEMBLE, target)
-    for part in ("resourceVersion", "managedFields"):
-        before["metadata"].pop(part)
-    ours = [m for m in after["metadata"].pop("managedFields") if m["manager"] == "ensemble-operator"]
-    after["metadata"].pop("resourceVersion")
-    assert after["metadata"] == before["metadata"], "not even an annotation or the generation"
-    assert after["spec"] == before["spec"]
-    owned = [m for m in ours if "f:status" in m["fieldsV1"]]
-    assert [m["subresource"] for m in owned] == ["status"]
-
-
-def test_status_of_a_recreated_resource_is_left_alone(
-    api: KubernetesApi, reporter: Reporter, create_ensemble: CreateEnsemble
-) -> None:
-    former = create_ensemble()
-    api.delete(ENSEMBLE, former.namespace, former.name, uid=former.uid)
-    present = create_ensemble()
-    assert not reporter.write_status(former, {"observedGeneration": 7}, before={})
-    assert live(api, ENSEMBLE, present)["status"]["observedGeneration"] == -1
-
-
-def events(api: KubernetesApi, target: Target) -> list[Object]:
-    found = api.list(EVENT, target.namespace, field_selector=f"involvedObject.name={target.name}").items
-    return [dict(item) for item in found]
-
-
-def test_event_is_posted_once_and_counted_when_it_comes_again(
-    api: KubernetesApi, reporter: Reporter, create_ensemble: CreateEnsemble, time: FakeTime
-) -> None:
-    target = create_ensemble()
-    event = Event("Warning", "Stalled", "spec.models[0]: " + "ä" * 2000)
-    reporter.post(target, event)
-    reporter.post(target, event)
-    (posted,) = events(api, target)
-    assert posted["reportingComponent"] == "ensembles.dev/operator"
-    assert posted["involvedObject"]["uid"] == target.uid
-    assert len(posted["message"].encode()) <= 1024
-    assert (posted["count"], posted["lastTimestamp"]) == (1, posted["firstTimestamp"])
-    time.now += timedelta(minutes=5)
-    reporter.post(target, event)
-    (posted,) = events(api, target)
-    assert posted["count"] == 2
-    assert posted["lastTimestamp"] > posted["firstTimestamp"]
-    Reporter(api, ObjectCache(), instance="operator-1", now=time).post(target, event)
-    assert len(events(api, target)) == 1, "a restarted operator does not repeat old news as new"
 
 
 def test_refusals_are_typed(api: KubernetesApi, executor: Executor, create_ensemble: CreateEnsemble) -> None:

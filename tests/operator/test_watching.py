@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,9 +19,9 @@ from ensemble_operator.observe.optional import OptionalKinds
 from ensemble_operator.observe.routing import Key
 from ensemble_operator.plan.observation import GpuOffer
 from ensemble_operator.watchdog import STRIKES, Watchdog, fill
-from tests.operator.conftest import CreateEnsemble
+from tests.operator.conftest import CreateEnsemble, FakeTime
 from tests.operator.control_plane import eventually
-from tests.operator.test_apply import job
+from tests.operator.objects import job
 
 pytestmark = pytest.mark.apiserver
 
@@ -46,11 +46,6 @@ def config_map(namespace: str, name: str, value: str, **labels: str) -> dict[str
 
 
 @pytest.fixture
-def cache() -> ObjectCache:
-    return ObjectCache()
-
-
-@pytest.fixture
 def seconds() -> FakeSeconds:
     return FakeSeconds()
 
@@ -58,19 +53,6 @@ def seconds() -> FakeSeconds:
 @pytest.fixture
 def config_maps(api: KubernetesApi, seconds: FakeSeconds) -> UserConfigMaps:
     return UserConfigMaps(api, monotonic=seconds)
-
-
-class FakeTime:
-    def __init__(self) -> None:
-        self.now = datetime.now(UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-@pytest.fixture
-def time() -> FakeTime:
-    return FakeTime()
 
 
 @pytest.fixture
