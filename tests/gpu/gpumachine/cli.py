@@ -124,7 +124,7 @@ def _options(arguments: argparse.Namespace) -> int:
     checks = _in_builder(arguments, "options.py")
     for check in checks:
         print(json.dumps(check)[:300])
-    return 0
+    return 0 if all(check["passed"] for check in checks) else 1
 
 
 def _proving(arguments: argparse.Namespace) -> int:

@@ -216,6 +216,11 @@ def stored(here: Machine) -> dict[str, Json]:
     return found
 
 
+def forget(here: Machine, *folders: str) -> None:
+    """Remove what lies in these folders of storage."""
+    _client(here, "forget.py", _S3, "models", *(f"store/{folder}" for folder in folders), stdin=b"")
+
+
 def save_logs(here: Machine, out: Path) -> None:
     """What a person wants to read who was not there."""
     out.mkdir(parents=True, exist_ok=True)

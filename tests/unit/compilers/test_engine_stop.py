@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from ensemble_builder.compilers.child import blocked_stop
 from ensemble_builder.compilers.parameters import TensorRTParameters
 from ensemble_builder.compilers.running import LOCK
 from ensembles_api.contract import BuildOrder
@@ -34,6 +35,18 @@ def deep_network(layers: int) -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return bytes(model.SerializeToString())
+
+
+def threads_that_hear_sigterm(compiler: int) -> list[str]:
+    """Of the compiler's child. One is enough for the signal to end it before it has saved anything."""
+    child = Path(f"/proc/{compiler}/task/{compiler}/children").read_text().strip()
+    mask = 1 << (signal.SIGTERM - 1)
+    found = []
+    for thread in Path(f"/proc/{child}/task").iterdir():
+        status = dict(line.split(":", 1) for line in (thread / "status").read_text().splitlines())
+        if not int(status["SigBlk"], 16) & mask:
+            found.append(thread.name)
+    return found
 
 
 def test_a_build_that_is_stopped_ends_at_once_and_leaves_no_result(tmp_path: Path) -> None:
@@ -60,6 +73,7 @@ def test_a_build_that_is_stopped_ends_at_once_and_leaves_no_result(tmp_path: Pat
         for line in log:
             if '"progress"' in line:
                 break
+        assert len(threads_that_hear_sigterm(compiler.pid)) == 1, "the one that waits for it"
         compiler.send_signal(signal.SIGTERM)
         rest = log.read()
 
@@ -69,9 +83,10 @@ def test_a_build_that_is_stopped_ends_at_once_and_leaves_no_result(tmp_path: Pat
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # its sidecar need not wait any longer
 
 
-# A builder without progress monitors cannot be told to end.
+# A builder without progress monitors cannot be told to end. NumPy starts threads when it is imported.
 DEAF = """
 import sys, time
+import numpy
 from pathlib import Path
 from ensemble_builder.compilers.tensorrt.stopping import Stop
 stop = Stop()
@@ -104,7 +119,9 @@ def test_a_cache_that_cannot_be_written_costs_no_engine_and_holds_nobody_up() ->
     assert "not kept: [Errno 28]" in ended.stdout
     assert "the engine is there" in ended.stdout
     command = [sys.executable, "-c", FULL_DISK, "stopped"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as building:
+    with blocked_stop():
+        building = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    with building:
         assert building.stdout is not None
         assert building.stdout.readline() == "building\n"
         building.send_signal(signal.SIGTERM)
@@ -113,7 +130,9 @@ def test_a_cache_that_cannot_be_written_costs_no_engine_and_holds_nobody_up() ->
 
 def test_a_builder_that_cannot_be_told_to_end_is_left_behind(tmp_path: Path) -> None:
     command = [sys.executable, "-c", DEAF, str(tmp_path / "cache")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as building:
+    with blocked_stop():
+        building = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    with building:
         assert building.stdout is not None
         assert building.stdout.readline() == "building\n"
         building.send_signal(signal.SIGTERM)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
+from typing_extensions import Buffer
+
 from ensemble_builder.artifacts.documents import sha256
 from ensemble_builder.commands import timing_caches
 from ensemble_builder.compilers.running import TIMING_CACHE
@@ -49,8 +51,9 @@ class FakeConfig:
     logger: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(errors={}, warnings={}))
     attached: FakeCache | None = None
 
-    def create_timing_cache(self, data: bytes) -> FakeCache:
-        uuid, times = json.loads(data) if data.startswith(b"[") else (self.uuid, {})
+    def create_timing_cache(self, data: Buffer) -> FakeCache:
+        text = bytes(data)
+        uuid, times = json.loads(text) if text.startswith(b"[") else (self.uuid, {})
         return FakeCache(uuid, self.logger, times, combines=self.combines)
 
     def set_timing_cache(self, cache: FakeCache, ignore_mismatch: bool) -> bool:  # noqa: FBT001
@@ -72,7 +75,7 @@ def stored(
 
 
 def test_damaged_ones_are_left_out(tmp_path: Path) -> None:
-    """TensorRT-RTX has the calls and measures nothing: a cache that it can read is an empty one."""
+    """TensorRT-RTX has the calls, measures nothing, and without a GPU reads back no cache at all."""
     tensorrt = load_tensorrt("")
     logger = logger_of(tensorrt)
     builder = tensorrt.Builder(logger)
@@ -89,10 +92,11 @@ def test_damaged_ones_are_left_out(tmp_path: Path) -> None:
 
     filled = timing.fill(builder.create_builder_config(), folder, stamp=stamp, logger=logger)
 
-    assert filled.merged == ("a",)
-    assert filled.warnings[0] == "timing cache b has no stamp: not used"
-    assert filled.warnings[1].startswith("timing cache c cannot be read")
-    assert filled.superfluous == ("a", "b"), "no build will ever use what has no stamp"
+    assert filled.merged == ()
+    assert filled.warnings[0].startswith("timing cache a cannot be read (")
+    assert filled.warnings[1] == "timing cache b has no stamp: not used"
+    assert filled.warnings[2].startswith("timing cache c cannot be read (")
+    assert filled.superfluous == ("b",), "no build will ever use what has no stamp"
     assert not logger.errors, "what TensorRT says of a cache explains no failed build"
 
 

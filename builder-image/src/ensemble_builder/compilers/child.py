@@ -54,6 +54,7 @@ def run(
         scratch: its working folder.
         timeout: seconds.
         passes_stop: a SIGTERM that comes here goes to the process, which is given the time to end by itself.
+            The process begins with the signal blocked: `tensorrt.stopping` says what it does with it.
 
     Raises:
         StoppedError: with `passes_stop`.
@@ -68,17 +69,18 @@ def run(
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, str(argument)],
-        cwd=scratch,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
+    with blocked_stop() if passes_stop else contextlib.nullcontext():
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, str(argument)],
+            cwd=scratch,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     if process.stdout is None:
         raise AssertionError("the process was started with a pipe")
@@ -97,6 +99,20 @@ def run(
         process.wait()
     reader.join(timeout=10)
     return Ended(code=code, tail="".join(tail).strip())
+
+
+@contextlib.contextmanager
+def blocked_stop() -> Iterator[None]:
+    """A process that is started meanwhile has SIGTERM blocked from its beginning.
+
+    Modules start threads while they are imported (NumPy's BLAS, say), and one thread that hears the signal is
+    enough for it to end the process.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

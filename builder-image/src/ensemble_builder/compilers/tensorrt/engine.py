@@ -43,7 +43,7 @@ from ensembles_api.spec import Precision
 def main() -> None:
     path = Path(sys.argv[1])
     job = Job.model_validate_json(path.read_bytes())
-    stop = Stop()  # before TensorRT starts threads
+    stop = Stop()
     try:
         report = _Building(job, scratch=path.parent, stop=stop).run()
     except FaultError as error:

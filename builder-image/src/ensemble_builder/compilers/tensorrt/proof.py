@@ -16,6 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ensemble_builder.compilers.tensorrt import stopping
 from ensemble_builder.compilers.tensorrt.accuracy import (
     Array,
     Tolerances,
@@ -81,6 +82,7 @@ class ProofReport(Document):
 
 
 def main() -> None:
+    stopping.end_at_once()
     path = Path(sys.argv[1])
     job = ProofJob.model_validate_json(path.read_bytes())
     try:

@@ -18,11 +18,15 @@ PATIENCE = 20.0
 """Seconds that a builder with a progress monitor is given to end the step it is at."""
 
 
+def end_at_once() -> None:
+    """For a process that has nothing to save: SIGTERM, which it began with blocked, ends it from now on."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
 class Stop:
-    """Waits for SIGTERM from the moment it is made, which must be before native code starts threads."""
+    """Waits for SIGTERM, which the process must have blocked since it began: no thread may lack that."""
 
     def __init__(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         self.event = threading.Event()
         """Set by the signal; a progress monitor reads it."""
         self._ended = threading.Event()

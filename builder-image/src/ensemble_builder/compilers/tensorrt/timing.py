@@ -21,6 +21,9 @@ from pydantic import ValidationError
 from ensemble_builder.compilers.tensorrt.report import Device
 from ensembles_api.contract import Document
 
+_PLACES = 16
+"""Bytes by which the beginning of a cache is moved in memory, at most, until TensorRT reads it."""
+
 
 class Stamp(Document):
     """What measured. `tensorrt`: full version. `gpu`: None where there is none, for TensorRT-RTX alone."""
@@ -101,11 +104,25 @@ class _Filling:
             return self._refuse(file, "has no stamp")
         if found != self._stamp:
             return self._refuse(file, f"is of {found.text}, this build of {self._stamp.text}")
-        other, said = self._told(lambda: self._config.create_timing_cache(data))
+        other, said = self._read(data)
         # What cannot be read gives an empty cache and a line in the log.
-        if other is None or len(_serialized(other)) <= self._empty < len(data):
+        if said or other is None or len(_serialized(other)) <= self._empty < len(data):
             return self._refuse(file, f"cannot be read{said}")
         return self._take(file, other)
+
+    def _read(self, data: bytes) -> tuple[Any, str]:
+        """A cache of these bytes, and what TensorRT says against it where it does so wherever they lie."""
+        cache, said = self._read_at(0, data)
+        for place in range(1, _PLACES) if said else ():
+            other, more = self._read_at(place, data)
+            if not more:
+                _tell(f"timing cache: read at an address moved by {place}")
+                return other, ""
+        return cache, said
+
+    def _read_at(self, place: int, data: bytes) -> tuple[Any, str]:
+        moved = memoryview(bytes(place) + data)[place:]
+        return self._told(lambda: self._config.create_timing_cache(moved))
 
     def _take(self, file: Path, other: Any) -> None:
         taken, said = self._told(lambda: self.cache.combine(other, False))  # noqa: FBT003
