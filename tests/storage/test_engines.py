@@ -200,6 +200,19 @@ def test_samples_are_part_of_the_proof_and_not_of_the_key(bench: Workbench) -> N
     assert (with_other.work / "in" / entry["file"]).read_bytes() == b"others"
 
 
+def test_profiles_that_cannot_fit_are_refused_before_a_gpu_is_asked_for(bench: Workbench) -> None:
+    source = {"uri": bench.put("net.onnx", onnx_model())}
+    profile = {"shapes": [{"name": "x", "min": [1, 3], "opt": [8, 3], "max": [4, 3]}]}
+    model = {"name": "net", "maxBatchSize": 4, "tensorrt": {"source": source, "profiles": [profile]}}
+
+    refused = bench.assemble(bench.request(model, targets=TARGETS))
+
+    assert refused.next == ()
+    assert refused.fault is not None
+    assert refused.fault.code is Reason.INVALID_SPEC
+    assert refused.fault.field == "spec.models[0].tensorrt.profiles[0].shapes[0].opt"
+
+
 def test_a_proof_of_other_bytes_is_none(bench: Workbench) -> None:
     """A plan put under the right key by hand, or built again since, is not the one that was proven."""
     wanted = request(bench)

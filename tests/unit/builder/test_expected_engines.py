@@ -27,5 +27,6 @@ def test_stated_types_are_those_of_the_engine() -> None:
 def test_what_only_the_engine_can_tell_is_left_open() -> None:
     values = [{"values": [{"name": "x", "min": [1], "opt": [1], "max": [1]}]}]
     assert expected_engine(ONNX, engine(profiles=values)) is None
-    wide = ONNX.model_copy(update={"outputs": (Y.model_copy(update={"data_type": "TYPE_INT64"}),)})
-    assert expected_engine(wide, engine()) is None
+    for wide in ("TYPE_INT64", "TYPE_FP64"):
+        outputs = (Y.model_copy(update={"data_type": wide}),)
+        assert expected_engine(ONNX.model_copy(update={"outputs": outputs}), engine()) is None

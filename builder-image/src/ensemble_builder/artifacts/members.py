@@ -107,10 +107,10 @@ def _io(lock: Lock, known: Knowledge, version: Version, target: str) -> ModelIO 
 def expected_engine(io: ModelIO, tensorrt: TensorRT) -> ModelIO | None:
     """What an engine will look like, for checks before it is built.
 
-    None where only the engine can tell: older parsers turn INT64 into INT32, and with shape tensors what is a
-    batch is not in the ONNX.
+    None where only the engine can tell: older parsers turn INT64 into INT32, all of them doubles into FP32,
+    and with shape tensors what is a batch is not in the ONNX.
     """
-    wide = any(tensor.data_type == "TYPE_INT64" for tensor in (*io.inputs, *io.outputs))
+    wide = any(tensor.data_type in {"TYPE_INT64", "TYPE_FP64"} for tensor in (*io.inputs, *io.outputs))
     if wide or any(profile.values for profile in tensorrt.profiles):
         return None
     types = {entry.name: f"TYPE_{entry.data_type.value.upper()}" for entry in tensorrt.io}

@@ -99,13 +99,14 @@ def kept_nodes(graph: Graph, keep: KeepFp32) -> frozenset[str]:
     names = {node.name for node in found}
     operators = {node.op_type for node in found}
     for index, operator in enumerate(keep.ops):
-        _demand_known(operator, operators, f"{graph.field}.keepFp32.ops[{index}]", "operator")
+        demand_known(operator, operators, f"{graph.field}.keepFp32.ops[{index}]", "operator")
     for index, name in enumerate(keep.nodes):
-        _demand_known(name, names, f"{graph.field}.keepFp32.nodes[{index}]", "node")
+        demand_known(name, names, f"{graph.field}.keepFp32.nodes[{index}]", "node")
     return frozenset(keep.nodes) | {node.name for node in found if node.op_type in keep.ops}
 
 
-def _demand_known(name: str, existing: AbstractSet[str], field: str, what: str) -> None:
+def demand_known(name: str, existing: AbstractSet[str], field: str, what: str) -> None:
+    """Raises FaultError, InvalidSpec, for a name that the graph has not."""
     if name not in existing:
         near = difflib.get_close_matches(name, existing, n=3) or sorted(existing)[:_LISTED]
         message = f"the graph has no {what} {name!r}; it has {', '.join(near)}"
@@ -118,7 +119,7 @@ def io_types(graph: Graph, wanted: Sequence[TensorType]) -> Mapping[str, int]:
     types: dict[str, int] = {}
     for index, entry in enumerate(wanted):
         field = f"{graph.field}.io[{index}]"
-        _demand_known(entry.name, values.keys(), f"{field}.name", "input or output")
+        demand_known(entry.name, values.keys(), f"{field}.name", "input or output")
         if entry.name in types:
             raise fault(Reason.INVALID_SPEC, f"{field}.name", f"{entry.name!r} stands here twice: remove one")
         element = values[entry.name].type.tensor_type.elem_type
