@@ -17,12 +17,13 @@ from ensemble_builder.compilers.tensorrt.accuracy import Array
 from ensemble_builder.compilers.tensorrt.cuda import CudaDevice, CudaError
 from ensemble_builder.compilers.tensorrt.proof import ProofJob, Trying
 from ensemble_builder.compilers.tensorrt.proof_settings import OutputLimit, ProofSettings, SampleFiles
+from ensemble_builder.compilers.tensorrt.proving import of_stored
 from ensemble_builder.compilers.tensorrt.reference import OnnxReference
 from ensemble_builder.compilers.tensorrt.report import Device
 from ensemble_builder.compilers.tensorrt.runner import Speed
 from ensemble_builder.compilers.tensorrt.samples import EngineInput, Range
 from ensemble_builder.faults import FaultError
-from ensembles_api.contract import ArtifactRecord, LockedFile, OrderedProof, Proof
+from ensembles_api.contract import ArtifactRecord, BuildOrder, Fault, LockedFile, OrderedProof, Proof
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import Precision, Reference
 from tests.unit.compilers.engine_building import compile_onnx, convolution
@@ -249,6 +250,18 @@ def test_a_stored_engine_is_proven_on_the_gpu_it_is_for_alone(monkeypatch: pytes
     with pytest.raises(FaultError, match="ran on L4, the target names NVIDIA-H200") as caught:
         prover.prove(job)
     assert caught.value.fault.code is Reason.GPU_MISMATCH
+
+
+def test_an_engine_in_storage_that_does_not_run_says_how_to_be_rid_of_it() -> None:
+    """Nothing builds it again as long as its record is there."""
+    order = BuildOrder(
+        kind="tensorrt", key="7" * 64, model="net", version=1, field=FIELD, inputs=(), parameters={}
+    )
+    broken = Fault(code=Reason.COMPILE_FAILED, field=FIELD, message="the engine does not run")
+    inexact = Fault(code=Reason.ACCURACY_OUT_OF_TOLERANCE, field=FIELD, message="too far off")
+
+    assert f"delete artifacts/tensorrt/{'7' * 64}.json" in of_stored(order, broken).message
+    assert of_stored(order, inexact) == inexact, "another tolerance is its cure"
 
 
 @pytest.mark.skipif(not no_gpu_here(), reason="there is a GPU")

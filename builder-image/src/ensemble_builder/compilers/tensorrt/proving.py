@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from ensemble_builder.artifacts import layout
 from ensemble_builder.compilers import child
 from ensemble_builder.compilers.building import Building
 from ensemble_builder.compilers.parameters import TensorRTParameters
@@ -14,7 +15,7 @@ from ensemble_builder.compilers.tensorrt.compiler import compile_engine
 from ensemble_builder.compilers.tensorrt.proof_settings import ProofSettings
 from ensemble_builder.compilers.tensorrt.report import PLAN, fault
 from ensemble_builder.faults import FaultError
-from ensembles_api.contract import ArtifactRecord, BuildOrder, CompileResult, ModelIO, Proof
+from ensembles_api.contract import ArtifactRecord, BuildOrder, CompileResult, Fault, ModelIO, Proof
 from ensembles_api.reasons import Reason
 
 
@@ -28,12 +29,26 @@ def compile_proven(order: BuildOrder, *, work: Path) -> CompileResult:
     stored = work / "built" / PLAN
     if stored.exists():
         record = ArtifactRecord.model_validate_json((work / "record.json").read_bytes())
-        return CompileResult(proof=_prove(order, stored, record.io, work))
+        try:
+            return CompileResult(proof=_prove(order, stored, record.io, work))
+        except FaultError as error:
+            raise FaultError(of_stored(order, error.fault)) from error
     result = compile_engine(order, work=work)
     if order.proof is None or result.io is None:
         return result
     proof = _prove(order, work / "out" / PLAN, result.io, work)
     return result.model_copy(update={"proof": proof})
+
+
+def of_stored(order: BuildOrder, fault: Fault) -> Fault:
+    """A fault of an engine that was in storage: one that does not even run would be found there for ever."""
+    if fault.code is not Reason.COMPILE_FAILED:
+        return fault
+    record = layout.artifact(order.kind, order.key)
+    cure = (
+        f"it is the one in storage: delete {record} there and set ensembles.dev/requestedAt to build it anew"
+    )
+    return fault.model_copy(update={"message": f"{fault.message}; {cure}"})
 
 
 def _prove(order: BuildOrder, plan: Path, io: ModelIO, work: Path) -> Proof:
