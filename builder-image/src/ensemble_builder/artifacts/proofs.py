@@ -10,17 +10,13 @@ from typing import Any
 
 from ensemble_builder.artifacts.gpu_products import asked_product, chip
 from ensemble_builder.artifacts.sources import Locked, Version
-from ensemble_builder.faults import FaultError
 from ensembles_api.contract import (
     ArtifactRecord,
     BuildOrder,
-    Fault,
     LockedFile,
-    ModelIO,
     OrderedProof,
     TargetRequest,
 )
-from ensembles_api.reasons import Reason
 from ensembles_api.spec import EngineVerification, Gpu, NamedSource, PipelineVerification
 
 PROOF_REVISION = 2
@@ -46,25 +42,6 @@ def engine_proof(version: Version, verification: EngineVerification | None, lock
     settings: dict[str, Any] = stated.model_dump(mode="json", exclude_defaults=True, exclude={"samples"})
     settings |= {"revision": PROOF_REVISION, **({"samples": samples} if samples else {})}
     return _ordered(settings, inputs)
-
-
-def check_tolerances(version: Version, verification: EngineVerification, io: ModelIO) -> None:
-    """Tolerances of single outputs are for outputs of the ONNX: another name's would never apply.
-
-    Raises:
-        FaultError: InvalidSpec.
-    """
-    known = [output.name for output in io.outputs]
-    names = [entry.name for entry in verification.outputs]
-    for place, name in enumerate(names):
-        if name not in known:
-            message = f"the model has no output {name!r}; it has {', '.join(known)}"
-        elif name in names[:place]:
-            message = f"{name!r} stands here twice: remove one"
-        else:
-            continue
-        field = f"{version.field}.verification.outputs[{place}].name"
-        raise FaultError(Fault(code=Reason.INVALID_SPEC, field=field, message=message))
 
 
 def pipeline_proof(version: Version, stated: PipelineVerification, locked: Locked) -> OrderedProof:

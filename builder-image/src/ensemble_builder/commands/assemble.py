@@ -10,8 +10,7 @@ from ensemble_builder.artifacts.documents import OnnxFacts
 from ensemble_builder.artifacts.exports import engines_to_come, exported_sources, unpinned_images
 from ensemble_builder.artifacts.members import Knowledge, placed_models
 from ensemble_builder.artifacts.orders import Revisions, orders
-from ensemble_builder.artifacts.proofs import check_tolerances
-from ensemble_builder.artifacts.sources import Version, by_field, versions
+from ensemble_builder.artifacts.sources import by_field, versions
 from ensemble_builder.commands.cases import cases_of, reader
 from ensemble_builder.commands.knowledge import config_texts, onnx_facts
 from ensemble_builder.commands.locks import load_lock, write_lock
@@ -128,24 +127,18 @@ def _check_early(lock: Lock, known: Knowledge, read: Read) -> None:
     for version in versions(lock.request):
         engine, onnx = version.definition, known.onnx.get(version.source_field)
         if isinstance(engine, TensorRT) and onnx:
-            _check_engine(version, engine, onnx)
+            check_stated(
+                engine,
+                onnx.io,
+                max_batch_size=version.model.max_batch_size,
+                field=version.field,
+                model_field=f"spec.models[{version.index}]",
+            )
     for target in lock.request.targets:
         models = placed_models(lock, known, target=target.name)
         members = [placed.member for placed in models]
         generated = generate(members, entrypoint=lock.request.entrypoint, partial=True)
         cases_of(lock, models, generated, read, partial=True)
-
-
-def _check_engine(version: Version, engine: TensorRT, onnx: OnnxFacts) -> None:
-    check_stated(
-        engine,
-        onnx.io,
-        max_batch_size=version.model.max_batch_size,
-        field=version.field,
-        model_field=f"spec.models[{version.index}]",
-    )
-    if engine.verification:
-        check_tolerances(version, engine.verification, onnx.io)
 
 
 def _check_vanished(lacking: Iterable[BuildOrder], built: Collection[str]) -> None:

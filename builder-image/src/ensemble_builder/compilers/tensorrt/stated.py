@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 
 from ensemble_builder.compilers.tensorrt.graph import demand_known
 from ensemble_builder.compilers.tensorrt.profiles import NetworkTensor, Wanted, plan
+from ensemble_builder.compilers.tensorrt.report import fault
 from ensembles_api.contract import ModelIO
+from ensembles_api.reasons import Reason
 from ensembles_api.spec import EngineVerification, NamedSource, TensorRT
 
 
@@ -65,6 +67,12 @@ def _check_names(
     for index, sample in enumerate(stated.samples):
         _check_sources(sample.inputs, inputs, f"{field}.samples[{index}].inputs", "input")
         _check_sources(sample.outputs, outputs, f"{field}.samples[{index}].outputs", "output")
+    names = [entry.name for entry in stated.outputs]
+    for index, name in enumerate(names):
+        at = f"{field}.outputs[{index}].name"
+        demand_known(name, set(outputs), at, "output")
+        if name in names[:index]:
+            raise fault(Reason.INVALID_SPEC, at, f"{name!r} stands here twice: remove one")
 
 
 def _check_sources(sources: Sequence[NamedSource], names: Sequence[str], field: str, what: str) -> None:
