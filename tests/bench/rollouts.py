@@ -23,7 +23,7 @@ import yaml
 from tests.bench.bench import make_namespace
 from tests.e2e import live
 from tests.e2e.load import Log, constant_load
-from tests.e2e.models import affine_onnx
+from tests.e2e.models import multiplies_by
 
 TURNS = 3
 STEADY_SECONDS = 20
@@ -59,11 +59,6 @@ def window(log: Log) -> Iterator[list[Window]]:
     found.append(Window(len(seconds) + failed, failed, p50, p99, worst))
 
 
-def models(space: live.Namespace, number: int) -> list[dict[str, Any]]:
-    uri = space.put(f"by-{number}.onnx", affine_onnx(scale=number))
-    return [{"name": "net", "onnxruntime": {"source": {"uri": uri}}}]
-
-
 def main() -> None:
     live.kubectl("version")
     space = make_namespace()
@@ -83,7 +78,7 @@ def main() -> None:
 
 def _ours(space: live.Namespace) -> dict[str, list[float]]:
     """Prints rows for steady state, rollouts, and going back to retained servers; seconds of both."""
-    ensemble = space.apply("net", models(space, 2), rollout=ROLLOUT)
+    ensemble = space.apply("net", multiplies_by(space, 2), rollout=ROLLOUT)
     ensemble.wait()
     promoted: list[float] = []
     back: list[float] = []
@@ -109,7 +104,7 @@ def _ours(space: live.Namespace) -> dict[str, list[float]]:
 
 def _until_ready(ensemble: live.Ensemble, number: int, rollout: dict[str, Any]) -> float:
     start = time.monotonic()
-    ensemble.namespace.apply(ensemble.name, models(ensemble.namespace, number), rollout=rollout)
+    ensemble.namespace.apply(ensemble.name, multiplies_by(ensemble.namespace, number), rollout=rollout)
     ensemble.wait(seconds=300)
     return time.monotonic() - start
 
@@ -118,7 +113,7 @@ def _until_answered(ensemble: live.Ensemble, number: int, log: Log, revision: st
     """Pin the revision of the number before; seconds until one of its servers answers a client."""
     start = time.monotonic()
     pinned = {**ROLLOUT, "pinRevision": revision}
-    ensemble.namespace.apply(ensemble.name, models(ensemble.namespace, number), rollout=pinned)
+    ensemble.namespace.apply(ensemble.name, multiplies_by(ensemble.namespace, number), rollout=pinned)
     live.eventually(lambda: log.factors[-1] == number - 1, every=0.02, what=ensemble.describe)
     seconds = time.monotonic() - start
     ensemble.wait()

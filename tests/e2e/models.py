@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+if TYPE_CHECKING:
+    from tests.e2e.live import Namespace
 
 
 def affine_onnx(*, scale: float = 2.0, width: int = 4, kind: str = "float") -> bytes:
@@ -15,6 +20,12 @@ def affine_onnx(*, scale: float = 2.0, width: int = 4, kind: str = "float") -> b
     factor = helper.make_tensor("scale", dtype, [1], [scale if kind == "float" else int(scale)])
     graph = helper.make_graph([helper.make_node("Mul", ["X", "scale"], ["Y"])], "affine", [x], [y], [factor])
     return _bytes(graph)
+
+
+def multiplies_by(space: Namespace, number: float) -> list[dict[str, Any]]:
+    """The models of a revision: Y = X * number, so that an answer tells which one gave it."""
+    uri = space.put(f"by-{number}.onnx", affine_onnx(scale=number))
+    return [{"name": "net", "onnxruntime": {"source": {"uri": uri}}}]
 
 
 def ramp_onnx(width: int) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e import live, localnode
 from tests.e2e.load import constant_load
-from tests.e2e.models import DOUBLING_PIPELINE, affine_onnx
+from tests.e2e.models import DOUBLING_PIPELINE, multiplies_by
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 PATIENCE = 420
@@ -17,11 +17,8 @@ SPEC: dict[str, Any] = {"entrypoint": "net", "rollout": {"retainSeconds": 0, "wa
 
 
 def models(space: live.Namespace, *, scale: float) -> list[dict[str, Any]]:
-    uri = space.put(f"times-{scale}.onnx", affine_onnx(scale=scale))
-    return [
-        {"name": "pre", "dali": {"source": {"inline": DOUBLING_PIPELINE}}},
-        {"name": "net", "onnxruntime": {"source": {"uri": uri}}},
-    ]
+    pre = {"name": "pre", "dali": {"source": {"inline": DOUBLING_PIPELINE}}}
+    return [pre, *multiplies_by(space, scale)]
 
 
 def running(space: live.Namespace, role: str) -> bool:

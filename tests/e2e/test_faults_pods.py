@@ -15,7 +15,7 @@ import yaml
 from tests.e2e import live, together
 from tests.e2e.badnetwork import bad_network
 from tests.e2e.load import constant_load
-from tests.e2e.models import DOUBLING_PIPELINE, affine_onnx
+from tests.e2e.models import DOUBLING_PIPELINE, multiplies_by
 from tests.storage.support.faultproxy import Trouble
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
@@ -26,10 +26,6 @@ LOCK_READ = re.compile(rb"^GET .*/locks/")
 REVISION_READ = re.compile(rb"^GET .*/revisions/.*/models/")
 """What the servers' fetch reads."""
 PATIENCE = 420
-
-
-def onnx(space: live.Namespace) -> list[dict[str, Any]]:
-    return [{"name": "net", "onnxruntime": {"source": {"uri": space.put("net.onnx", affine_onnx(scale=2))}}}]
 
 
 def dali() -> list[dict[str, Any]]:
@@ -108,7 +104,7 @@ def attempts(space: live.Namespace, role: str) -> list[int]:
 def an_assembler_is_lost_and_the_next_evicted(space: live.Namespace) -> None:
     with bad_network() as proxy:
         proxy.befall(Trouble.HANG)
-        ensemble = space.apply("net", onnx(space), storage={"endpoint": proxy.endpoint})
+        ensemble = space.apply("net", multiplies_by(space, 2), storage={"endpoint": proxy.endpoint})
         lost = lose(space, running(space, "assemble"))
         live.eventually(lambda: told(space, "PodLost"), what=ensemble.describe)
         second = running(space, "assemble", other_than=lost)
@@ -137,7 +133,7 @@ def servers_are_lost_while_they_start(space: live.Namespace) -> None:
     with bad_network() as proxy:
         proxy.only = REVISION_READ
         proxy.befall(Trouble.HANG)
-        ensemble = space.apply("net", onnx(space), storage={"endpoint": proxy.endpoint})
+        ensemble = space.apply("net", multiplies_by(space, 2), storage={"endpoint": proxy.endpoint})
         first = lose(space, running(space, "server"))
         evict(space, running(space, "server", other_than=first))
         proxy.befall(Trouble.NONE)
@@ -148,7 +144,7 @@ def servers_are_lost_while_they_start(space: live.Namespace) -> None:
 def servers_are_evicted_and_lost_while_they_serve(space: live.Namespace) -> None:
     """Evictions cost no request, as a budget spaces them; a lost pod is replaced."""
     serving = {"resources": live.SMALL, "replicas": 2}
-    ensemble = space.apply("net", onnx(space), serving=serving)
+    ensemble = space.apply("net", multiplies_by(space, 2), serving=serving)
     doubles(ensemble)
     rollout = ensemble.status["rollout"]
     live.eventually(lambda: len(pods(space, "server")) == 2, what=ensemble.describe)
@@ -192,7 +188,7 @@ def quota_refuses_a_job_and_then_the_servers(space: live.Namespace) -> None:
     allow(pods="0")
     # With the 64Mi of the HTTP proxy a server's pod asks for 1Gi.
     serving = {"resources": {"requests": {"cpu": "20m", "memory": "960Mi"}}}
-    ensemble = space.apply("net", onnx(space), serving=serving)
+    ensemble = space.apply("net", multiplies_by(space, 2), serving=serving)
     waits(ensemble, "QuotaExceeded", "exceeded quota: room", "pods=1")
     allow(requests_memory="600Mi")
     waits(ensemble, "QuotaExceeded", "exceeded quota: room", "requests.memory=1Gi")
@@ -204,7 +200,7 @@ def quota_refuses_a_job_and_then_the_servers(space: live.Namespace) -> None:
 
 def an_image_of_servers_that_is_nowhere(space: live.Namespace) -> None:
     runtime = {"serverImage": NO_IMAGE, "builderImage": RELEASE["builderImage"]}
-    models = onnx(space)
+    models = multiplies_by(space, 2)
     waits(space.apply("net", models, runtime=runtime), "ImageUnavailable", NO_IMAGE)
     doubles(space.apply("net", models, runtime={**runtime, "serverImage": RELEASE["serverImage"]}))
 
@@ -217,7 +213,7 @@ def an_image_of_builders_that_is_nowhere(space: live.Namespace) -> None:
 
 
 def no_node_that_fits(space: live.Namespace) -> None:
-    models = onnx(space)
+    models = multiplies_by(space, 2)
     selector = {"resources": live.SMALL, "nodeSelector": {"example.com/disk": "none"}}
     waits(space.apply("net", models, serving=selector), "Unschedulable", "affinity/selector")
     doubles(space.apply("net", models))

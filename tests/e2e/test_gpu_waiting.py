@@ -6,24 +6,18 @@ The node only claims the GPU; scheduler and kubelet count it like a real one.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.e2e import live, localnode
-from tests.e2e.models import affine_onnx
+from tests.e2e.models import affine_onnx, multiplies_by
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 PATIENCE = 420
 SINCE = re.compile(r"\(since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\)$")
 TARGET = {"name": "gpu", "gpu": {"product": localnode.PRODUCT}}
 SERVING = {"resources": live.SMALL, "targets": [TARGET], "drainSeconds": 1}
-
-
-def model(space: live.Namespace, *, scale: float) -> list[dict[str, Any]]:
-    uri = space.put(f"times-{scale}.onnx", affine_onnx(scale=scale))
-    return [{"name": "net", "onnxruntime": {"source": {"uri": uri}}}]
 
 
 def multiplies(ensemble: live.Ensemble, factor: float) -> None:
@@ -50,26 +44,26 @@ def waits_for_gpu(ensemble: live.Ensemble, *words: str, reason: str = "WaitingFo
 def test_waiting_for_the_only_gpu(namespace: live.Namespace) -> None:
     localnode.require()
     with localnode.fake_gpus():
-        first = namespace.apply("first", model(namespace, scale=2), serving=SERVING)
+        first = namespace.apply("first", multiplies_by(namespace, 2), serving=SERVING)
         waits_for_gpu(first, "nodes are available")
         localnode.claim_gpus(1)
         multiplies(first, 2)
 
-        second = namespace.apply("second", model(namespace, scale=3), serving=SERVING)
+        second = namespace.apply("second", multiplies_by(namespace, 3), serving=SERVING)
         waits_for_gpu(second, "Insufficient nvidia.com/gpu")
         assert "own server" not in second.condition("Reconciling")["message"]
         first.delete()
         multiplies(second, 3)
 
         # What is changed now needs a second GPU for the time of the switch, or the first one's server to go.
-        changed = model(namespace, scale=4)
+        changed = multiplies_by(namespace, 4)
         namespace.apply("second", changed, serving=SERVING)
         waits_for_gpu(second, "own server", "Recreate", "maxSurge 0", reason="GPUExhausted")
         assert second.condition("Available")["status"] == "True"
         namespace.apply("second", changed, serving=SERVING, build={"whenGPUBusy": "StopServing"})
         multiplies(second, 4)
         namespace.apply(
-            "second", model(namespace, scale=6), serving=SERVING, rollout={"strategy": "Recreate"}
+            "second", multiplies_by(namespace, 6), serving=SERVING, rollout={"strategy": "Recreate"}
         )
         multiplies(second, 6)
 

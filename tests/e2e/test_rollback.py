@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e import live
 from tests.e2e.load import Log, constant_load
-from tests.e2e.models import ENDS_ITS_SERVER, MARKER, affine_onnx
+from tests.e2e.models import ENDS_ITS_SERVER, MARKER, multiplies_by
 
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
@@ -28,11 +28,6 @@ FLAWED = {
     "config": {"input": [{"name": "X", **TENSOR}], "output": [{"name": "Y", **TENSOR}]},
     "maxBatchSize": 4,
 }
-
-
-def onnx(space: live.Namespace, scale: int) -> list[dict[str, Any]]:
-    uri = space.put(f"times{scale}.onnx", affine_onnx(scale=scale))
-    return [{"name": "net", "onnxruntime": {"source": {"uri": uri}}}]
 
 
 def apply(space: live.Namespace, models: list[dict[str, Any]]) -> live.Ensemble:
@@ -62,10 +57,10 @@ def records(ensemble: live.Ensemble) -> list[dict[str, Any]]:
 
 def test_back_by_hand_and_by_itself(make_namespace: live.NamespaceFactory) -> None:
     with make_namespace("rollback") as space:
-        ensemble = apply(space, onnx(space, 2))
+        ensemble = apply(space, multiplies_by(space, 2))
         ensemble.wait(seconds=240)
         with constant_load(ensemble, "net") as log:
-            apply(space, onnx(space, 3))
+            apply(space, multiplies_by(space, 3))
             ensemble.wait(seconds=240)
             log.answers_again()
             _by_hand(ensemble, log)
@@ -99,7 +94,7 @@ def _servers(space: live.Namespace) -> set[str]:
 def _during_a_rollout(ensemble: live.Ensemble, log: Log) -> None:
     space = ensemble.namespace
     before = _servers(space)
-    apply(space, onnx(space, 5))
+    apply(space, multiplies_by(space, 5))
     live.eventually(lambda: _servers(space) - before, seconds=240, what=ensemble.describe)
     start = time.monotonic()
     ensemble_command(space, "rollback", "returns", "1", "--wait", "120")

@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e import live, together
 from tests.e2e.load import Log, constant_load
-from tests.e2e.models import affine_onnx
+from tests.e2e.models import multiplies_by
 
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1200)]
 
@@ -22,15 +22,9 @@ QUICK: dict[str, Any] = {"retainSeconds": 0, "watchSeconds": 0}
 PATIENCE = 300
 
 
-def times(space: live.Namespace, number: int) -> list[dict[str, Any]]:
-    """The models of a revision."""
-    uri = space.put(f"by-{number}.onnx", affine_onnx(scale=number))
-    return [{"name": "net", "onnxruntime": {"source": {"uri": uri}}}]
-
-
 def apply(space: live.Namespace, number: int, replicas: int, rollout: dict[str, Any]) -> live.Ensemble:
     serving = {"resources": live.SMALL, "replicas": replicas, "drainSeconds": 5}
-    return space.apply("net", times(space, number), serving=serving, rollout={**QUICK, **rollout})
+    return space.apply("net", multiplies_by(space, number), serving=serving, rollout={**QUICK, **rollout})
 
 
 def servers(space: live.Namespace) -> dict[str, tuple[int, int]]:

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e import live
 from tests.e2e.killing import every_job_ran_once, kill_operator, operator_again
 from tests.e2e.load import constant_load
-from tests.e2e.models import affine_onnx
+from tests.e2e.models import multiplies_by
 
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
@@ -24,11 +24,9 @@ Stage = tuple[Any, ...]
 
 
 def apply(space: live.Namespace, number: int, strategy: str) -> live.Ensemble:
-    uri = space.put(f"by-{number}.onnx", affine_onnx(scale=number))
-    models = [{"name": "net", "onnxruntime": {"source": {"uri": uri}}}]
     rollout = {"strategy": strategy, "retainSeconds": 0, "watchSeconds": 0, **STRATEGIES[strategy]}
     serving = {"resources": live.SMALL, "replicas": 2, "drainSeconds": 5}
-    return space.apply("net", models, serving=serving, rollout=rollout)
+    return space.apply("net", multiplies_by(space, number), serving=serving, rollout=rollout)
 
 
 def stage(space: live.Namespace) -> Stage:

@@ -24,7 +24,7 @@ from ensemble_operator.cluster.client import connect, find_cluster
 from tests.conftest import CACHE
 from tests.e2e import live
 from tests.e2e.conftest import cluster, make_namespace, namespace, operator, s3
-from tests.e2e.models import affine_onnx
+from tests.e2e.models import multiplies_by
 from tests.gateway import gatewayapi, traefik
 from tests.gateway.traefik import DataPlane
 
@@ -115,11 +115,6 @@ def plane(operator: None, tmp_path: Path) -> Iterator[DataPlane]:
         gatewayapi.remove(api, CACHE)
 
 
-def onnx(space: live.Namespace, factor: float) -> list[dict[str, Any]]:
-    uri = space.put(f"times-{factor:.0f}.onnx", affine_onnx(scale=factor))
-    return [{"name": "net", "onnxruntime": {"source": {"uri": uri}}}]
-
-
 def test_requests_are_shared_by_weight_and_none_is_lost(namespace: live.Namespace, plane: DataPlane) -> None:
     namespace.kubectl(
         "apply", "-f", "-", text=json.dumps(traefik.gateway("public", namespace.name, plane, of_class=CLASS))
@@ -131,14 +126,14 @@ def test_requests_are_shared_by_weight_and_none_is_lost(namespace: live.Namespac
     steps = [{"weight": 10, "pauseSeconds": 20}, {"weight": 50, "pauseSeconds": 20}]
     rollout = {"strategy": "Canary", "canary": {"steps": steps}, "retainSeconds": 0, "watchSeconds": 0}
     settings = {"gateway": gateway, "rollout": rollout}
-    ensemble = namespace.apply("shared", onnx(namespace, OLD), **settings)
+    ensemble = namespace.apply("shared", multiplies_by(namespace, OLD), **settings)
     ensemble.wait(seconds=240)
 
     with asking(plane) as answers:
         live.eventually(lambda: all(a.got for a in answers.values()), seconds=60, what="no answers")
         for found in answers.values():
             found.failures.clear()  # of before the data plane knew the routes
-        namespace.apply("shared", onnx(namespace, NEW), **settings)
+        namespace.apply("shared", multiplies_by(namespace, NEW), **settings)
         spans = [during(ensemble, step) for step in (1, 2)]
         ensemble.wait(seconds=240)
         live.eventually(
