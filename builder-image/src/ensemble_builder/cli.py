@@ -113,21 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--all", action="store_true", help="remove every revision and the owner record")
     prune.add_argument("--uid", default="", help="metadata.uid of the resource")
 
-    verify = _command(commands, "verify", _verify, "ask new servers for real inferences", storage=False)
-    verify.add_argument("--host", required=True, help="name that resolves to every server's address")
-    verify.add_argument("--replicas", type=int, required=True)
-    verify.add_argument("--files", type=Path, required=True, help="the revision's verification folder")
-    verify.add_argument("--entrypoint", required=True)
-    verify.add_argument("--timeout", type=float, default=600.0, help="seconds")
-    verify.add_argument("--port", type=int, default=8001, help="gRPC port")
-    saving = verify.add_argument_group("where the report goes", "all together, or none: then it goes nowhere")
-    saving.add_argument("--storage", type=_location, help="StorageLocation as JSON")
-    saving.add_argument("--patience", type=float, default=15.0, help="seconds to wait for a silent storage")
-    saving.add_argument("--ensemble", type=_namespaced, metavar="NAMESPACE/NAME")
-    saving.add_argument("--revision", default="", help="digest of the manifest")
-    saving.add_argument("--rollout", default="")
-    saving.add_argument("--attempt", type=int, default=1)
-
+    _verify_options(
+        _command(commands, "verify", _verify, "ask new servers for real inferences", storage=False)
+    )
     _analyse_options(
         _command(commands, "analyse", _analyse, "compare new servers with old under traffic", storage=False)
     )
@@ -154,6 +142,22 @@ def _command(
             "--patience", type=float, default=90.0, help="seconds to wait for a silent storage"
         )
     return parser
+
+
+def _verify_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", required=True, help="name that resolves to every server's address")
+    parser.add_argument("--replicas", type=int, required=True)
+    parser.add_argument("--files", type=Path, required=True, help="the revision's verification folder")
+    parser.add_argument("--entrypoint", required=True)
+    parser.add_argument("--timeout", type=float, default=600.0, help="seconds")
+    parser.add_argument("--port", type=int, default=8001, help="gRPC port")
+    saving = parser.add_argument_group("where the report goes", "all together, or none: then it goes nowhere")
+    saving.add_argument("--storage", type=_location, help="StorageLocation as JSON")
+    saving.add_argument("--patience", type=float, default=15.0, help="seconds to wait for a silent storage")
+    saving.add_argument("--ensemble", type=_namespaced, metavar="NAMESPACE/NAME")
+    saving.add_argument("--revision", default="", help="digest of the manifest")
+    saving.add_argument("--rollout", default="")
+    saving.add_argument("--attempt", type=int, default=1)
 
 
 def _analyse_options(parser: argparse.ArgumentParser) -> None:

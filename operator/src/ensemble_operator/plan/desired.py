@@ -75,10 +75,24 @@ def resolve(observation: Observation, config: OperatorConfig) -> Desired | Troub
         uid=observation.uid,
         architecture=stated_architecture(spec.build.node_selector),
     )
-    secrets = {source.secret_name for _, source in iter_sources(spec) if source.secret_name}
-    if spec.repository and spec.repository.secret_name:
-        secrets.add(spec.repository.secret_name)
-    inputs = digest(
+    return Desired(
+        spec=spec,
+        images=images,
+        request=request,
+        inputs=_inputs(observation, spec, request, config_maps),
+        config_maps=config_maps,
+        source_secrets=_source_secrets(spec),
+        requested_at=requested_at,
+    )
+
+
+def _inputs(
+    observation: Observation,
+    spec: InferenceEnsembleSpec,
+    request: Request,
+    config_maps: Mapping[str, tuple[str, ...]],
+) -> str:
+    return digest(
         {
             "contract": CONTRACT,
             "uid": observation.uid,
@@ -90,15 +104,13 @@ def resolve(observation: Observation, config: OperatorConfig) -> Desired | Troub
             },
         }
     )
-    return Desired(
-        spec=spec,
-        images=images,
-        request=request,
-        inputs=inputs,
-        config_maps=config_maps,
-        source_secrets=tuple(sorted(secrets)),
-        requested_at=requested_at,
-    )
+
+
+def _source_secrets(spec: InferenceEnsembleSpec) -> tuple[str, ...]:
+    secrets = {source.secret_name for _, source in iter_sources(spec) if source.secret_name}
+    if spec.repository and spec.repository.secret_name:
+        secrets.add(spec.repository.secret_name)
+    return tuple(sorted(secrets))
 
 
 def _images(spec: InferenceEnsembleSpec, config: OperatorConfig) -> Images | Trouble:

@@ -38,6 +38,7 @@ def assemble_job(
     """
     owner = context.owner
     access = storage_access(context.storage, source_secrets=context.source_secrets)
+    request = {"name": "request", "configMap": {"name": names.request(owner.name, inputs)}}
     volumes, mounts = _config_maps(context.config_maps)
     args = ["assemble", "--request", f"{REQUEST_FOLDER}/{REQUEST_FILE}"]
     args += ["--configmaps", CONFIG_MAPS_FOLDER, "--storage", access.location]
@@ -72,12 +73,7 @@ def assemble_job(
         deadline=DEADLINE_SECONDS,
         pod=pods.pod_spec(
             containers=[main],
-            volumes=[
-                pods.empty_dir("tmp"),
-                {"name": "request", "configMap": {"name": names.request(owner.name, inputs)}},
-                *volumes,
-                *access.volumes,
-            ],
+            volumes=[pods.empty_dir("tmp"), request, *volumes, *access.volumes],
             serviceAccountName=access.service_account,
             imagePullSecrets=pods.pull_secrets(context.serving_pull_secrets),
             tolerations=context.build.tolerations,
