@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from ensemble_operator.apply.executor import Target
 from ensemble_operator.cluster.client import KubernetesApi
-from ensemble_operator.cluster.errors import NotFoundError
-from ensemble_operator.cluster.kinds import ENSEMBLE, GRPC_ROUTE, HTTP_ROUTE, SERVICE
+from ensemble_operator.cluster.kinds import ENSEMBLE, GRPC_ROUTE, HTTP_ROUTE, ROUTES, SERVICE, Kind
 from tests.conftest import CACHE
 from tests.gateway import gatewayapi
 from tests.operator.conftest import CreateEnsemble, StartOperator
 from tests.operator.control_plane import eventually
+from tests.operator.objects import Object, exists, live
 from tests.operator.test_lifecycle import ALONE, World, condition, status, wait_for, world
 
 __all__ = ["world"]
@@ -20,17 +21,8 @@ __all__ = ["world"]
 pytestmark = [pytest.mark.apiserver, pytest.mark.go]
 
 PARENTS: list[dict[str, Any]] = [{"name": "public", "namespace": "gateways"}]
-ROUTES = (HTTP_ROUTE, GRPC_ROUTE)
 SECONDS = 60
 """Routes are listed every 10 s."""
-
-
-def exists(api: KubernetesApi, kind: Any, namespace: str, name: str = "demo") -> bool:
-    try:
-        api.get(kind, namespace, name)
-    except NotFoundError:
-        return False
-    return True
 
 
 def test_routes_are_made_healed_and_removed(
@@ -40,62 +32,74 @@ def test_routes_are_made_healed_and_removed(
     operator.wait_for('"working"')
     gateway = {"parentRefs": PARENTS, "hostnames": ["models.test"]}
     target = create_ensemble(gateway=gateway)
-    namespace = target.namespace
+    the_api_comes_while_it_runs(api, target)
+    nothing_is_written_again_and_again(api, target)
+    edited_and_deleted_ones_are_put_back(api, target)
+    change(api, target, {"hostnames": None})
+    eventually(lambda: not hostnames(api, target, GRPC_ROUTE), seconds=SECONDS, what="no hostnames")
 
-    # Without the API: it says so, and serves.
+    # Without spec.gateway there are none.
+    change(api, target, None)
+    for kind in ROUTES:
+        goes(api, target, kind)
+    wait_for(api, target, "Ready")
+    assert exists(api, SERVICE, target)
+
+    # Those of a deleted ensemble go with it.
+    change(api, target, gateway)
+    comes(api, target, HTTP_ROUTE)
+    assert live(api, HTTP_ROUTE, target)["metadata"]["ownerReferences"][0]["uid"] == target.uid
+    api.delete(ENSEMBLE, target.namespace, target.name, uid=target.uid)
+    goes(api, target, HTTP_ROUTE)
+
+
+def the_api_comes_while_it_runs(api: KubernetesApi, target: Target) -> None:
+    """Without the API the ensemble says so, and serves."""
     wait_for(api, target, "Reconciling", "GatewayAPIMissing")
     wait_for(api, target, "Available")
     assert "does not serve HTTPRoute" in condition(api, target, "Ready")["message"]
-
-    # The API comes while the operator runs.
     gatewayapi.install(api, CACHE)
-    eventually(lambda: exists(api, HTTP_ROUTE, namespace), seconds=SECONDS, what="the HTTPRoute")
-    eventually(lambda: exists(api, GRPC_ROUTE, namespace), seconds=SECONDS, what="the GRPCRoute")
-    wait_for(api, target, "Reconciling", "RouteNotAccepted")
     for kind, port in ((HTTP_ROUTE, 8000), (GRPC_ROUTE, 8001)):
-        spec = api.get(kind, namespace, "demo")["spec"]
+        comes(api, target, kind)
+        spec = live(api, kind, target)["spec"]
         assert spec["hostnames"] == ["models.test"]
         assert [parent["name"] for parent in spec["parentRefs"]] == ["public"]
         (backend,) = spec["rules"][0]["backendRefs"]
         assert (backend["name"], backend["port"]) == ("demo", port)
+    wait_for(api, target, "Reconciling", "RouteNotAccepted")
 
-    # What is there is what was meant: nothing is written again and again.
-    versions = {kind: api.get(kind, namespace, "demo")["metadata"]["resourceVersion"] for kind in ROUTES}
-    api.patch(ENSEMBLE, namespace, "demo", {"metadata": {"annotations": {"touched": "1"}}})
+
+def nothing_is_written_again_and_again(api: KubernetesApi, target: Target) -> None:
+    before = [live(api, kind, target)["metadata"]["resourceVersion"] for kind in ROUTES]
+    api.patch(ENSEMBLE, target.namespace, target.name, {"metadata": {"annotations": {"touched": "1"}}})
     eventually(lambda: status(api, target).get("observedGeneration"), what="a pass")
+    assert [live(api, kind, target)["metadata"]["resourceVersion"] for kind in ROUTES] == before
 
-    # Edited and deleted ones are put back.
-    api.patch(HTTP_ROUTE, namespace, "demo", {"spec": {"hostnames": ["stolen.test"]}})
-    grpc = api.get(GRPC_ROUTE, namespace, "demo")
-    assert grpc["metadata"]["resourceVersion"] == versions[GRPC_ROUTE]
-    api.delete(GRPC_ROUTE, namespace, "demo", uid=grpc["metadata"]["uid"])
+
+def edited_and_deleted_ones_are_put_back(api: KubernetesApi, target: Target) -> None:
+    api.patch(HTTP_ROUTE, target.namespace, target.name, {"spec": {"hostnames": ["stolen.test"]}})
+    uid = live(api, GRPC_ROUTE, target)["metadata"]["uid"]
+    api.delete(GRPC_ROUTE, target.namespace, target.name, uid=uid)
+    comes(api, target, GRPC_ROUTE)
     eventually(
-        lambda: api.get(HTTP_ROUTE, namespace, "demo")["spec"]["hostnames"] == ["models.test"],
+        lambda: hostnames(api, target, HTTP_ROUTE) == ["models.test"],
         seconds=SECONDS,
         what="the hostname is put back",
     )
-    eventually(lambda: exists(api, GRPC_ROUTE, namespace), seconds=SECONDS, what="the GRPCRoute again")
+    assert hostnames(api, target, GRPC_ROUTE) == ["models.test"]
 
-    # Hostnames that a route was made with go, too.
-    assert api.get(GRPC_ROUTE, namespace, "demo")["spec"]["hostnames"] == ["models.test"]
-    api.patch(ENSEMBLE, namespace, "demo", {"spec": {"gateway": {"hostnames": None}}})
-    eventually(
-        lambda: not api.get(GRPC_ROUTE, namespace, "demo")["spec"].get("hostnames"),
-        seconds=SECONDS,
-        what="no hostnames",
-    )
 
-    # Without spec.gateway there are none.
-    api.patch(ENSEMBLE, namespace, "demo", {"spec": {"gateway": None}})
-    eventually(lambda: not exists(api, HTTP_ROUTE, namespace), seconds=SECONDS, what="no HTTPRoute")
-    eventually(lambda: not exists(api, GRPC_ROUTE, namespace), seconds=SECONDS, what="no GRPCRoute")
-    wait_for(api, target, "Ready")
-    assert exists(api, SERVICE, namespace)
+def comes(api: KubernetesApi, target: Target, kind: Kind) -> None:
+    eventually(lambda: exists(api, kind, target), seconds=SECONDS, what=f"the {kind.name}")
 
-    # Those of a deleted ensemble go with it.
-    api.patch(ENSEMBLE, namespace, "demo", {"spec": {"gateway": gateway}})
-    eventually(lambda: exists(api, HTTP_ROUTE, namespace), seconds=SECONDS, what="the HTTPRoute")
-    owner = api.get(HTTP_ROUTE, namespace, "demo")["metadata"]["ownerReferences"][0]
-    assert owner["uid"] == target.uid
-    api.delete(ENSEMBLE, namespace, "demo", uid=target.uid)
-    eventually(lambda: not exists(api, HTTP_ROUTE, namespace), seconds=SECONDS, what="no HTTPRoute")
+
+def goes(api: KubernetesApi, target: Target, kind: Kind) -> None:
+    eventually(lambda: not exists(api, kind, target), seconds=SECONDS, what=f"no {kind.name}")
+
+
+def change(api: KubernetesApi, target: Target, gateway: Object | None) -> None:
+    api.patch(ENSEMBLE, target.namespace, target.name, {"spec": {"gateway": gateway}})
+
+
+def hostnames(api: KubernetesApi, target: Target, kind: Kind) -> list[str]:
+    return list(live(api, kind, target)["spec"].get("hostnames") or ())
