@@ -10,7 +10,7 @@ from ensemble_operator.plan.observation import ContainerSeen, PodSeen
 from ensembles_api.contract import FoundArtifact, NextBuild, Result
 from ensembles_api.reasons import Reason
 from tests.unit.plan.story import Story
-from tests.unit.plan.world import KEY, LOCK, REVISION, SERVER, SPEC, T0, fault
+from tests.unit.plan.world import KEY, LOCK, REVISION, SERVER, SPEC, T0, condition, fault
 
 OTHER_KEY = "5" * 64
 TWO = [
@@ -92,6 +92,26 @@ def test_one_is_found_and_one_is_built() -> None:
         "preprocess": "Cached",
         "again": "Building",
     }
+
+
+def test_what_is_only_proven_is_no_build() -> None:
+    """An engine that is in storage, with another verification; a pipeline, on two types of GPU."""
+    story = Story()
+    proofs = tuple(
+        NextBuild(kind="dali", key=KEY, proof=proof * 64, model="preprocess", gpu=True) for proof in "67"
+    )
+    story.assemble(Result(lock=LOCK, next=proofs, found=(artifact(),)))
+    story.step()
+    assert models(story)["preprocess"]["state"] == "Building", "something is at work"
+    assert condition(story.last, "Reconciling")["message"].endswith("; proving preprocess")  # type: ignore[index]
+    for job in story.jobs("build"):
+        story.set_job(job, state="succeeded", finished_at=story.seen.now)
+    story.step()
+    cached = {"kind": "dali", "state": "Cached", "key": KEY[:12], "seconds": 93}
+    assert models(story)["preprocess"] == cached
+    story.assemble(published(artifact()))
+    story.step()
+    assert models(story)["preprocess"] == cached
 
 
 def test_a_build_that_waits_for_a_gpu_says_since_when() -> None:

@@ -98,6 +98,10 @@ class Result(Document):
     verification: VerificationSummary | None = None
     fault: Fault | None = None
 
+    def proves(self, build: NextBuild) -> bool:
+        """Whether a build of `next` only proves what is there, as far as `found` tells."""
+        return any(build.key.startswith(artifact.key) for artifact in self.found)
+
     def message(self) -> str:
         """The JSON for /dev/termination-log, cut to RESULT_LIMIT bytes by dropping what can be dropped."""
         result = self

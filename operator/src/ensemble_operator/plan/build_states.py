@@ -5,6 +5,7 @@ The Jobs of the chain tell, and once they are gone the note that was made in the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 from pydantic import TypeAdapter, ValidationError
@@ -33,10 +34,21 @@ def build_states(chain: Chain) -> tuple[BuildState, ...]:
         return ()
     rounds.sort(key=lambda one: (round_of(one[0]), attempt_of(one[0])))
     newest, result = rounds[-1]
-    built = {order.key[:KEY_LENGTH] for _, earlier in rounds[:-1] for order in earlier.next}
-    asked = {order.key[:KEY_LENGTH] for order in result.next}
-    found = tuple(_there(artifact, built) for artifact in result.found if artifact.key not in asked)
-    return (*found, *(_ordered(chain, order, newest) for order in result.next))
+    built = {
+        order.key[:KEY_LENGTH]
+        for _, earlier in rounds[:-1]
+        for order in earlier.next
+        if not earlier.proves(order)
+    }
+    there = {artifact.key: _there(artifact, built) for artifact in result.found}
+    asked = dict.fromkeys(_state(chain, order, newest, there) for order in result.next)
+    return (*(state for key, state in there.items() if key not in {each.key for each in asked}), *asked)
+
+
+def _state(chain: Chain, order: NextBuild, assemble: JobSeen, there: Mapping[str, BuildState]) -> BuildState:
+    """Of what is built, or is there and only proven, on several types of GPU perhaps."""
+    ordered = _ordered(chain, order, assemble)
+    return there.get(ordered.key, ordered) if ordered.state == "Built" else ordered
 
 
 def noted_states(rollout: RolloutSeen) -> tuple[BuildState, ...]:

@@ -65,11 +65,13 @@ def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutco
             room -= 1
     if done == len(result.next):
         return _next_round(chain, assemble, result)
-    names = ", ".join(sorted(building))
+    proving = {order.model for order in result.next if result.proves(order)} & building
+    verbs = (("building", building - proving), ("proving", proving))
+    work = ", ".join(f"{verb} {', '.join(sorted(models))}" for verb, models in verbs if models)
     outcome = stand(
         chain,
         Reason.BUILDING,
-        f"{done} of {len(result.next) + result.more} artifacts are built; building {names}",
+        f"{done} of {len(result.next) + result.more} artifacts are built; {work}",
         trouble=_worst(troubles, chain.observation.now),
         actions=tuple(actions),
     )
