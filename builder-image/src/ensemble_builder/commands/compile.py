@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import traceback
 from pathlib import Path
@@ -45,14 +46,34 @@ def _run(order: BuildOrder, work: Path) -> CompileResult:
     except FaultError as error:
         say(str(error))
         result = CompileResult(fault=error.fault)
-    except Exception as error:  # noqa: BLE001 - a second run would end in the same way
+    except Exception as error:  # noqa: BLE001 - upload reports it
         traceback.print_exc()
-        message = f"the compiler failed: {type(error).__name__}: {error}"
-        result = CompileResult(fault=Fault(code=Reason.COMPILE_FAILED, field=order.field, message=message))
+        result = CompileResult(fault=_unforeseen(order, error))
+    try:
+        _write(result, out)
+    except OSError as error:
+        for file in result.files:  # which are of no use without a result: its few bytes take their place
+            (out / file).unlink(missing_ok=True)
+        result = CompileResult(fault=_unforeseen(order, error))
+        _write(result, out)
+    return result
+
+
+def _unforeseen(order: BuildOrder, error: Exception) -> Fault:
+    """A full disk may have room again at the next attempt; all else would end in the same way."""
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        message = (
+            f"the disk is full that the build of {order.field} works on: the node needs more room for pods"
+        )
+        return Fault(code=Reason.JOB_FAILED, message=message)
+    message = f"the compiler failed: {type(error).__name__}: {error}"
+    return Fault(code=Reason.COMPILE_FAILED, field=order.field, message=message)
+
+
+def _write(result: CompileResult, out: Path) -> None:
     draft = out / "result.json.tmp"
     draft.write_bytes(result.canonical())
     draft.replace(out / "result.json")
-    return result
 
 
 def _compile(order: BuildOrder, work: Path) -> CompileResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -58,6 +59,7 @@ def run(
 
     Raises:
         StoppedError: with `passes_stop`.
+        OSError: ENOSPC, where the process has ended for want of it.
     """
     temporary = scratch / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
@@ -98,7 +100,10 @@ def run(
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     reader.join(timeout=10)
-    return Ended(code=code, tail="".join(tail).strip())
+    text = "".join(tail).strip()
+    if code and os.strerror(errno.ENOSPC) in text:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return Ended(code=code, tail=text)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ of this image, which the server's image has too, and pyvenv.cfg beside it makes 
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -35,6 +36,7 @@ def pack_environment(order: BuildOrder, *, work: Path) -> CompileResult:
 
     Raises:
         FaultError: CompileFailed with the end of pip's log.
+        OSError: the disk is full.
     """
     building = Building(order, EnvironmentParameters.model_validate(order.parameters), work)
     with building.empty_scratch() as scratch:
@@ -75,6 +77,8 @@ def _install(parameters: EnvironmentParameters, packages: Path, scratch: Path, *
         for line in process.stdout or ():
             print(f"| {line}", end="", flush=True)  # noqa: T201 - the Job's log
             tail.append(line)
+    if process.returncode and os.strerror(errno.ENOSPC) in "".join(tail):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if process.returncode:
         message = f"pip cannot install them: {''.join(tail).strip()[-1000:]}"
         raise FaultError(Fault(code=Reason.COMPILE_FAILED, field=field, message=message))
