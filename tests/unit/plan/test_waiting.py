@@ -13,6 +13,10 @@ from tests.unit.plan.world import condition, fault, missing_dali
 
 NO_CPU = "0/1 nodes are available: 1 Insufficient cpu. preemption: not helpful."
 NO_GPU = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: not helpful."
+NO_MEMORY_BESIDE_THE_GPU = (
+    "0/3 nodes are available: 1 Insufficient memory, 2 node(s) didn't match Pod's node affinity/selector."
+)
+"""No server need end for its GPU: that would not help."""
 NO_LABEL = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
 
 
@@ -36,6 +40,8 @@ def rolling_out(**pod: object) -> Story:
         (("nvidia.com/gpu",), NO_CPU, "Unschedulable"),
         (("nvidia.com/gpu",), NO_GPU, "WaitingForGPU"),
         (("nvidia.com/gpu",), NO_LABEL, "WaitingForGPU"),
+        (("nvidia.com/gpu",), NO_MEMORY_BESIDE_THE_GPU, "Unschedulable"),
+        (("nvidia.com/gpu",), NO_MEMORY_BESIDE_THE_GPU.replace("memory", "nvidia.com/gpu"), "WaitingForGPU"),
         (("nvidia.com/mig-1g.5gb",), NO_GPU.replace("gpu", "mig-1g.5gb"), "WaitingForGPU"),
     ],
 )

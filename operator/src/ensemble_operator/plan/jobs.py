@@ -296,13 +296,13 @@ def pod_wait(pod: PodSeen) -> Trouble | None:
 
 
 def _lacks_device(pod: PodSeen) -> bool:
-    """Whether no node fits for want of a device. The scheduler names one reason a node, and looks at labels
-    (a GPU's product) before it counts devices.
+    """Whether no node fits for want of a device. The scheduler looks at labels (a GPU's product) before it
+    counts: a node that lacks CPU or memory alone has the product, and a device free.
     """
     text = pod.unscheduled_message
-    return any(device in text for device in pod.devices) or (
-        bool(pod.devices) and "affinity/selector" in text
-    )
+    if any(device in text for device in pod.devices):
+        return True
+    return bool(pod.devices) and "affinity/selector" in text and "Insufficient" not in text
 
 
 def _container_wait(pod: PodSeen, container: ContainerSeen) -> Trouble | None:
