@@ -13,7 +13,7 @@ from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import sha256
 from ensemble_builder.commands import keep, timing_caches
 from ensemble_builder.commands.locks import OrderedBuild
-from ensemble_builder.compilers.running import LOCK
+from ensemble_builder.compilers.work_folder import LOCK
 from ensembles_api.contract import (
     BuildOrder,
     CompileResult,

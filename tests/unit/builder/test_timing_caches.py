@@ -10,7 +10,7 @@ from ensemble_builder.artifacts.documents import sha256
 from ensemble_builder.commands import upload
 from ensemble_builder.commands.locks import OrderedBuild, write_lock
 from ensemble_builder.commands.timing_caches import folder_of
-from ensemble_builder.compilers.running import TIMING_CACHE
+from ensemble_builder.compilers.work_folder import TIMING_CACHE
 from ensemble_builder.storage.store import Store
 from ensembles_api.contract import (
     BuildOrder,

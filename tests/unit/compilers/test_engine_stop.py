@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ensemble_builder.compilers.child import blocked_stop
 from ensemble_builder.compilers.parameters import TensorRTParameters
-from ensemble_builder.compilers.running import LOCK
+from ensemble_builder.compilers.work_folder import LOCK
 from ensembles_api.contract import BuildOrder
 
 STOPPED = 128 + signal.SIGTERM

@@ -11,10 +11,10 @@ from typing_extensions import Buffer
 
 from ensemble_builder.artifacts.documents import sha256
 from ensemble_builder.commands import timing_caches
-from ensemble_builder.compilers.running import TIMING_CACHE
 from ensemble_builder.compilers.tensorrt import timing
 from ensemble_builder.compilers.tensorrt.library import load_tensorrt, logger_of
 from ensemble_builder.compilers.tensorrt.report import Device
+from ensemble_builder.compilers.work_folder import TIMING_CACHE
 from ensemble_builder.storage.store import Store
 from ensembles_api.contract import StorageLocation
 

@@ -11,8 +11,8 @@ from ensemble_builder.commands.log import say, step
 from ensemble_builder.compilers.child import StoppedError
 from ensemble_builder.compilers.dali import proving as pipelines
 from ensemble_builder.compilers.environment import pack_environment
-from ensemble_builder.compilers.running import compiling
 from ensemble_builder.compilers.tensorrt import proving as engines
+from ensemble_builder.compilers.work_folder import ORDER, OUTPUTS, RECORD, RESULT, compiling
 from ensemble_builder.faults import FaultError
 from ensembles_api.contract import BuildOrder, CompileResult, Fault
 from ensembles_api.reasons import Reason
@@ -26,18 +26,18 @@ def run(work: Path) -> CompileResult:
     Raises:
         StoppedError: SIGTERM came. No result is left, but perhaps a timing cache.
     """
-    order = BuildOrder.model_validate_json((work / "order.json").read_bytes())
+    order = BuildOrder.model_validate_json((work / ORDER).read_bytes())
     with compiling(work):
         return _run(order, work)
 
 
 def _run(order: BuildOrder, work: Path) -> CompileResult:
-    out = work / "out"
+    out = work / OUTPUTS
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     try:
         # fetch brings the record of what is built already.
-        done = "proved" if order.proof and (work / "record.json").exists() else "compiled"
+        done = "proved" if order.proof and (work / RECORD).exists() else "compiled"
         with step(f"{done} {order.kind} {order.model!r}"):
             result = _compile(order, work)
     except StoppedError:
@@ -71,9 +71,9 @@ def _unforeseen(order: BuildOrder, error: Exception) -> Fault:
 
 
 def _write(result: CompileResult, out: Path) -> None:
-    draft = out / "result.json.tmp"
+    draft = out / f"{RESULT}.tmp"
     draft.write_bytes(result.canonical())
-    draft.replace(out / "result.json")
+    draft.replace(out / RESULT)
 
 
 def _compile(order: BuildOrder, work: Path) -> CompileResult:

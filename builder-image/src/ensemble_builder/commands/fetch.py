@@ -12,18 +12,13 @@ from ensemble_builder.commands.locks import OrderedBuild
 from ensemble_builder.commands.log import say, step
 from ensemble_builder.commands.origins import download_of, fields_of
 from ensemble_builder.commands.records import artifact_record
-from ensemble_builder.compilers.running import TIMING_CACHES
+from ensemble_builder.compilers.work_folder import BUILT, INPUTS, ORDER, OUTPUTS, RECORD, TIMING_CACHES
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.download import Download, download
 from ensemble_builder.storage.store import Store
 from ensembles_api.contract import Fault, Manifest, Result
 from ensembles_api.reasons import Reason
 
-INPUTS = "in"
-OUTPUTS = "out"
-ORDER = "order.json"
-BUILT = "built"
-RECORD = "record.json"
 SCRATCH = ".fetch"
 FOLDERS = {
     "": (layout.MODELS, layout.PLUGINS, layout.VERIFICATION),

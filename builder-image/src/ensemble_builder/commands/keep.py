@@ -13,9 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ensemble_builder.commands import timing_caches
-from ensemble_builder.commands.fetch import OUTPUTS
 from ensemble_builder.commands.locks import OrderedBuild
-from ensemble_builder.compilers.running import LOCK
+from ensemble_builder.compilers.work_folder import LOCK, OUTPUTS
 from ensembles_api.contract import Result
 
 PAUSE = 0.1

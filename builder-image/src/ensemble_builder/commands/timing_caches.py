@@ -19,7 +19,7 @@ from ensemble_builder.artifacts.documents import sha256
 from ensemble_builder.artifacts.gpu_products import chip
 from ensemble_builder.commands.log import say
 from ensemble_builder.commands.outputs import read_output
-from ensemble_builder.compilers.running import TIMING_CACHE
+from ensemble_builder.compilers.work_folder import TIMING_CACHE
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.bucket import ObjectInfo
 from ensemble_builder.storage.store import Store

@@ -8,11 +8,11 @@ from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import parse
 from ensemble_builder.commands import timing_caches
 from ensemble_builder.commands.exported import read_export
-from ensemble_builder.commands.fetch import OUTPUTS, RECORD
 from ensemble_builder.commands.locks import OrderedBuild
 from ensemble_builder.commands.log import say, step
 from ensemble_builder.commands.outputs import open_output, read_output
 from ensemble_builder.commands.records import artifact_record
+from ensemble_builder.compilers.work_folder import OUTPUTS, RECORD, RESULT
 from ensemble_builder.faults import FaultError
 from ensemble_builder.storage.store import Store
 from ensemble_builder.storage.upload import upload_file
@@ -27,7 +27,6 @@ from ensembles_api.contract import (
 )
 from ensembles_api.reasons import Reason
 
-RESULT = "result.json"
 ALLOWED = {
     "dali": frozenset({"model.dali", "dali.py"}),
     "tensorrt": frozenset({"model.plan"}),

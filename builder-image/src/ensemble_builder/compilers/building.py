@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from ensemble_builder.compilers.work_folder import INPUTS, OUTPUTS
 from ensembles_api.contract import BuildOrder, Document
 
 Parameters = TypeVar("Parameters", bound=Document)
@@ -21,6 +22,14 @@ class Building(Generic[Parameters]):
     order: BuildOrder
     parameters: Parameters
     work: Path
+
+    @property
+    def inputs(self) -> Path:
+        return self.work / INPUTS
+
+    @property
+    def outputs(self) -> Path:
+        return self.work / OUTPUTS
 
     @property
     def scratch(self) -> Path:
@@ -36,6 +45,6 @@ class Building(Generic[Parameters]):
         finally:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
-    def inputs(self, files: Iterable[str]) -> tuple[str, ...]:
-        """Full paths of files under in/."""
-        return tuple(str(self.work / "in" / file) for file in files)
+    def input_paths(self, files: Iterable[str]) -> tuple[str, ...]:
+        """Full paths of files that the build is given."""
+        return tuple(str(self.inputs / file) for file in files)

@@ -43,7 +43,7 @@ def pack_environment(order: BuildOrder, *, work: Path) -> CompileResult:
         packages = scratch / "packages"
         packages.mkdir()
         _install(building.parameters, packages, scratch, field=f"{order.field}.requirements")
-        _write(work / "out" / ARCHIVE, packages)
+        _write(building.outputs / ARCHIVE, packages)
         installed = sorted(path.name.removesuffix(".dist-info") for path in packages.glob("*.dist-info"))
     return CompileResult(
         files=(ARCHIVE,), io=NO_TENSORS, provenance={"python": sys.version.split()[0], "packages": installed}

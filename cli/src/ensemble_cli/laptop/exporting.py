@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ensemble_builder.compilers.work_folder import ORDER
 from ensemble_cli.exits import CommandError
 from ensemble_cli.laptop.attending import attended
 from ensemble_cli.laptop.engines import ENGINES, Engine, NoEngineError, container_engine
@@ -22,7 +23,7 @@ def export(build: NextBuild, work: Path) -> None:
     except NoEngineError as error:
         cure = f"install {' or '.join(ENGINES)}, or give the ONNX file as a source"
         raise CommandError(f"{build.field} is a container, and {error}", cure=cure) from error
-    order = BuildOrder.model_validate_json((work / "order.json").read_bytes())
+    order = BuildOrder.model_validate_json((work / ORDER).read_bytes())
     status = attended(export_command(engine, order, work))
     if status:
         raise CommandError(

@@ -1,4 +1,4 @@
-"""The servers, the build Jobs and the rollout."""
+"""The servers, the build Jobs, and the images of both."""
 
 from __future__ import annotations
 

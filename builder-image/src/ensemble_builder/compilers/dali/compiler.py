@@ -101,7 +101,7 @@ class _Compilation(Building[DaliParameters]):
 
     @property
     def source(self) -> bytes:
-        return (self.work / "in" / SOURCE_FILE).read_bytes()
+        return (self.inputs / SOURCE_FILE).read_bytes()
 
     def run(self) -> CompileResult:
         report, data = self.serialised()
@@ -118,7 +118,7 @@ class _Compilation(Building[DaliParameters]):
         )
         io = _model_io(pipeline, inputs, outputs, limit=limit)
         name, content = ("dali.py", self.source) if self._autoserialize else ("model.dali", data)
-        (self.work / "out" / name).write_bytes(content)
+        (self.outputs / name).write_bytes(content)
         return CompileResult(
             files=(name,),
             io=io,
@@ -132,7 +132,7 @@ class _Compilation(Building[DaliParameters]):
 
     @property
     def _plugins(self) -> tuple[str, ...]:
-        return self.inputs(self.parameters.plugins)
+        return self.input_paths(self.parameters.plugins)
 
     def serialised(self) -> tuple[author.Report, bytes]:
         """What the user's file says of the pipeline, and DALI's serialisation of it."""
@@ -249,7 +249,7 @@ class _Compilation(Building[DaliParameters]):
 
     def _given(self, inputs: Sequence[Input]) -> list[samples.Values]:
         files = [
-            {entry.name: self.work / "in" / entry.file for entry in sample.inputs}
+            {entry.name: self.inputs / entry.file for entry in sample.inputs}
             for sample in self.parameters.samples
         ]
         try:
@@ -301,7 +301,7 @@ class _Compilation(Building[DaliParameters]):
         )
 
     def _sample_tensor(self, values: samples.Values, entry: Input, file: str) -> SampleTensor:
-        folder = self.work / "out" / "samples"
+        folder = self.outputs / "samples"
         folder.mkdir(exist_ok=True)
         value = values[entry.name]
         (folder / file).write_bytes(value.tobytes())

@@ -27,6 +27,7 @@ from ensemble_builder.compilers.dali.serialized import TRITON_TYPES, SerializedP
 from ensemble_builder.compilers.parameters import DaliParameters, SampleFiles
 from ensemble_builder.compilers.tensorrt.device import check_device, find_device
 from ensemble_builder.compilers.tensorrt.report import Device
+from ensemble_builder.compilers.work_folder import BUILT, OUTPUTS, RECORD
 from ensemble_builder.faults import FaultError
 from ensembles_api.contract import (
     ArtifactRecord,
@@ -60,14 +61,14 @@ def compile_proven(order: BuildOrder, *, work: Path) -> CompileResult:
         FaultError: as `compile_pipeline`; InvalidPipeline naming the sample that it does not answer as it
             should; GPUMismatch where it needs a GPU and there is none; GPUOutOfMemory.
     """
-    record = work / "record.json"
+    record = work / RECORD
     if order.proof is not None and record.exists():
         io = ArtifactRecord.model_validate_json(record.read_bytes()).io
-        return CompileResult(proof=_prove(order, work / "built", io, work))
+        return CompileResult(proof=_prove(order, work / BUILT, io, work))
     result = compile_pipeline(order, work=work)
     if order.proof is None or result.io is None:
         return result
-    return result.model_copy(update={"proof": _prove(order, work / "out", result.io, work)})
+    return result.model_copy(update={"proof": _prove(order, work / OUTPUTS, result.io, work)})
 
 
 def _prove(order: BuildOrder, folder: Path, io: ModelIO, work: Path) -> Proof:
@@ -105,7 +106,7 @@ class _Proving(Building[DaliParameters]):
             threads=self.parameters.threads,
             gpu=self.pipeline.gpu,
             decoupled=self.pipeline.decoupled,
-            plugins=self.inputs(self.parameters.plugins),
+            plugins=self.input_paths(self.parameters.plugins),
         )
         (self.scratch / "job.json").write_text(job.model_dump_json())
         ended = child.run(prover.__name__, self.scratch / "job.json", scratch=self.scratch)
@@ -126,7 +127,7 @@ class _Proving(Building[DaliParameters]):
             self.pipeline, field=self.order.field, stated=self.parameters.inputs, batched=batched
         )
         files = [
-            {entry.name: self.work / "in" / entry.file for entry in sample.inputs}
+            {entry.name: self.inputs / entry.file for entry in sample.inputs}
             for sample in self.settings.samples or self.parameters.samples
         ]
         try:

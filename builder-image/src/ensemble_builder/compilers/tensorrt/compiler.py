@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from ensemble_builder.compilers import child
 from ensemble_builder.compilers.building import Building
 from ensemble_builder.compilers.parameters import TensorRTParameters
-from ensemble_builder.compilers.running import TIMING_CACHE, TIMING_CACHES
 from ensemble_builder.compilers.tensorrt import engine
 from ensemble_builder.compilers.tensorrt.report import PLAN, EngineTensor, Job, Report, fault
+from ensemble_builder.compilers.work_folder import TIMING_CACHE, TIMING_CACHES
 from ensemble_builder.faults import FaultError
 from ensembles_api.architectures import ARCHITECTURE_LABEL, USUAL, architecture_of
 from ensembles_api.contract import BuildOrder, CompileResult, ModelIO, Tensor
@@ -72,20 +72,20 @@ def check_architecture(order: BuildOrder, machine: str = "") -> None:
 class _EngineBuilding(Building[TensorRTParameters]):
     def run(self) -> CompileResult:
         job = Job(
-            model=str(self.work / "in" / "model.onnx"),
+            model=str(self.inputs / "model.onnx"),
             field=self.order.field,
             source_field=self._source_field,
             model_field=re.sub(r"^(spec\.models\[\d+\]).*", r"\1", self.order.field),
             gpu_product=self.order.gpu_product,
             timing_caches=str(self.work / TIMING_CACHES),
-            timing_cache=str(self.work / "out" / TIMING_CACHE),
+            timing_cache=str(self.outputs / TIMING_CACHE),
             parameters=self.parameters,
-            plugins=self.inputs(self.parameters.plugins),
+            plugins=self.input_paths(self.parameters.plugins),
         )
         (self.scratch / "job.json").write_text(job.model_dump_json())
         ended = child.run(engine.__name__, self.scratch / "job.json", scratch=self.scratch, passes_stop=True)
         report = self._read_report(ended)
-        (self.scratch / PLAN).replace(self.work / "out" / PLAN)
+        (self.scratch / PLAN).replace(self.outputs / PLAN)
         return CompileResult(
             files=(PLAN,),
             io=self._io(report),
@@ -150,7 +150,7 @@ class _EngineBuilding(Building[TensorRTParameters]):
             "warnings": [*self._warnings(report), *report.warnings],
             "read_from": report.read_from,
             "seconds": report.seconds,
-            "size": (self.work / "out" / PLAN).stat().st_size,
+            "size": (self.outputs / PLAN).stat().st_size,
         }
 
     def _warnings(self, report: Report) -> Iterator[str]:

@@ -14,6 +14,7 @@ from ensemble_builder.compilers.tensorrt import proof as prover
 from ensemble_builder.compilers.tensorrt.compiler import compile_engine
 from ensemble_builder.compilers.tensorrt.proof_settings import ProofSettings
 from ensemble_builder.compilers.tensorrt.report import PLAN, fault
+from ensemble_builder.compilers.work_folder import BUILT, OUTPUTS, RECORD
 from ensemble_builder.faults import FaultError
 from ensembles_api.contract import ArtifactRecord, BuildOrder, CompileResult, Fault, ModelIO, Proof
 from ensembles_api.reasons import Reason
@@ -26,9 +27,9 @@ def compile_proven(order: BuildOrder, *, work: Path) -> CompileResult:
         FaultError: as `compile_engine`; AccuracyOutOfTolerance.
         StoppedError: SIGTERM came.
     """
-    stored = work / "built" / PLAN
+    stored = work / BUILT / PLAN
     if stored.exists():
-        record = ArtifactRecord.model_validate_json((work / "record.json").read_bytes())
+        record = ArtifactRecord.model_validate_json((work / RECORD).read_bytes())
         try:
             return CompileResult(proof=_prove(order, stored, record.io, work))
         except FaultError as error:
@@ -36,7 +37,7 @@ def compile_proven(order: BuildOrder, *, work: Path) -> CompileResult:
     result = compile_engine(order, work=work)
     if order.proof is None or result.io is None:
         return result
-    proof = _prove(order, work / "out" / PLAN, result.io, work)
+    proof = _prove(order, work / OUTPUTS / PLAN, result.io, work)
     return result.model_copy(update={"proof": proof})
 
 
@@ -69,15 +70,15 @@ def _job(building: Building[TensorRTParameters], plan: Path, io: ModelIO) -> pro
     order, parameters = building.order, building.parameters
     return prover.ProofJob(
         plan=str(plan),
-        model=str(building.work / "in" / "model.onnx"),
-        samples=str(building.work / "in"),
+        model=str(building.inputs / "model.onnx"),
+        samples=str(building.inputs),
         field=order.field,
         precision=parameters.precision,
         batching=io.batchable and bool(io.max_batch_size),
         gpu_product=order.gpu_product,
         settings=ProofSettings.model_validate(order.proof.settings if order.proof else {}),
         tensorrt_version=parameters.tensorrt_version,
-        plugins=building.inputs(parameters.plugins),
+        plugins=building.input_paths(parameters.plugins),
     )
 
 

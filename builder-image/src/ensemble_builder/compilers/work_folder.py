@@ -1,4 +1,4 @@
-"""What compile and the containers around it agree on: names in the work folder, and who is at work there."""
+"""The folder of a build, which its containers share: what lies where, and who is at work there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+ORDER = "order.json"
+INPUTS = "in"
+OUTPUTS = "out"
+RESULT = "result.json"
+"""Below out/: what compile leaves last."""
+BUILT = "built"
+RECORD = "record.json"
+"""Of the artifact in built/, which only has to be proven."""
 LOCK = "compiling"
+"""Held by compile."""
 TIMING_CACHES = "timing-caches"
 """Folder of earlier builds' caches, each named by its digest."""
 TIMING_CACHE = "timing.cache"
