@@ -24,6 +24,9 @@ Verdict = Mapping[str, Any] | None
 HEARTBEAT_SECONDS = 5.0
 """A node that says nothing for 50 s is taken for lost."""
 
+ROOM = {"cpu": "64", "memory": "256Gi", "pods": "110", "ephemeral-storage": "1Ti"}
+"""Of a node, for a scheduler."""
+
 _addresses = itertools.count(1)
 
 
@@ -91,20 +94,26 @@ def ready(pod: Pod) -> dict[str, Any]:
 
 
 class FakeKubelet:
-    """A node and its kubelet: decides once for each pod of a namespace, when the decision is not None."""
+    """A node and its kubelet: decides once for each pod of a namespace, when the decision is not None.
 
-    def __init__(self, api: KubernetesApi, namespace: str, decide: Callable[[Pod], Verdict]) -> None:
+    Pods get the node by no rule at all, or, with `scheduled`, from a scheduler that runs beside it.
+    """
+
+    def __init__(
+        self, api: KubernetesApi, namespace: str, decide: Callable[[Pod], Verdict], *, scheduled: bool = False
+    ) -> None:
         self.decide = decide
+        self._scheduled = scheduled
         self._api = api
         self._namespace = namespace
-        self._node = f"fake-{namespace}"
+        self.node = f"fake-{namespace}"
         self._decided: set[str] = set()
         self._beat = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fake-kubelet", daemon=True)
 
     def __enter__(self) -> Self:
-        manifest = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self._node}}
+        manifest = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.node}}
         self._api._request("POST", "/api/v1/nodes", body=manifest)
         self._thread.start()
         return self
@@ -112,7 +121,7 @@ class FakeKubelet:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(30)
-        self._api._request("DELETE", f"/api/v1/nodes/{self._node}")
+        self._api._request("DELETE", f"/api/v1/nodes/{self.node}")
 
     def _run(self) -> None:
         while not self._stop.wait(0.1):
@@ -131,7 +140,9 @@ class FakeKubelet:
         if "deletionTimestamp" in pod["metadata"]:
             self._api._request("DELETE", path, body={"gracePeriodSeconds": 0, "preconditions": {"uid": uid}})
         elif "nodeName" not in pod["spec"]:
-            target = {"apiVersion": "v1", "kind": "Node", "name": self._node}
+            if self._scheduled:
+                return
+            target = {"apiVersion": "v1", "kind": "Node", "name": self.node}
             metadata = {"name": pod["metadata"]["name"]}
             binding = {"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": target}
             self._api._request("POST", f"{path}/binding", body=binding)
@@ -144,7 +155,7 @@ class FakeKubelet:
         condition = {"type": "Ready", "status": "True", "reason": "Fake", "lastHeartbeatTime": _now()}
         self._api._request(
             "PATCH",
-            f"/api/v1/nodes/{self._node}/status",
-            body={"status": {"conditions": [condition]}},
+            f"/api/v1/nodes/{self.node}/status",
+            body={"status": {"conditions": [condition], "capacity": ROOM, "allocatable": ROOM}},
             content_type="application/strategic-merge-patch+json",
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ from localcluster import build
 
 from ensemble_operator.apply.executor import Target
 from ensemble_operator.cluster.client import KubernetesApi, connect, find_cluster
-from ensemble_operator.cluster.errors import NotFoundError
-from ensemble_operator.cluster.kinds import ENSEMBLE, JOB, Kind
+from ensemble_operator.cluster.kinds import JOB, Kind
 from tests.conftest import CACHE
 from tests.operator.conftest import (
     CreateEnsemble,
@@ -29,6 +27,7 @@ from tests.operator.control_plane import ControlPlane, eventually
 from tests.operator.test_lifecycle import condition, status
 from tests.scheduling import kueue
 from tests.scheduling.kueue import KueueProcess
+from tests.scheduling.queues import Queues
 
 __all__ = ["api", "control_plane", "create_ensemble", "namespace", "start_operator"]
 
@@ -64,52 +63,10 @@ def start_kueue(
         process.stop()
 
 
-class Queues:
-    """The queues of one test; names that are the cluster's bear the namespace's."""
-
-    def __init__(self, api: KubernetesApi, namespace: str) -> None:
-        self._api = api
-        self.namespace = namespace
-        self._made: list[tuple[Kind, str]] = []
-
-    def make(self, name: str, *, gpus: int) -> None:
-        """A LocalQueue of the test's namespace and its ClusterQueue."""
-        flavor = f"l4-{self.namespace}"
-        if not self._made:
-            self._create(kueue.FLAVOR, kueue.flavor(flavor, cabinet="seven"))
-        whole = f"{name}-{self.namespace}"
-        self._create(kueue.CLUSTER_QUEUE, kueue.cluster_queue(whole, flavor, gpus=gpus))
-        self._api.create(kueue.LOCAL_QUEUE, kueue.local_queue(name, self.namespace, of=whole))
-
-    def resize(self, name: str, *, gpus: int) -> None:
-        whole = f"{name}-{self.namespace}"
-        wanted = kueue.cluster_queue(whole, f"l4-{self.namespace}", gpus=gpus)
-        path = kueue.CLUSTER_QUEUE.path(None, whole)
-        self._api._request("PATCH", path, body=wanted, content_type="application/merge-patch+json")
-
-    def _create(self, kind: Kind, manifest: dict[str, Any]) -> None:
-        """An object of the whole cluster."""
-        self._api._request("POST", kind.path(None), body=manifest)
-        self._made.append((kind, manifest["metadata"]["name"]))
-
-    def remove(self) -> None:
-        """While Kueue runs: it holds its objects by finalizers."""
-        for kind in (ENSEMBLE, JOB, kueue.LOCAL_QUEUE):
-            for item in self._api.list(kind, self.namespace).items:
-                metadata = item["metadata"]
-                with suppress(NotFoundError):  # an ensemble takes its Jobs along
-                    self._api.delete(kind, self.namespace, metadata["name"], uid=metadata["uid"])
-        for kind, name in reversed(self._made):
-            self._api._request("DELETE", kind.path(None, name))
-        eventually(
-            lambda: not self._api.list(kueue.WORKLOAD, self.namespace).items, what="no Workload is left"
-        )
-
-
 @pytest.fixture
 def queues(start_kueue: StartKueue, api: KubernetesApi, namespace: str) -> Iterator[Queues]:
     """Removed before Kueue is stopped."""
-    found = Queues(api, namespace)
+    found = Queues(api, namespace, cabinet="seven")
     yield found
     found.remove()
 

@@ -13,7 +13,8 @@ import ssl
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ import yaml
 from localcluster.parts import SOURCES
 
 from ensemble_operator.cluster.client import KubernetesApi
-from ensemble_operator.cluster.errors import AlreadyExistsError, ApiError
+from ensemble_operator.cluster.errors import AlreadyExistsError, ApiError, NotFoundError
 from ensemble_operator.cluster.kinds import Kind
 from tests.gitops.judges import go
 from tests.operator.control_plane import eventually
@@ -49,6 +50,11 @@ _INSTALLED = {
     "Secret": Kind("v1", "Secret", "secrets"),
 }
 """What of the chart a manager needs that runs outside of the cluster, as its administrator."""
+_KINDS = {
+    **_INSTALLED,
+    "Namespace": Kind("v1", "Namespace", "namespaces"),
+    "Service": Kind("v1", "Service", "services"),
+}
 
 
 @dataclass(frozen=True)
@@ -102,20 +108,24 @@ def _clients(manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield conversion["webhook"]["clientConfig"]
 
 
-def install(api: KubernetesApi, documents: Iterator[dict[str, Any]]) -> None:
-    kinds = {
-        **_INSTALLED,
-        "Namespace": Kind("v1", "Namespace", "namespaces"),
-        "Service": Kind("v1", "Service", "services"),
-    }
+def install(api: KubernetesApi, documents: Iterable[Mapping[str, Any]]) -> None:
     for manifest in documents:
-        # The chart writes a namespace into its webhooks too, which have none.
-        namespace = NAMESPACE if manifest["kind"] in {"Secret", "Service"} else None
-        path = kinds[manifest["kind"]].path(namespace)
-        try:
-            api._request("POST", path, body=manifest)
-        except AlreadyExistsError:
-            continue
+        with suppress(AlreadyExistsError):
+            api._request("POST", _path(manifest), body=manifest)
+
+
+def remove(api: KubernetesApi, documents: Iterable[Mapping[str, Any]]) -> None:
+    """Webhooks first: without the manager they let no Job be made."""
+    later = {"CustomResourceDefinition": 1, "Namespace": 2}
+    for manifest in sorted(documents, key=lambda document: later.get(document["kind"], 0)):
+        with suppress(NotFoundError):
+            api._request("DELETE", f"{_path(manifest)}/{manifest['metadata']['name']}")
+
+
+def _path(manifest: Mapping[str, Any]) -> str:
+    # The chart writes a namespace into its webhooks too, which have none.
+    namespace = NAMESPACE if manifest["kind"] in {"Secret", "Service"} else None
+    return _KINDS[manifest["kind"]].path(namespace)
 
 
 class KueueProcess:
@@ -215,7 +225,7 @@ def flavor(name: str, **node_labels: str) -> dict[str, Any]:
     }
 
 
-def cluster_queue(name: str, of_flavor: str, *, gpus: int, cpus: int = 100) -> dict[str, Any]:
+def cluster_queue(name: str, of_flavor: str, *, gpus: int, cpus: str) -> dict[str, Any]:
     quotas = {"cpu": cpus, "memory": "100Gi", "nvidia.com/gpu": gpus}
     resources = [{"name": key, "nominalQuota": value} for key, value in quotas.items()]
     return {

@@ -11,20 +11,21 @@ from typing import Any
 import pytest
 
 from ensemble_operator.cluster.client import KubernetesApi
-from ensemble_operator.cluster.kinds import DEPLOYMENT, ENSEMBLE, JOB, POD, Kind
+from ensemble_operator.cluster.kinds import DEPLOYMENT, ENSEMBLE, JOB, POD
 from ensembles_api.contract import NextBuild, Result
 from tests.operator.control_plane import eventually
 from tests.operator.fake_kubelet import FakeKubelet, Pod
+from tests.operator.test_claims import make_template
 from tests.operator.test_lifecycle import ALONE, KEY, World, condition, status, wait_for
 from tests.scheduling import kueue
 from tests.scheduling.conftest import Scene
+from tests.scheduling.queues import rival
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.helm, pytest.mark.go, pytest.mark.scheduling]
 
 TARGETS = [{"name": "l4", "gpu": {"product": "NVIDIA-L4"}}]
 TIMEOUT = 30
 BUILD = {"queueName": "gpus", "timeoutSeconds": TIMEOUT}
-PRIORITY = Kind("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses")
 
 
 class Factory(World):
@@ -95,23 +96,22 @@ def test_a_build_that_is_preempted_waits_and_begins_again(scene: Scene, world: F
     scene.queues.make("gpus", gpus=1)
     world.may_end = False
     scene.start_operator(ALONE).wait_for('"working"')
-    low, high = (f"{name}-{scene.namespace}" for name in ("low", "high"))
-    for name, value in ((low, 1), (high, 1000)):
-        body = {"apiVersion": PRIORITY.api_version, "kind": PRIORITY.name, "value": value}
-        scene.api._request("POST", PRIORITY.path(None), body={**body, "metadata": {"name": name}})
+    low, high = scene.queues.priority("low", 1), scene.queues.priority("high", 1000)
     build = {**BUILD, "priorityClassName": low, "timeoutSeconds": 600}
     target = scene.create_ensemble(build=build, serving={"targets": TARGETS})
     wait_for(scene.api, target, "Reconciling", "Building")
     (first,) = eventually(lambda: scene.of_builds(POD), what="the build's pod")
     uids = scene.build_uids()
 
-    rival = scene.api.create(JOB, training(scene.namespace, priority=high))
+    limits = {"cpu": "1", "memory": "1Gi", "nvidia.com/gpu": "1"}
+    other = rival(scene.namespace, priority=high, limits=limits, image="example.com/training:1", command=[])
+    uid = scene.api.create(JOB, other)["metadata"]["uid"]
     wait_for(scene.api, target, "Reconciling", "WaitingInQueue")
     scene.says(target, "was stopped by Kueue (Preempted) and waits in queue gpus", "nvidia.com/gpu")
     assert condition(scene.api, target, "Stalled") == {}
     eventually(lambda: not scene.of_builds(POD), what="it is off its node")
 
-    scene.api.delete(JOB, scene.namespace, "training", uid=rival["metadata"]["uid"])
+    scene.api.delete(JOB, scene.namespace, "training", uid=uid)
     wait_for(scene.api, target, "Reconciling", "Building")
     (second,) = eventually(lambda: scene.of_builds(POD), what="its next pod")
     assert second["metadata"]["uid"] != first["metadata"]["uid"]
@@ -121,28 +121,19 @@ def test_a_build_that_is_preempted_waits_and_begins_again(scene: Scene, world: F
     assert world.builds == 1
 
 
-def training(namespace: str, *, priority: str) -> dict[str, Any]:
-    """Somebody else's Job in the same queue."""
-    main = {
-        "name": "main",
-        "image": "example.com/training:1",
-        "resources": {"limits": {"cpu": "1", "memory": "1Gi", "nvidia.com/gpu": "1"}},
-    }
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": "training",
-            "namespace": namespace,
-            "labels": {"kueue.x-k8s.io/queue-name": "gpus"},
-        },
-        "spec": {
-            "template": {
-                "metadata": {"labels": {"app": "training"}},
-                "spec": {"restartPolicy": "Never", "priorityClassName": priority, "containers": [main]},
-            }
-        },
-    }
+def test_a_priority_that_does_not_exist(scene: Scene, world: Factory) -> None:
+    scene.start_kueue()
+    scene.queues.make("gpus", gpus=1)
+    scene.start_operator(ALONE).wait_for('"working"')
+    missing = {**BUILD, "priorityClassName": f"low-{scene.namespace}"}
+    target = scene.create_ensemble(build=missing, serving={"targets": TARGETS})
+    wait_for(scene.api, target, "Reconciling", "WaitingInQueue")
+    scene.says(
+        target, "Kueue, which has not put it into queue gpus: does the PriorityClass in spec.build exist?"
+    )
+    scene.queues.priority("low", 1)
+    wait_for(scene.api, target, "Ready", seconds=120)
+    assert world.builds == 1
 
 
 def test_a_queue_that_does_not_exist_and_another_one(scene: Scene, world: Factory) -> None:
@@ -183,6 +174,32 @@ def test_kueue_takes_a_pod_that_compiles_for_one_that_hangs(scene: Scene, world:
     world.may_end = True
     wait_for(scene.api, target, "Ready")
     assert scene.build_uids() in ([], uids), "no other attempt"
+
+
+COUNTS_CLAIMS = {
+    "featureGates": {"VisibilityOnDemand": False, "DynamicResourceAllocation": True},
+    "resources": {
+        "deviceClassMappings": [{"name": "nvidia.com/gpu", "deviceClassNames": ["fake-gpu"]}],
+    },
+}
+
+
+@pytest.mark.parametrize(("settings", "reason"), [({}, "Building"), (COUNTS_CLAIMS, "WaitingInQueue")])
+def test_a_gpu_by_claim_counts_where_kueue_is_told_to(
+    scene: Scene, world: Factory, settings: dict[str, Any], reason: str
+) -> None:
+    scene.start_kueue(**settings)
+    scene.queues.make("gpus", gpus=0)
+    make_template(scene.api, scene.namespace, "fake-gpu")
+    world.may_end = False
+    scene.start_operator(ALONE).wait_for('"working"')
+    gpu = {"product": "NVIDIA-L4", "resourceClaimTemplateName": "one-gpu"}
+    target = scene.create_ensemble(build=BUILD, serving={"targets": [{"name": "l4", "gpu": gpu}]})
+    wait_for(scene.api, target, "Reconciling", reason)
+    eventually(lambda: bool(scene.of_builds(POD)) == (reason == "Building"), what="whether it may run")
+    world.may_end = True
+    scene.queues.resize("gpus", gpus=1)
+    wait_for(scene.api, target, "Ready")
 
 
 def test_deleted_while_it_waits_nothing_stays(scene: Scene, world: Factory) -> None:

@@ -142,6 +142,7 @@ EXTRAS: tuple[Part, ...] = (
         source="kueue",
         packages=("sigs.k8s.io/kueue/cmd/kueue",),
     ),
+    GoPart(name="dra-driver", version=_KUBERNETES, binaries=("dra-test-driver",), source="dra-driver"),
 )
 
 # What an API server alone needs: built without a C compiler and without root.

@@ -101,6 +101,15 @@ def test_without_kueues_word_the_queue_is_named() -> None:
     assert said(story).startswith(f"Job {job.name} waits in queue gpus (since ")
 
 
+def test_one_that_kueue_does_not_take_up_says_what_may_be_amiss() -> None:
+    story = building()
+    job = hold(story, QueueSeen(taken_up=False))
+    story.step()
+    assert f"Job {job.name} waits for Kueue, which has not put it into queue gpus: does the Prio" in said(
+        story
+    )
+
+
 def test_one_that_is_kept_out_says_how_it_is_let_in() -> None:
     story = building()
     hold(story, QueueSeen("", "DeactivatedDueToRequeuingLimitExceeded", active=False))

@@ -18,7 +18,7 @@ LABEL_JOB_UID = "kueue.x-k8s.io/job-uid"
 
 
 def seen_in_queue(api: KubernetesApi, job: Mapping[str, Any]) -> QueueSeen | None:
-    """The Workload of a Job; None where there is none, or where the operator may not read it.
+    """What the Workload of a Job says; None where there is no Kueue, or where the operator may not read it.
 
     Raises:
         ensemble_operator.cluster.errors.ApiError: the API server does not answer.
@@ -32,7 +32,7 @@ def seen_in_queue(api: KubernetesApi, job: Mapping[str, Any]) -> QueueSeen | Non
             continue
         except ForbiddenError:
             return None
-        return parse_workload(found[0]) if found else None
+        return parse_workload(found[0]) if found else QueueSeen(taken_up=False)
     return None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ensemble_operator.cluster.client import KubernetesApi
 from ensemble_operator.cluster.kinds import EVENT
 from ensemble_operator.observe.queues import seen_in_queue
-from ensemble_operator.plan.observation import CLAIMS, JobSeen, PodSeen
+from ensemble_operator.plan.observation import CLAIMS, JobSeen, PodSeen, QueueSeen
 
 Object = Mapping[str, Any]
 
@@ -44,7 +44,7 @@ class Waits:
         if job.state != "active" or job.deleting or (job.suspended and not ours):
             return job, None
         if job.suspended:
-            return replace(job, queue=seen_in_queue(self._api, manifest)), now + QUEUED
+            return replace(job, queue=self._queue(job, manifest, now)), now + QUEUED
         namespace = manifest["metadata"]["namespace"]
         if job.pods:
             pods, again = self.of_pods(namespace, job.pods if ours else (), now=now)
@@ -54,6 +54,11 @@ class Waits:
             return job, silent_until
         error = self._newest(namespace, kind="Job", name=job.name, reason="FailedCreate")
         return replace(job, create_error=error), now + SILENT
+
+    def _queue(self, job: JobSeen, manifest: Object, now: datetime) -> QueueSeen | None:
+        seen = seen_in_queue(self._api, manifest)
+        is_new = now - (job.suspended_since or job.created) < SILENT
+        return QueueSeen() if seen is not None and not seen.taken_up and is_new else seen
 
     def of_pods(
         self, namespace: str, pods: Iterable[PodSeen], *, now: datetime

@@ -105,6 +105,8 @@ class QueueSeen:
     """Why there is no room; empty while nobody has looked yet."""
     stopped: str = ""
     """Why it took the Job off its node again (Preempted, …); empty where the Job has not run."""
+    taken_up: bool = True
+    """False where Kueue has made no Workload of it, long after it should have."""
     active: bool = True
     """Without it the Job stays out of the queue until somebody sets the Workload's spec.active."""
 

@@ -46,9 +46,14 @@ _WITHOUT_QUEUE = (
 )
 
 
+_NOT_TAKEN_UP = "does the PriorityClass in spec.build exist? Does Kueue run? Its log tells"
+
+
 def _waits(seen: QueueSeen, queue: str) -> str:
     stopped = f"was stopped by Kueue ({seen.stopped}) and " if seen.stopped else ""
     if not seen.active:
         return f"{stopped}is kept out of queue {queue}: set spec.active of its Workload to true"
+    if not seen.taken_up:
+        return f"waits for Kueue, which has not put it into queue {queue}: {_NOT_TAKEN_UP}"
     why = f": {seen.message[:LONGEST]}" if seen.message else ""
     return f"{stopped}waits in queue {queue}{why}"

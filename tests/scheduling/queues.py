@@ -1,0 +1,110 @@
+"""Queues of one test, and what competes in them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from ensemble_operator.cluster.client import KubernetesApi
+from ensemble_operator.cluster.errors import NotFoundError
+from ensemble_operator.cluster.kinds import ENSEMBLE, JOB, Kind
+from tests.operator.control_plane import eventually
+from tests.scheduling import kueue
+
+PRIORITY = Kind("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses")
+
+
+class Queues:
+    """Names that are the cluster's bear the namespace's.
+
+    Args:
+        api: the cluster.
+        namespace: the test's.
+        node_labels: of the nodes that its flavor stands for.
+    """
+
+    def __init__(self, api: KubernetesApi, namespace: str, **node_labels: str) -> None:
+        self._api = api
+        self.namespace = namespace
+        self._flavor = kueue.flavor(f"l4-{namespace}", **node_labels)
+        self._made: list[tuple[Kind, str]] = []
+
+    def make(self, name: str, *, gpus: int, cpus: str = "100") -> None:
+        """A LocalQueue of the test's namespace and its ClusterQueue."""
+        if not self._made:
+            self._create(kueue.FLAVOR, self._flavor)
+        self._create(kueue.CLUSTER_QUEUE, self._cluster_queue(name, gpus, cpus))
+        of = f"{name}-{self.namespace}"
+        self._api.create(kueue.LOCAL_QUEUE, kueue.local_queue(name, self.namespace, of=of))
+
+    def resize(self, name: str, *, gpus: int, cpus: str = "100") -> None:
+        wanted = self._cluster_queue(name, gpus, cpus)
+        path = kueue.CLUSTER_QUEUE.path(None, wanted["metadata"]["name"])
+        self._api._request("PATCH", path, body=wanted, content_type="application/merge-patch+json")
+
+    def priority(self, name: str, value: int) -> str:
+        """A PriorityClass; its name."""
+        metadata = {"name": f"{name}-{self.namespace}"}
+        body = {
+            "apiVersion": PRIORITY.api_version,
+            "kind": PRIORITY.name,
+            "value": value,
+            "metadata": metadata,
+        }
+        self._create(PRIORITY, body)
+        return metadata["name"]
+
+    def _cluster_queue(self, name: str, gpus: int, cpus: str) -> dict[str, Any]:
+        flavor = self._flavor["metadata"]["name"]
+        return kueue.cluster_queue(f"{name}-{self.namespace}", flavor, gpus=gpus, cpus=cpus)
+
+    def _create(self, kind: Kind, manifest: dict[str, Any]) -> None:
+        """An object of the whole cluster."""
+        self._api._request("POST", kind.path(None), body=manifest)
+        self._made.append((kind, manifest["metadata"]["name"]))
+
+    def remove(self) -> None:
+        """While Kueue runs: it holds its objects by finalizers."""
+        for kind in (ENSEMBLE, JOB, kueue.LOCAL_QUEUE):
+            for item in self._api.list(kind, self.namespace).items:
+                metadata = item["metadata"]
+                with suppress(NotFoundError):  # an ensemble takes its Jobs along
+                    self._api.delete(kind, self.namespace, metadata["name"], uid=metadata["uid"])
+        for kind, name in reversed(self._made):
+            self._api._request("DELETE", kind.path(None, name))
+        eventually(
+            lambda: not self._api.list(kueue.WORKLOAD, self.namespace).items, what="no Workload is left"
+        )
+
+
+def rival(
+    namespace: str, *, priority: str, limits: dict[str, str], image: str, command: list[str]
+) -> dict[str, Any]:
+    """Somebody else's Job in the same queue."""
+    main = {
+        "name": "main",
+        "image": image,
+        "command": command,
+        "resources": {"limits": limits},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    pod = {
+        "restartPolicy": "Never",
+        "priorityClassName": priority,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [main],
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": "training",
+            "namespace": namespace,
+            "labels": {"kueue.x-k8s.io/queue-name": "gpus"},
+        },
+        "spec": {"template": {"metadata": {"labels": {"app": "training"}}, "spec": pod}},
+    }
