@@ -42,16 +42,11 @@ class Queues:
         path = kueue.CLUSTER_QUEUE.path(None, wanted["metadata"]["name"])
         self._api._request("PATCH", path, body=wanted, content_type="application/merge-patch+json")
 
-    def priority(self, name: str, value: int) -> str:
-        """A PriorityClass; its name."""
+    def priority(self, name: str, value: int, *, kind: Kind = PRIORITY) -> str:
+        """A PriorityClass, or one of Kueue's; its name."""
         metadata = {"name": f"{name}-{self.namespace}"}
-        body = {
-            "apiVersion": PRIORITY.api_version,
-            "kind": PRIORITY.name,
-            "value": value,
-            "metadata": metadata,
-        }
-        self._create(PRIORITY, body)
+        body = {"apiVersion": kind.api_version, "kind": kind.name, "value": value, "metadata": metadata}
+        self._create(kind, body)
         return metadata["name"]
 
     def _cluster_queue(self, name: str, gpus: int, cpus: str) -> dict[str, Any]:

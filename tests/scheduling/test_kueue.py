@@ -19,7 +19,7 @@ from tests.operator.test_claims import make_template
 from tests.operator.test_lifecycle import ALONE, KEY, World, condition, status, wait_for
 from tests.scheduling import kueue
 from tests.scheduling.conftest import Scene
-from tests.scheduling.queues import rival
+from tests.scheduling.queues import PRIORITY, rival
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.helm, pytest.mark.go, pytest.mark.scheduling]
 
@@ -121,17 +121,21 @@ def test_a_build_that_is_preempted_waits_and_begins_again(scene: Scene, world: F
     assert world.builds == 1
 
 
-def test_a_priority_that_does_not_exist(scene: Scene, world: Factory) -> None:
+@pytest.mark.parametrize("field", ["priorityClassName", "workloadPriorityClassName"])
+def test_a_priority_that_comes_late(scene: Scene, world: Factory, field: str) -> None:
     scene.start_kueue()
     scene.queues.make("gpus", gpus=1)
     scene.start_operator(ALONE).wait_for('"working"')
-    missing = {**BUILD, "priorityClassName": f"low-{scene.namespace}"}
-    target = scene.create_ensemble(build=missing, serving={"targets": TARGETS})
+    build = {**BUILD, field: f"low-{scene.namespace}"}
+    target = scene.create_ensemble(build=build, serving={"targets": TARGETS})
     wait_for(scene.api, target, "Reconciling", "WaitingInQueue")
     scene.says(
-        target, "Kueue, which has not put it into queue gpus: does the PriorityClass in spec.build exist?"
+        target, "Kueue, which has not put it into queue gpus: does the priority class of spec.build exist?"
     )
-    scene.queues.priority("low", 1)
+    of_pods = field == "priorityClassName"
+    scene.queues.priority("low", 7, kind=PRIORITY if of_pods else kueue.WORKLOAD_PRIORITY)
+    (workload,) = eventually(lambda: scene.api.list(kueue.WORKLOAD, scene.namespace).items, seconds=120)
+    assert workload["spec"]["priority"] == 7
     wait_for(scene.api, target, "Ready", seconds=120)
     assert world.builds == 1
 

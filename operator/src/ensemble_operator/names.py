@@ -70,6 +70,8 @@ def autoscaler(name: str, target: str) -> str:
 
 LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
 """Kueue's: suspends a Job until its queue has room. Kueue sets it itself where a namespace has a default."""
+LABEL_QUEUE_PRIORITY = "kueue.x-k8s.io/priority-class"
+"""Kueue's: names the WorkloadPriorityClass of a Job."""
 LABEL_INPUTS = "ensembles.dev/inputs"
 """First 16 characters of the inputs digest; the annotation of the same name holds it whole."""
 LABEL_STORAGE = "ensembles.dev/storage"

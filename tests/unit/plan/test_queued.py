@@ -105,7 +105,7 @@ def test_one_that_kueue_does_not_take_up_says_what_may_be_amiss() -> None:
     story = building()
     job = hold(story, QueueSeen(taken_up=False))
     story.step()
-    assert f"Job {job.name} waits for Kueue, which has not put it into queue gpus: does the Prio" in said(
+    assert f"Job {job.name} waits for Kueue, which has not put it into queue gpus: does the prio" in said(
         story
     )
 

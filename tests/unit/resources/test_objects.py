@@ -238,10 +238,16 @@ def test_a_claim_gives_the_gpu_where_the_target_has_a_template() -> None:
 
 
 def test_builds_wait_in_the_users_queue_with_the_users_priority() -> None:
-    build = CONTEXT.build.model_copy(update={"queue_name": "gpus", "priority_class_name": "low"})
+    settings = {
+        "queue_name": "gpus",
+        "priority_class_name": "low",
+        "workload_priority_class_name": "urgent",
+    }
+    build = CONTEXT.build.model_copy(update=settings)
     context = JobContext(**{**vars(CONTEXT), "build": build})
     job = build_job(context=context, order=ORDER, lock="3" * 64, target=TARGETS[0], **LATE)
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/priority-class"] == "urgent"
     assert job["spec"]["template"]["spec"]["priorityClassName"] == "low"
 
 

@@ -168,9 +168,21 @@ class Build(ApiModel):
         None, description="The Kueue LocalQueue that admits build Jobs (label kueue.x-k8s.io/queue-name)."
     )
     priority_class_name: ObjectName | None = Field(None, description="Of the pods of build Jobs.")
+    workload_priority_class_name: LabelValue | None = Field(
+        None,
+        description="Who goes first in the queue, of Kueue's classes; by default priorityClassName says it.",
+    )
     when_gpu_busy: Literal["Wait", "StopServing"] = Field(
         "Wait",
         alias="whenGPUBusy",
         description="What to do where this ensemble's own servers hold the GPU that a build, or the servers "
         "of what was built, wait for: wait, or end the old servers until the new ones serve.",
+    )
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "!has(self.workloadPriorityClassName) || has(self.queueName)",
+                "workloadPriorityClassName orders a queue: set queueName too",
+            ),
+        )
     )

@@ -46,7 +46,7 @@ _WITHOUT_QUEUE = (
 )
 
 
-_NOT_TAKEN_UP = "does the PriorityClass in spec.build exist? Does Kueue run? Its log tells"
+_NOT_TAKEN_UP = "does the priority class of spec.build exist? Does Kueue run? Its log tells"
 
 
 def _waits(seen: QueueSeen, queue: str) -> str:

@@ -102,7 +102,11 @@ def build_job(
 
 def _queue(context: JobContext) -> dict[str, str]:
     """Kueue suspends a Job with this label until its queue has room."""
-    return {names.LABEL_QUEUE: context.build.queue_name} if context.build.queue_name else {}
+    named = {
+        names.LABEL_QUEUE: context.build.queue_name,
+        names.LABEL_QUEUE_PRIORITY: context.build.workload_priority_class_name,
+    }
+    return {label: name for label, name in named.items() if name}
 
 
 def _with_keys(
