@@ -153,8 +153,10 @@ def test_what_can_change_an_engine_changes_its_key(changed: Request) -> None:
 
 
 def test_time_slicing_and_the_number_of_gpus_do_not_change_an_engine() -> None:
-    shared = TargetRequest(name="x", gpu=Gpu(product="NVIDIA-L4-SHARED", count=2))
-    assert key(ENGINE.model_copy(update={"targets": (shared,)})) == key(ENGINE)
+    for resource in ("nvidia.com/gpu", "nvidia.com/gpu.shared"):
+        gpu = Gpu(product="NVIDIA-L4-SHARED", count=2, resource_name=resource)
+        shared = TargetRequest(name="x", gpu=gpu)
+        assert key(ENGINE.model_copy(update={"targets": (shared,)})) == key(ENGINE)
 
 
 def test_an_engine_for_the_usual_architecture_keeps_the_key_it_had() -> None:

@@ -59,7 +59,7 @@ def folder(gpu: Gpu | None, tensorrt: str = "10.16.1.11", image: str = "builder:
     ("gpu", "expected"),
     [
         (Gpu(product="NVIDIA-L4"), "NVIDIA-L4"),
-        (Gpu(product="NVIDIA-L4-SHARED"), "NVIDIA-L4"),
+        (Gpu(product="NVIDIA-L4-SHARED", resource_name="nvidia.com/gpu.shared"), "NVIDIA-L4"),
         (Gpu(product="NVIDIA-A100", resource_name="nvidia.com/mig-1g.5gb"), "NVIDIA-A100-mig-1g.5gb"),
         (Gpu(), "any"),
         (None, "any"),

@@ -6,9 +6,9 @@ import re
 
 from ensembles_api.spec import Gpu
 
-_SHARED = "-SHARED"
-"""What time slicing adds to the label; it changes nothing of the chip."""
-_SLICE = re.compile(r"/mig-(?P<profile>[^/]+?)(\.shared)?$")
+_SHARED, _SHARED_RESOURCE = "-SHARED", ".shared"
+"""What time slicing adds to the label, and may add to the resource; it changes nothing of the chip."""
+_SLICE = re.compile(r"/mig-(?P<profile>[^/]+)$")
 """The resource of MIG slices of one profile (strategy "mixed" of NVIDIA's device plugin)."""
 
 
@@ -17,12 +17,17 @@ def chip(gpu: Gpu | None) -> str:
     return (gpu.product or "").removesuffix(_SHARED) if gpu else ""
 
 
+def unshared_resource(gpu: Gpu) -> str:
+    """The resource without what says how it is shared: nvidia.com/gpu, or that of a slice."""
+    return gpu.resource_name.removesuffix(_SHARED_RESOURCE)
+
+
 def asked_product(gpu: Gpu | None) -> str:
     """The product, with its slice's profile where the resource names one: the label is that of the whole GPU
     then. Empty for any.
     """
     product = chip(gpu)
-    found = _SLICE.search(gpu.resource_name) if gpu and not gpu.resource_claim_template_name else None
+    found = _SLICE.search(unshared_resource(gpu)) if gpu and not gpu.resource_claim_template_name else None
     return f"{product}-MIG-{found['profile']}" if product and found and "-MIG-" not in product else product
 
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ensemble_builder.artifacts.gpu_products import chip
+from ensemble_builder.artifacts.gpu_products import chip, unshared_resource
 from ensembles_api.contract import BuildKind, LockedFile
 from ensembles_api.spec import Gpu
 
@@ -41,7 +41,7 @@ def artifact_key(
         "inputs": sorted([file.path, file.sha256] for file in inputs),
         "parameters": parameters,
         "toolchain": toolchain,
-        "gpu": {"product": chip(gpu), "resource": gpu.resource_name} if gpu else None,
+        "gpu": {"product": chip(gpu), "resource": unshared_resource(gpu)} if gpu else None,
         **({"architecture": architecture} if architecture else {}),
     }
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)

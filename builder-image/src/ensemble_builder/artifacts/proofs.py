@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from ensemble_builder.artifacts.gpu_products import asked_product, chip
+from ensemble_builder.artifacts.gpu_products import asked_product, chip, unshared_resource
 from ensemble_builder.artifacts.sources import Locked, Version
 from ensembles_api.contract import (
     ArtifactRecord,
@@ -102,7 +102,7 @@ def on_each_gpu(order: BuildOrder, targets: Sequence[TargetRequest]) -> tuple[Bu
 
 def _kind(gpu: Gpu) -> tuple[str, str]:
     """Product, without the -SHARED of time slicing, and resource: that of a MIG slice names its size."""
-    return chip(gpu), gpu.resource_name
+    return chip(gpu), unshared_resource(gpu)
 
 
 def _on(proof: OrderedProof, product: str, resource: str) -> OrderedProof:

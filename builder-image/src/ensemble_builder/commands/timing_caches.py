@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import sha256
-from ensemble_builder.artifacts.gpu_products import chip
+from ensemble_builder.artifacts.gpu_products import chip, unshared_resource
 from ensemble_builder.commands.log import say
 from ensemble_builder.commands.outputs import read_output
 from ensemble_builder.compilers.work_folder import TIMING_CACHE
@@ -44,8 +44,8 @@ def folder_of(lock: Lock, order: BuildOrder) -> str:
     tensorrt = str(order.parameters.get("tensorrt_version") or "")
     gpu = next((target.gpu for target in lock.request.targets if target.name == order.target), None)
     product = chip(gpu)
-    resource = gpu.resource_name.rpartition("/")[2] if gpu else ""
-    name = product if resource in {"", "gpu"} else f"{product}-{resource}"
+    kind = unshared_resource(gpu).rpartition("/")[2] if gpu else ""
+    name = product if kind in {"", "gpu"} else f"{product}-{kind}"
     image = sha256(lock.request.builder_image.encode())[:16]
     return layout.timing_caches(tensorrt or f"image-{image}", name)
 
