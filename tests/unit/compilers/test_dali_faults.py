@@ -7,7 +7,7 @@ import pytest
 from ensemble_builder.cli import KILLED, main
 from ensembles_api.reasons import Reason
 
-from .conftest import Build
+from .conftest import HEADER, Build
 
 FLOATS = """
 @pipeline_def(batch_size=1)
@@ -25,6 +25,11 @@ def floats(n=1, kind=None):
         ("import sys\nsys.exit(3)", "source", "line 4 `sys.exit(3)`: SystemExit: 3"),
         ("import os\nos._exit(7)", "source", "ended with status 7"),
         ("raise OSError('no file caf\\udce9')", "source", r"OSError: no file caf\udce9"),
+        (
+            FLOATS.replace("return ", ""),
+            "source",
+            "the function returns no outputs of operators: end it with",
+        ),
         (FLOATS + FLOATS.replace("floats", "others"), "function", "floats, others: name one of them"),
         (FLOATS.replace('name="x", ', ""), "source", "the input has no name"),
         (FLOATS.replace("* n", "* m"), "source", "line 6 `return fn.external_source"),
@@ -70,6 +75,17 @@ def test_files_at_fault(build: Build, text: str, field: str, words: str) -> None
     assert fault.code is Reason.INVALID_PIPELINE
     assert fault.field == f"spec.models[3].dali.{field}".rstrip(".")
     assert words in fault.message
+
+
+def test_a_file_that_is_no_utf8(build: Build) -> None:
+    latin = HEADER.encode() + b"# caf\xe9\n" + FLOATS.encode()
+    fault = build("", files={"pipeline.py": latin}).fault
+
+    assert (fault.code, fault.field) == (Reason.INVALID_PIPELINE, "spec.models[3].dali.source")
+    assert "can't decode byte 0xe9" in fault.message
+    assert "save it as UTF-8" in fault.message
+    named = build("", files={"pipeline.py": b"# coding: latin-1\n" + latin})
+    assert named.result.fault is None
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,12 @@ def preprocessing(size=224, interpolation=types.INTERP_LINEAR):
     return fn.crop_mirror_normalize(images, dtype=types.FLOAT, output_layout="CHW", mean=[127.0], std=[128.0])
 """
 
+FLOATS = """
+@pipeline_def(batch_size=1)
+def doubled():
+    return fn.external_source(name="n", dtype=types.FLOAT, ndim=1) * 2
+"""
+
 
 def tensors(built: Built) -> tuple[Tensor, ...]:
     return (*built.io.inputs, *built.io.outputs)
@@ -259,17 +265,19 @@ def test_what_only_the_gpu_can_run_needs_declarations(build: Build) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outputs", "field", "words"),
+    ("stated", "field", "words"),
     [
-        ([{"data_type": "TYPE_FP16"}], "output[0].data_type", "write TYPE_FP32"),
-        ([{"dims": [224, 224, 3]}], "output[0].dims", "returns [3, 224, 224]"),
-        ([{"name": "a"}, {"name": "b"}], "output", "remove the others"),
+        ({"outputs": [{"data_type": "TYPE_FP16"}]}, "output[0].data_type", "write TYPE_FP32"),
+        ({"outputs": [{"dims": [224, 224, 3]}]}, "output[0].dims", "returns [3, 224, 224]"),
+        ({"outputs": [{"name": "a"}, {"name": "b"}]}, "output", "remove the others"),
+        ({"inputs": [{"name": "n", "data_type": "TYPE_INT32"}]}, "input[0].data_type", "write TYPE_FP32"),
     ],
 )
 def test_what_is_stated_may_not_contradict(
-    build: Build, outputs: list[dict[str, object]], field: str, words: str
+    build: Build, stated: dict[str, object], field: str, words: str
 ) -> None:
-    fault = build(IMAGE, outputs=outputs).fault
+    text = IMAGE if "outputs" in stated else FLOATS
+    fault = build(text, **stated).fault
 
     assert fault.code.value == "InvalidConfig"
     assert fault.field == f"spec.models[3].config.{field}"

@@ -166,16 +166,27 @@ class _Loader(importlib.abc.SourceLoader):
 
 
 def _load(job: Job) -> ModuleType:
-    loader = _Loader(Path(job.source).read_bytes())
+    source = Path(job.source).read_bytes()
+    loader = _Loader(source)
     spec = importlib.util.spec_from_loader(MODULE, loader, origin=SOURCE_NAME)
     if spec is None:
         raise AssertionError("a module spec needs nothing but a loader")
     spec.has_location = True
     module = importlib.util.module_from_spec(spec)
     sys.modules[MODULE] = module
+    _check_encoding(source, job.field)
     with _UserCode(job.field):
         loader.exec_module(module)
     return module
+
+
+def _check_encoding(source: bytes, field: str) -> None:
+    """Of the file as Python reads it: UTF-8, unless its first lines name another encoding."""
+    try:
+        importlib.util.decode_source(source)
+    except (UnicodeDecodeError, SyntaxError) as error:
+        message = f"the file is no text in the encoding that Python expects of it: {error}; save it as UTF-8"
+        raise _invalid(f"{field}.source", message) from error
 
 
 class _UserCode:
@@ -210,6 +221,8 @@ def _what(error: BaseException) -> str:
         return f"{operator[1]} cannot be served: use DALI's operators, or a model of kind python beside it"
     if _CONVERTED.search(text):
         return text.strip().rsplit("\n", 1)[-1].strip()
+    if isinstance(error, NotImplementedError) and not _where(error):  # DALI's, where `return` is missing
+        return "the function returns no outputs of operators: end it with return"
     return f"{type(error).__name__}: {_short(text)}"
 
 

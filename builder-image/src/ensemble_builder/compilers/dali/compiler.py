@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from ensemble_builder.compilers import child
 from ensemble_builder.compilers.building import Building
 from ensemble_builder.compilers.dali import author, samples, twin
-from ensemble_builder.compilers.dali.inputs import Input, read_inputs
+from ensemble_builder.compilers.dali.inputs import Input, check_stated, read_inputs
 from ensemble_builder.compilers.dali.outputs import Finding, fits, read_outputs
 from ensemble_builder.compilers.dali.serialized import SerializedPipeline, cpu_twin, parse
 from ensemble_builder.compilers.parameters import DaliParameters
@@ -107,6 +107,7 @@ class _Compilation(Building[DaliParameters]):
         report, data = self.serialised()
         pipeline = parse(data)
         limit = self._max_batch_size(pipeline)
+        check_stated(pipeline, self.parameters.inputs, config_field=self.config_field)
         inputs = read_inputs(pipeline, field=self.field, stated=self.parameters.inputs, batched=limit > 0)
         tried, finding = self._trial(pipeline, data, inputs)
         outputs = read_outputs(

@@ -54,6 +54,23 @@ def read_inputs(
     )
 
 
+def check_stated(
+    pipeline: SerializedPipeline, stated: Sequence[Mapping[str, Any]], *, config_field: str
+) -> None:
+    """The model's config.input may say what the pipeline leaves open, and nothing else.
+
+    Raises:
+        FaultError: InvalidConfig.
+    """
+    types = {operator.name: TRITON_TYPES.get(operator.dtype) for operator in pipeline.inputs}
+    for index, entry in enumerate(stated):
+        own, said = types.get(str(entry.get("name"))), entry.get("data_type")
+        if own and said and own != said:
+            field = f"{config_field}.input[{index}].data_type"
+            message = f"{said} is stated, the pipeline takes {own}: write {own}"
+            raise FaultError(Fault(code=Reason.INVALID_CONFIG, field=field, message=message))
+
+
 def quote(operator: Operator) -> str:
     """`line 12 `x = fn.resize(…)`: `, or nothing where the line is not known."""
     return f"line {operator.line.number} `{operator.line.text}`: " if operator.line else ""
