@@ -83,7 +83,13 @@ def plan(wanted: Wanted, inputs: Sequence[NetworkTensor], outputs: Sequence[Netw
             f"[{{name: {deciding[0].name}, min: {[1] * size}, opt: …, max: …}}]",
         )
     limit = (wanted.max_batch_size or DEFAULT_BATCH_SIZE) if batching else 0
-    made = (_made(wanted, free, limit),) if free else ()
+    if free:
+        made: tuple[tuple[ShapeRange, ...], ...] = (_made(wanted, free, limit),)
+    elif any(-1 in tensor.shape for tensor in outputs):
+        # Their size hangs on values. TensorRT 8.6 builds such an engine without a profile, and cannot run it.
+        made = (tuple(_fixed(tensor) for tensor in inputs),)
+    else:
+        made = ()
     return Plan(made, ((),) * len(made), batchable, limit)
 
 
@@ -138,6 +144,11 @@ def _made(wanted: Wanted, free: Sequence[NetworkTensor], limit: int) -> tuple[Sh
         )
         for tensor in free
     )
+
+
+def _fixed(tensor: NetworkTensor) -> ShapeRange:
+    shape = list(tensor.shape)
+    return ShapeRange(name=tensor.name, min=shape, opt=shape, max=shape)
 
 
 def _checked(

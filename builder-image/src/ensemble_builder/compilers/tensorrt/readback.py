@@ -11,7 +11,6 @@ from ensemble_builder.compilers.tensorrt.failures import build_failure
 from ensemble_builder.compilers.tensorrt.library import Library
 from ensemble_builder.compilers.tensorrt.network import count_types, inputs_of, outputs_of
 from ensemble_builder.compilers.tensorrt.report import EngineTensor, Report
-from ensemble_builder.compilers.tensorrt.shapes import known
 
 _SPELLINGS = (
     ("BF16", ("bf16", "bfloat16")),
@@ -38,23 +37,19 @@ def read_back(library: Library, network: Any, data: Any, *, field: str) -> Repor
             raise build_failure(list(library.logger.errors), field=field, workspace=None)
         inputs, outputs = _network_tensors(network)
         return Report(inputs=inputs, outputs=outputs, read_from="network", layers=count_types(network))
-    inputs, outputs = _engine_tensors(tensorrt, loaded, network)
+    inputs, outputs = _engine_tensors(tensorrt, loaded)
     return Report(inputs=inputs, outputs=outputs, read_from="engine", layers=_inspected(tensorrt, loaded))
 
 
-def _engine_tensors(
-    tensorrt: Any, engine: Any, network: Any
-) -> tuple[tuple[EngineTensor, ...], tuple[EngineTensor, ...]]:
-    stated = {tensor.name: tensor.shape for tensor in outputs_of(network)}
+def _engine_tensors(tensorrt: Any, engine: Any) -> tuple[tuple[EngineTensor, ...], tuple[EngineTensor, ...]]:
     sides: tuple[list[EngineTensor], list[EngineTensor]] = ([], [])
     for name in (engine.get_tensor_name(index) for index in range(engine.num_io_tensors)):
         is_output = engine.get_tensor_mode(name) == tensorrt.TensorIOMode.OUTPUT
-        shape = known(engine.get_tensor_shape(name))
         sides[is_output].append(
             EngineTensor(
                 name=name,
                 type=engine.get_tensor_dtype(name).name,
-                shape=tuple(stated[name]) if shape is None else shape,
+                shape=tuple(engine.get_tensor_shape(name)),
                 is_shape_tensor=engine.is_shape_inference_io(name),
             )
         )

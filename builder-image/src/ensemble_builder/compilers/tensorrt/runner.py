@@ -14,7 +14,6 @@ from ensemble_builder.compilers.tensorrt.accuracy import Array
 from ensemble_builder.compilers.tensorrt.cuda import Buffer, CudaDevice
 from ensemble_builder.compilers.tensorrt.number_types import STORED, from_stored, meaning, to_stored
 from ensemble_builder.compilers.tensorrt.samples import EngineInput, Range, Shape
-from ensemble_builder.compilers.tensorrt.shapes import known
 from ensembles_api.contract import Document
 
 WARM_UPS = 3
@@ -240,13 +239,13 @@ class _Run:
     def _set_outputs(self) -> None:
         context, runner = self._context, self._runner
         for output in runner.outputs:
-            shape = known(context.get_tensor_shape(output.name))
+            shape = tuple(context.get_tensor_shape(output.name))
             dtype = STORED[output.type]
-            if shape is not None and runner.on_host(output.name):
+            if runner.on_host(output.name):
                 self._shapes[output.name] = shape
                 self._host[output.name] = np.empty(shape or (1,), dtype)
                 context.set_tensor_address(output.name, int(self._host[output.name].ctypes.data))
-            elif shape is None or -1 in shape:
+            elif -1 in shape:
                 allocator = runner.allocator(self._allocate, self._shapes.__setitem__)
                 self._allocators.append(allocator)
                 context.set_output_allocator(output.name, allocator)

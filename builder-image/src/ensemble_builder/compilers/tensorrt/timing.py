@@ -21,9 +21,6 @@ from pydantic import ValidationError
 from ensemble_builder.compilers.tensorrt.report import Device
 from ensembles_api.contract import Document
 
-_PLACES = 16
-"""Bytes by which the beginning of a cache is moved in memory, at most, until TensorRT reads it."""
-
 
 class Stamp(Document):
     """What measured. `tensorrt`: full version. `gpu`: None where there is none, for TensorRT-RTX alone."""
@@ -62,10 +59,11 @@ class Filled:
 
 
 def fill(config: Any, folder: Path, *, stamp: Stamp, logger: Any) -> Filled:
-    """Give a builder config a cache with all that the files in `folder` hold.
+    """Give a builder config a cache with what the files in `folder` hold.
 
-    A file of another TensorRT or type of GPU is left out, as its times would be wrong; so is one that is
-    damaged or has no stamp.
+    The largest is taken whole, and the others are added to it where TensorRT can (8.6 was seen to add none to
+    another). A file of another TensorRT or type of GPU is left out, as its times would be wrong; so is one
+    that is damaged or has no stamp.
 
     Args:
         config: TensorRT's.
@@ -75,25 +73,32 @@ def fill(config: Any, folder: Path, *, stamp: Stamp, logger: Any) -> Filled:
     """
     with _outdated_calls_are_fine():
         filling = _Filling(config, stamp, logger)
-        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        files = folder.iterdir() if folder.is_dir() else ()
+        for file in sorted(files, key=lambda file: (-file.stat().st_size, file.name)):
             filling.add(file)
-        config.set_timing_cache(filling.cache, True)  # noqa: FBT003 - the API's only form
+        filling.attach()
     return filling.filled()
 
 
 class _Filling:
-    """A cache that is being filled. It begins as an empty one, which bears the UUID of the GPU here."""
+    """A cache that is being filled."""
 
     def __init__(self, config: Any, stamp: Stamp, logger: Any) -> None:
         self._config, self._stamp, self._logger = config, stamp, logger
-        self.cache = config.create_timing_cache(b"")
-        self._empty = len(_serialized(self.cache))
+        self.cache: Any = None
         self.merged: list[str] = []
         self.unstamped: list[str] = []
         self.refused: list[str] = []
 
     def filled(self) -> Filled:
         return Filled(tuple(self.merged), tuple(self.unstamped), tuple(self.refused), self.cache)
+
+    def attach(self) -> None:
+        """The mismatch that is ignored is that of the UUID: the stamps are the same."""
+        if self.cache is None:
+            self.cache = self._config.create_timing_cache(b"")
+        if not self._config.set_timing_cache(self.cache, False):  # noqa: FBT003 - the API's only form
+            self._config.set_timing_cache(self.cache, True)  # noqa: FBT003
 
     def add(self, file: Path) -> None:
         head, _, data = file.read_bytes().partition(b"\n")
@@ -104,37 +109,18 @@ class _Filling:
             return self._refuse(file, "has no stamp")
         if found != self._stamp:
             return self._refuse(file, f"is of {found.text}, this build of {self._stamp.text}")
-        other, said = self._read(data)
-        # What cannot be read gives an empty cache and a line in the log.
-        if said or other is None or len(_serialized(other)) <= self._empty < len(data):
+        other, said = self._told(lambda: self._config.create_timing_cache(data))
+        # What cannot be read gives an empty cache. A mere complaint does not count: 8.6 was seen to say "The
+        # timing cache will not be used!" of every cache, for what Myelin has in it, and to use it.
+        if other is None or len(_serialized(other)) < len(data):
             return self._refuse(file, f"cannot be read{said}")
-        return self._take(file, other)
-
-    def _read(self, data: bytes) -> tuple[Any, str]:
-        """A cache of these bytes, and what TensorRT says against it where it does so wherever they lie."""
-        cache, said = self._read_at(0, data)
-        for place in range(1, _PLACES) if said else ():
-            other, more = self._read_at(place, data)
-            if not more:
-                _tell(f"timing cache: read at an address moved by {place}")
-                return other, ""
-        return cache, said
-
-    def _read_at(self, place: int, data: bytes) -> tuple[Any, str]:
-        moved = memoryview(bytes(place) + data)[place:]
-        return self._told(lambda: self._config.create_timing_cache(moved))
-
-    def _take(self, file: Path, other: Any) -> None:
-        taken, said = self._told(lambda: self.cache.combine(other, False))  # noqa: FBT003
-        if not taken:
-            _tell(f"timing cache {file.name[:12]} is of another GPU of this type: used all the same{said}")
-            taken, said = self._told(lambda: self.cache.combine(other, True))  # noqa: FBT003
-        if not taken and not self.merged:  # one can be taken whole, where none can be added to another
-            taken, also = self._told(lambda: self._config.set_timing_cache(other, True))  # noqa: FBT003
-            self.cache, said = (other, "") if taken else (self.cache, said or also)
-        if not taken:
-            return self._refuse(file, f"is refused by TensorRT{said}")
-        return self.merged.append(file.name)
+        if self.cache is None:
+            self.cache = other
+            return self.merged.append(file.name)
+        # One that was complained of spoils what it is added to.
+        if not said and self.cache.combine(other, True):  # noqa: FBT003
+            return self.merged.append(file.name)
+        return _tell(f"timing cache {file.name[:12]} cannot be added to another: left out{said}")
 
     def _refuse(self, file: Path, why: str) -> None:
         self.refused.append(f"timing cache {file.name[:12]} {why}: not used")
