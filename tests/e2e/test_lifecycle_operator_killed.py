@@ -22,7 +22,6 @@ SPEC: dict[str, Any] = {
     "entrypoint": "net",
 }
 ROLE = "ensembles.dev/role"
-NEXT = r".metadata.annotations.ensembles\.dev/next"
 """Of the Service, while it selects two rollouts."""
 
 

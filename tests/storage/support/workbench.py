@@ -12,9 +12,9 @@ from onnx import TensorProto, helper
 
 from ensemble_builder.cli import main
 from ensemble_builder.storage.store import Store
-from ensembles_api.contract import Request, Result, StorageLocation, TargetRequest
+from ensembles_api.contract import Request, Result, TargetRequest
 from ensembles_api.spec import Model, Repository
-from tests.storage.support.s3server import KEYS, QUICK, SECRET_KEY, Server
+from tests.storage.support.s3server import SECRET_KEY
 
 DEFAULT_TARGET = (TargetRequest(name="default"),)
 assert SECRET_KEY
@@ -104,11 +104,6 @@ class Workbench:
         what = ["--revision", result.revision, "--target", target, "--to", str(to)]
         assert self.run("fetch", "revision", *self.storage, *self.ensemble, *what).fault is None
         return {str(path.relative_to(to)): path.read_bytes() for path in to.rglob("*") if path.is_file()}
-
-
-def store_at(server: Server, name: str) -> Store:
-    location = StorageLocation(uri=f"s3://models/{name}", endpoint=server.endpoint)
-    return Store(location, environ=KEYS, patience=QUICK)
 
 
 def repository(uri: str) -> Repository:

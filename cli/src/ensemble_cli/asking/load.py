@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ensemble_builder.commands.verify.requests import Input
-from ensemble_cli.asking.servers import GrpcServer, HttpServer
+from ensemble_cli.asking.servers import Server
 from ensemble_cli.asking.tensors import ModelView
 from ensemble_cli.exits import CommandError
 
@@ -36,7 +36,7 @@ def batched(inputs: Sequence[Input], size: int) -> tuple[Input, ...]:
 
 
 def measure(
-    connect: Callable[[], HttpServer | GrpcServer],
+    connect: Callable[[], Server],
     model: ModelView,
     inputs: Sequence[Input],
     *,

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from ensemble_cli.asking.servers import GrpcServer, HttpServer
+from ensemble_cli.asking.servers import GrpcServer, HttpServer, Server
 from ensemble_cli.cluster.connection import Cluster, Json
 from ensemble_cli.cluster.forwarding import LOCAL, forwarded
 from ensemble_cli.cluster.reading import find, servers
@@ -97,11 +97,15 @@ def address_at(url: str, *, grpc: bool) -> Address:
     return Address(parts.hostname, port, "")
 
 
-@contextmanager
-def opened(address: Address, *, grpc: bool) -> Iterator[HttpServer | GrpcServer]:
-    """A client of the server, closed on leaving."""
+def client(address: Address, *, grpc: bool) -> Server:
     kind = GrpcServer if grpc else HttpServer
-    with closing(kind(address.host, address.port)) as server:
+    return kind(address.host, address.port)
+
+
+@contextmanager
+def opened(address: Address, *, grpc: bool) -> Iterator[Server]:
+    """A client of the server, closed on leaving."""
+    with closing(client(address, grpc=grpc)) as server:
         yield server
 
 

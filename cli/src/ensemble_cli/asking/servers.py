@@ -35,13 +35,16 @@ SILENT = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED")
 
 
 class Server(Protocol):
-    """A tritonserver; every method raises CommandError."""
+    """A tritonserver; config and infer raise CommandError."""
 
     def config(self, model: str) -> Mapping[str, Any]:
         """A model's config in the server's JSON, names as in model_config.proto."""
 
     def infer(self, model: ModelView, inputs: Sequence[Input], classes: Mapping[str, int]) -> list[Answer]:
         """Ask once. `classes`: outputs of which only the best are wanted -> how many."""
+
+    def close(self) -> None:
+        """Close its connection."""
 
 
 @dataclass

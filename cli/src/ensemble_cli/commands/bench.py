@@ -11,8 +11,7 @@ from rich.table import Table
 
 from ensemble_cli.asking.load import Measured, batched, measure
 from ensemble_cli.asking.options import request_options
-from ensemble_cli.asking.reaching import opened, reached
-from ensemble_cli.asking.servers import GrpcServer, HttpServer
+from ensemble_cli.asking.reaching import client, opened, reached
 from ensemble_cli.asking.tensors import make_inputs, model_view
 from ensemble_cli.cluster.candidates import complete_ensembles
 from ensemble_cli.cluster.options import lazy_cluster_options
@@ -68,10 +67,9 @@ def command(
             raise CommandError(
                 f"model {wanted!r} does not batch", cure="leave --batch out", status=Exit.USAGE
             )
-        kind = GrpcServer if grpc else HttpServer
         rows = [
             measure(
-                lambda: kind(address.host, address.port),
+                lambda: client(address, grpc=grpc),
                 view,
                 batched(inputs, size) if size > 1 else inputs,
                 batch=size,
