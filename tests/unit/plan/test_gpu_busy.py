@@ -148,6 +148,28 @@ def test_servers_come_back_where_the_build_fails() -> None:
     assert replicas(told) == [1]
 
 
+def test_for_a_build_that_fails_again_and_again_servers_end_no_more() -> None:
+    """Each attempt would be an outage, as long as what makes it fail is there."""
+    told = rebuilding("StopServing")
+    for attempt, ended in ((2, True), (3, False)):
+        runs(told)
+        told.step(200)
+        told.end("build", "failed", result=fault(Reason.STORAGE_UNAVAILABLE))
+        told.step()
+        assert replicas(told) == [1]
+        told.seen = replace(told.seen, deployments=tuple(
+            replace(d, pods=(pod("server", waits=False),)) for d in told.seen.deployments
+        ))  # fmt: skip
+        told.step(15)
+        (job,) = [job for job in told.jobs("build") if job.state == "active"]
+        assert job.annotations["ensembles.dev/attempt"] == str(attempt)
+        waits(told, "build", product="L4", created=told.seen.now - timedelta(minutes=1))
+        told.step()
+        assert (replicas(told) == [0]) == ended
+    said = condition(told.last, "Reconciling")["message"]  # type: ignore[index]
+    assert "is not ended for it again, as the build has failed before" in said
+
+
 def down(told: Story) -> bool:
     return "the servers of target default are down for it" in condition(told.last, "Reconciling")["message"]  # type: ignore[index]
 

@@ -10,7 +10,7 @@ from ensemble_operator.plan import history
 from ensemble_operator.plan.actions import Create
 from ensemble_operator.plan.chain import BuildOutcome
 from ensemble_operator.plan.healing import deployments_of
-from ensemble_operator.plan.jobs import pod_wait
+from ensemble_operator.plan.jobs import first_failure_of, pod_wait
 from ensemble_operator.plan.observation import CLAIMS, DeploymentSeen, Observation, PodSeen
 from ensemble_operator.plan.sharing import taking_over
 from ensemble_operator.plan.stage import ServeOutcome
@@ -42,7 +42,8 @@ def gives_way(
     """Which servers that clients reach shall end, by spec.build.whenGPUBusy, until the next ones serve.
 
     Once they have ended, for that or by strategy, they stay so while the work goes on that has their GPU, or
-    waits for it, and come back where it does not. None: all stay.
+    waits for it, and come back where it does not. For a build that fails again and again they end no more:
+    each attempt would be an outage. None: all stay.
     """
     spec, active = observation.spec, history.active_rollout(observation)
     if spec is None or building is None or active is None or not spec.serving.replicas:
@@ -63,7 +64,9 @@ def gives_way(
     if not stops:
         return None
     now = observation.now
-    waiting = [(pod, (pod.created or now) + WAIT) for pod in _waiting(observation, building, active)]
+    failing = _failing(observation, building)
+    pods = (pod for pod in _waiting(observation, building, active) if pod.uid not in failing)
+    waiting = [(pod, (pod.created or now) + WAIT) for pod in pods]
     due = [pod for pod, until in waiting if until <= now]
     later = [until for _, until in waiting if until > now]
     asked = (server.labels.get(LABEL_TARGET, "") for server in servers if _held_for(server, due))
@@ -133,8 +136,15 @@ def explained(observation: Observation, building: BuildOutcome, trouble: Trouble
     if holder is None or observation.spec is None:
         return trouble
     held = f"{trouble.message}; this ensemble's own server {holder.name} holds one"
-    if holder.deleting or observation.spec.build.when_gpu_busy == "StopServing":
+    stops = observation.spec.build.when_gpu_busy == "StopServing"
+    if holder.deleting or (stops and not _only_failing_wait(observation, building)):
         return replace(trouble, message=f"{held} and is being ended")
+    if stops:
+        return replace(
+            trouble,
+            message=f"{held}, and is not ended for it again, as the build has failed before: mend what made "
+            "it fail and set the annotation ensembles.dev/requestedAt, or add a GPU",
+        )
     if building.wanted is None:
         return replace(
             trouble,
@@ -195,6 +205,23 @@ def _held_for(server: DeploymentSeen, waiting: list[PodSeen]) -> list[PodSeen]:
 
 def _of_jobs(observation: Observation, building: BuildOutcome) -> list[PodSeen]:
     return [pod for job in observation.jobs if job.name in building.kept_jobs for pod in job.pods]
+
+
+def _failing(observation: Observation, building: BuildOutcome) -> frozenset[str]:
+    """Pods, by uid, of builds whose first attempt failed a while ago."""
+    until = observation.now - GRACE
+    return frozenset(
+        pod.uid
+        for job in observation.jobs
+        if job.name in building.kept_jobs and (failed := first_failure_of(job)) and failed < until
+        for pod in job.pods
+    )
+
+
+def _only_failing_wait(observation: Observation, building: BuildOutcome) -> bool:
+    failing = _failing(observation, building)
+    waiting = _waiting(observation, building, history.active_rollout(observation))
+    return all(pod.uid in failing for pod in waiting)
 
 
 def _waiting(observation: Observation, building: BuildOutcome, active: str | None) -> Iterator[PodSeen]:

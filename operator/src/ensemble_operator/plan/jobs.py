@@ -63,6 +63,12 @@ def attempt_of(job: JobSeen) -> int:
     return int(job.annotations.get(ANNOTATION_ATTEMPT, "1"))
 
 
+def first_failure_of(job: JobSeen) -> datetime | None:
+    """When the first of the attempts failed, of which this is a later one."""
+    text = job.annotations.get(ANNOTATION_FIRST_FAILURE, "")
+    return datetime.fromisoformat(text) if text else None
+
+
 def of_rollout(observation: Observation, role: str, rollout: str) -> list[JobSeen]:
     """The Jobs of this role for a rollout's servers; those that are being deleted do not count."""
     return [
@@ -157,8 +163,7 @@ def parse_result(message: str) -> Result | None:
 def _with_retry(job: JobSeen, trouble: Trouble, *, now: datetime) -> Trouble:
     attempt = attempt_of(job)
     finished = job.finished_at or now
-    text = job.annotations.get(ANNOTATION_FIRST_FAILURE, "")
-    since = datetime.fromisoformat(text) if text else finished
+    since = first_failure_of(job) or finished
     retry = retry_time(trouble.reason, attempt=attempt, finished=finished, since=since, now=now)
     return Trouble(
         trouble.reason, trouble.message, trouble.field, since=since, attempt=attempt, retry_at=retry
