@@ -58,7 +58,7 @@ test-long: setup images ## What takes longest: rollouts under load, autoscaling,
 test-gateway: setup images ## A canary behind a real Gateway (compiles Traefik: some minutes the first time)
 	$(RUN) pytest tests/gateway
 
-test-scheduling: setup ## Builds in queues of the real Kueue (compiles it: some minutes the first time)
+test-scheduling: setup images ## Queues and GPU claims, with the real Kueue and a DRA driver (compiles them: minutes the first time)
 	$(RUN) pytest tests/scheduling
 
 test-containers: setup ## kubectl ensemble build and serve by docker or podman (needs one, with the images in its store)

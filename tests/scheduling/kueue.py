@@ -35,6 +35,7 @@ _V1 = "kueue.x-k8s.io/v1beta2"
 FLAVOR = Kind(_V1, "ResourceFlavor", "resourceflavors")
 CLUSTER_QUEUE = Kind(_V1, "ClusterQueue", "clusterqueues")
 LOCAL_QUEUE = Kind(_V1, "LocalQueue", "localqueues")
+ADMISSION_CHECK = Kind(_V1, "AdmissionCheck", "admissionchecks")
 WORKLOAD = Kind(_V1, "Workload", "workloads")
 WORKLOAD_PRIORITY = Kind(_V1, "WorkloadPriorityClass", "workloadpriorityclasses")
 _INSTALLED = {

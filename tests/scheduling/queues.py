@@ -39,8 +39,21 @@ class Queues:
 
     def resize(self, name: str, *, gpus: int, cpus: str = "100") -> None:
         wanted = self._cluster_queue(name, gpus, cpus)
-        path = kueue.CLUSTER_QUEUE.path(None, wanted["metadata"]["name"])
-        self._api._request("PATCH", path, body=wanted, content_type="application/merge-patch+json")
+        self._patch(kueue.CLUSTER_QUEUE.path(None, wanted["metadata"]["name"]), wanted)
+
+    def check(self, name: str, *, queue: str) -> str:
+        """An admission check of a queue, by a controller that does not exist; its name."""
+        whole = f"{name}-{self.namespace}"
+        kind = kueue.ADMISSION_CHECK
+        body = {"apiVersion": kind.api_version, "kind": kind.name, "metadata": {"name": whole}}
+        self._create(kind, {**body, "spec": {"controllerName": "example.com/nobody"}})
+        active = {"type": "Active", "status": "True", "reason": "Fake", "message": ""}
+        active["lastTransitionTime"] = "2026-01-01T00:00:00Z"
+        path = f"{kind.path(None, whole)}/status"
+        self._patch(path, {"status": {"conditions": [active]}})
+        strategy = {"admissionChecksStrategy": {"admissionChecks": [{"name": whole}]}}
+        self._patch(kueue.CLUSTER_QUEUE.path(None, f"{queue}-{self.namespace}"), {"spec": strategy})
+        return whole
 
     def priority(self, name: str, value: int, *, kind: Kind = PRIORITY) -> str:
         """A PriorityClass, or one of Kueue's; its name."""
@@ -52,6 +65,9 @@ class Queues:
     def _cluster_queue(self, name: str, gpus: int, cpus: str) -> dict[str, Any]:
         flavor = self._flavor["metadata"]["name"]
         return kueue.cluster_queue(f"{name}-{self.namespace}", flavor, gpus=gpus, cpus=cpus)
+
+    def _patch(self, path: str, body: dict[str, Any]) -> None:
+        self._api._request("PATCH", path, body=body, content_type="application/merge-patch+json")
 
     def _create(self, kind: Kind, manifest: dict[str, Any]) -> None:
         """An object of the whole cluster."""

@@ -121,6 +121,23 @@ def test_a_build_that_is_preempted_waits_and_begins_again(scene: Scene, world: F
     assert world.builds == 1
 
 
+def test_there_is_room_and_a_check_is_open(scene: Scene, world: Factory) -> None:
+    scene.start_kueue()
+    scene.queues.make("gpus", gpus=1)
+    check = scene.queues.check("nodes", queue="gpus")
+    scene.start_operator(ALONE).wait_for('"working"')
+    target = scene.create_ensemble(build=BUILD, serving={"targets": TARGETS})
+    wait_for(scene.api, target, "Reconciling", "WaitingInQueue")
+    scene.says(target, f"waits in queue gpus: admission check {check} is Pending")
+    (workload,) = scene.api.list(kueue.WORKLOAD, scene.namespace).items
+    agreed = {**workload["status"]["admissionChecks"][0], "state": "Ready", "message": "there is a node"}
+    name = workload["metadata"]["name"]
+    status = {"status": {"admissionChecks": [agreed]}}
+    scene.api.patch(kueue.WORKLOAD, scene.namespace, name, status, subresource="status")
+    wait_for(scene.api, target, "Ready")
+    assert world.builds == 1
+
+
 @pytest.mark.parametrize("field", ["priorityClassName", "workloadPriorityClassName"])
 def test_a_priority_that_comes_late(scene: Scene, world: Factory, field: str) -> None:
     scene.start_kueue()

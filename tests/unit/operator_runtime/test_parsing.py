@@ -56,10 +56,19 @@ def test_a_job_that_kueue_took_off_its_node(captured: Read) -> None:
     assert found.message.startswith("couldn't assign flavors to pod set main: insufficient unused quota")
 
 
-def test_a_workload_that_was_deactivated_or_nobody_looked_at(captured: Read) -> None:
+def test_a_workload_that_was_deactivated_or_is_checked_or_is_new(captured: Read) -> None:
     workload = captured("workload-preempted")
     workload["spec"]["active"] = False
     assert parse_workload(workload).active is False
+    status = workload["status"]
+    status["conditions"] = [{"type": "QuotaReserved", "status": "True", "reason": "QuotaReserved"}]
+    status["admissionChecks"] = [
+        {"name": "budget", "state": "Ready", "message": "fine"},
+        {"name": "nodes", "state": "Pending", "message": "a node is made"},
+        {"name": "region", "state": "Retry", "message": ""},
+    ]
+    said = "admission check nodes is Pending: a node is made; admission check region is Retry"
+    assert parse_workload(workload).message == said
     new = {"metadata": workload["metadata"], "spec": {"queueName": "gpus"}}
     assert parse_workload(new) == QueueSeen()
 

@@ -5,7 +5,7 @@ Kueue need not be installed: a Workload is looked for only where a Job is suspen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ensemble_operator.cluster.client import KubernetesApi
@@ -37,11 +37,21 @@ def seen_in_queue(api: KubernetesApi, job: Mapping[str, Any]) -> QueueSeen | Non
 
 
 def parse_workload(manifest: Mapping[str, Any]) -> QueueSeen:
-    conditions = {c["type"]: c for c in manifest.get("status", {}).get("conditions") or ()}
+    status = manifest.get("status", {})
+    conditions = {c["type"]: c for c in status.get("conditions") or ()}
     reserved, evicted = conditions.get("QuotaReserved", {}), conditions.get("Evicted", {})
     was_evicted = evicted.get("status") == "True"
+    no_room = reserved.get("message", "") if reserved.get("status") == "False" else ""
     return QueueSeen(
-        message=reserved.get("message", "") if reserved.get("status") == "False" else "",
+        message=no_room or "; ".join(_open_checks(status)),
         stopped=evicted.get("reason", "") if was_evicted else "",
         active=manifest["spec"].get("active") is not False,
     )
+
+
+def _open_checks(status: Mapping[str, Any]) -> Iterator[str]:
+    """What else must agree once there is room: nodes that are to be made, another cluster."""
+    for check in status.get("admissionChecks") or ():
+        if check["state"] != "Ready":
+            said = f": {check['message']}" if check.get("message") else ""
+            yield f"admission check {check['name']} is {check['state']}{said}"
