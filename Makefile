@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 UV ?= uv
 RUN := $(UV) run --no-sync
+# Two cores have time for three: many tests wait. Those that share a server stay together (tests/together.py).
+AT_ONCE := $(RUN) pytest -n 3
 CLUSTER ?= local
 # ONNX Runtime would report its use to its maker.
 export ORT_DISABLE_TELEMETRY := 1
@@ -36,7 +38,7 @@ lint: check-generated ## Lint, types and import layers
 
 test-unit: setup ## Everything that needs neither root nor Go (says what it leaves out)
 	$(MAKE) lint
-	$(RUN) pytest -n 2 -m "not apiserver and not cluster and not s3 and not helm and not go and not argo and not gateway and not containers and not scheduling"
+	$(AT_ONCE) -m "not apiserver and not cluster and not s3 and not helm and not go and not argo and not gateway and not containers and not scheduling"
 	@echo "left out: tests marked apiserver, cluster, s3, helm, go, argo, gateway, containers and scheduling (run 'make test')"
 
 cluster: ## Bring up the local cluster (or use KUBECONFIG)
@@ -46,10 +48,8 @@ images: cluster ## Build the project's images and load them into the cluster
 	python3 tests/images/build.py
 
 test: setup ## Everything that does not need a GPU: lint, units, API server, S3, end to end
-	$(MAKE) lint
-	$(MAKE) images
-	$(RUN) pytest -n 2 tests/unit
-	$(RUN) pytest -m "not gateway and not containers and not scheduling" $(filter-out tests/unit/ tests/e2e/,$(wildcard tests/*/))
+	$(MAKE) -j2 lint images
+	$(AT_ONCE) -m "not gateway and not containers and not scheduling" --ignore tests/e2e
 	$(RUN) pytest tests/e2e -m "not long"
 
 test-long: setup images ## What takes longest: rollouts under load, autoscaling, Prometheus, tutorials

@@ -8,14 +8,23 @@ import signal
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import Scheduling
 
 from tests.gitops import judges
+from tests.together import Together
 
 CACHE = Path(os.environ.get("ENSEMBLES_CACHE") or Path.home() / ".cache" / "ensembles-cluster")
 # A shell's background job starts with ctrl-C ignored, one of nohup with SIGHUP, and so would every command
 # that the tests end by them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    """Of `pytest -n 3`, unless `--dist` says otherwise."""
+    return Together(config, log) if config.getvalue("dist") == "load" else None
 
 
 @pytest.fixture(scope="session")

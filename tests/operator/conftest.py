@@ -40,6 +40,8 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
     plane = ControlPlane(state)
     try:
         _install_crd(connect(find_cluster(plane.kubeconfig)))
+        # The garbage collector looks for kinds when it starts, and every 30 s.
+        plane.tool("restart", "controllers")
         yield plane
     finally:
         plane.tool("down")

