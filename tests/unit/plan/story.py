@@ -37,6 +37,18 @@ from tests.unit.plan.world import (
     spec,
 )
 
+FIELDS = {
+    "Job": "jobs",
+    "Deployment": "deployments",
+    "Service": "services",
+    "PodDisruptionBudget": "budgets",
+    "HorizontalPodAutoscaler": "autoscalers",
+    "ScaledObject": "autoscalers",
+    "ConfigMap": "requests",
+    "ControllerRevision": "rollouts",
+}
+"""Where an Observation holds the objects of a kind."""
+
 
 class Story:
     """Plays the cluster's part: what the planner asks for comes to be, and states are set by hand."""
@@ -71,37 +83,31 @@ class Story:
             self.seen = replace(self.seen, finalizers=finalizers)
 
     def _put(self, manifest: Mapping[str, Any]) -> None:
-        kind, name = manifest["kind"], manifest["metadata"]["name"]
-        seen = self.seen
+        kind, seen = manifest["kind"], self.seen
         if kind == "Job":
-            if not any(job.name == name for job in seen.jobs):
+            if not any(job.name == manifest["metadata"]["name"] for job in seen.jobs):
                 job = replace(job_seen(manifest), created=seen.now)
                 self.seen = replace(seen, jobs=(*seen.jobs, job))
         elif kind == "Deployment":
-            old = next((d for d in seen.deployments if d.name == name), None)
-            if old is None:
-                self.seen = replace(seen, deployments=(*seen.deployments, deployment_seen(manifest)))
-            else:
-                merged = replace(
-                    old, manifest={**manifest, "spec": {"replicas": old.replicas, **manifest["spec"]}}
-                )
-                rest = tuple(d for d in seen.deployments if d.name != name)
-                self.seen = replace(seen, deployments=(*rest, merged))
+            self._put_deployment(manifest)
         elif kind == "ControllerRevision":
             self.seen = replace(seen, rollouts=(*seen.rollouts, rollout_seen(manifest)))
-        elif kind == "Service":
-            rest_services = tuple(s for s in seen.services if s.name != name)
-            self.seen = replace(seen, services=(*rest_services, object_seen(manifest)))
-        elif kind == "PodDisruptionBudget":
-            rest_budgets = tuple(b for b in seen.budgets if b.name != name)
-            self.seen = replace(seen, budgets=(*rest_budgets, object_seen(manifest)))
         elif kind in {"HTTPRoute", "GRPCRoute"}:
             self._put_route(manifest)
-        elif kind in {"HorizontalPodAutoscaler", "ScaledObject"}:
-            rest_scalers = tuple(a for a in seen.autoscalers if a.name != name)
-            self.seen = replace(seen, autoscalers=(*rest_scalers, object_seen(manifest)))
-        elif kind == "ConfigMap":
-            self.seen = replace(seen, requests=(*seen.requests, object_seen(manifest)))
+        else:
+            put = object_seen(manifest)
+            others = tuple(other for other in getattr(seen, FIELDS[kind]) if other.name != put.name)
+            self.seen = replace(seen, **{FIELDS[kind]: (*others, put)})  # type: ignore[arg-type]
+
+    def _put_deployment(self, manifest: Mapping[str, Any]) -> None:
+        """One that is there keeps its number of servers, which is not applied."""
+        put, seen = deployment_seen(manifest), self.seen
+        old = next((d for d in seen.deployments if d.name == put.name), None)
+        if old is not None:
+            spec = {"replicas": old.replicas, **manifest["spec"]}
+            put = replace(old, manifest={**manifest, "spec": spec})
+        rest = tuple(d for d in seen.deployments if d.name != put.name)
+        self.seen = replace(seen, deployments=(*rest, put))
 
     def _put_route(self, manifest: Mapping[str, Any]) -> None:
         before = [seen for seen in self.seen.routes.found if seen.manifest["kind"] == manifest["kind"]]
@@ -132,18 +138,8 @@ class Story:
             left = tuple(seen for seen in self.seen.routes.found if seen.manifest["kind"] != kind)
             self.seen = replace(self.seen, routes=replace(self.seen.routes, found=left))
             return
-        field = {
-            "Job": "jobs",
-            "Deployment": "deployments",
-            "Service": "services",
-            "PodDisruptionBudget": "budgets",
-            "HorizontalPodAutoscaler": "autoscalers",
-            "ScaledObject": "autoscalers",
-            "ConfigMap": "requests",
-            "ControllerRevision": "rollouts",
-        }[kind]
-        others = tuple(seen for seen in getattr(self.seen, field) if seen.name != name)
-        self.seen = replace(self.seen, **{field: others})  # type: ignore[arg-type]
+        others = tuple(seen for seen in getattr(self.seen, FIELDS[kind]) if seen.name != name)
+        self.seen = replace(self.seen, **{FIELDS[kind]: others})  # type: ignore[arg-type]
 
     def _annotate(self, action: Annotate) -> None:
         rollouts = tuple(
