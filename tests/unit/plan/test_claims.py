@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ensemble_operator.plan.observation import CLAIMS, PodSeen
+from ensemble_operator.plan.observation import CLAIMS, ContainerSeen, PodSeen
 from tests.unit.plan.story import Story
 from tests.unit.plan.world import condition, missing_dali
 
@@ -62,6 +62,42 @@ def test_a_template_that_does_not_exist_is_named_with_its_field() -> None:
     story.step(300)
     assert condition(story.last, "Stalled")["message"] == message  # type: ignore[index]
     assert story.last.actions == (), "the pod goes on by itself once the template is there"
+
+
+def test_a_node_that_cannot_prepare_the_device_is_told_and_waited_for() -> None:
+    said = "Failed to prepare dynamic resources: DRA driver gpu.example.com is not registered"
+    story = building(claim_error=said, scheduled=True)
+    assert story.reason == "Unschedulable"
+    assert said in condition(story.last, "Reconciling")["message"]  # type: ignore[index]
+
+
+def test_a_build_that_never_started_has_not_taken_too_long() -> None:
+    story = building()
+    unknown = [
+        ContainerSeen(name=name, init=True, exit_code=137, terminated_reason="ContainerStatusUnknown")
+        for name in ("fetch", "compile")
+    ]
+    pod = PodSeen(
+        name="p",
+        uid="p",
+        labels={},
+        phase="Failed",
+        reason="DeadlineExceeded",
+        message="Pod was active on the node longer than the specified deadline",
+        node="n",
+        containers=(*unknown, ContainerSeen(name="upload", waiting_reason="PodInitializing")),
+    )
+    story.end("build", "failed", pod=pod)
+    story.step()
+    assert story.reason == "JobFailed", "tried again, and nobody is told to raise a timeout"
+    assert "no container of Job" in condition(story.last, "Reconciling")["message"]  # type: ignore[index]
+
+    story = building()
+    fetched = replace(unknown[0], started_at=story.seen.now, terminated_reason="Completed", exit_code=0)
+    story.end("build", "failed", pod=replace(pod, containers=(fetched, *pod.containers[1:])))
+    story.step()
+    assert story.reason == "BuildTimedOut"
+    assert condition(story.last, "Stalled") is not None
 
 
 @pytest.mark.parametrize(

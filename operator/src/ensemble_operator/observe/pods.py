@@ -44,6 +44,7 @@ def parse_pod(manifest: Object) -> PodSeen:
         devices=tuple(sorted(_devices(manifest.get("spec", {})))),
         claim_templates=tuple(sorted(_claim_templates(manifest.get("spec", {})))),
         node_selector=manifest.get("spec", {}).get("nodeSelector") or {},
+        set_up=_condition(status, "PodReadyToStartContainers").get("status") == "True",
         disrupted=_condition(status, "DisruptionTarget").get("status") == "True",
         created=parse_time(metadata.get("creationTimestamp")),
         started_at=parse_time(status.get("startTime")),

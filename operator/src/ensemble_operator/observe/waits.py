@@ -63,7 +63,7 @@ class Waits:
     def of_pods(
         self, namespace: str, pods: Iterable[PodSeen], *, now: datetime
     ) -> tuple[tuple[PodSeen, ...], datetime | None]:
-        """The pods, with why the claims of those that wait for them are not made."""
+        """The pods, with why the claims of those that wait for them are not there."""
         looks = [self._of_pod(namespace, pod, now=now) for pod in pods]
         return tuple(pod for pod, _ in looks), min((at for _, at in looks if at is not None), default=None)
 
@@ -73,7 +73,8 @@ class Waits:
         silent_until = (pod.created or now) + SILENT
         if silent_until > now:
             return pod, silent_until
-        error = self._newest(namespace, kind="Pod", name=pod.name, reason="FailedResourceClaimCreation")
+        reason = "FailedPrepareDynamicResources" if pod.scheduled else "FailedResourceClaimCreation"
+        error = self._newest(namespace, kind="Pod", name=pod.name, reason=reason)
         return replace(pod, claim_error=error), now + SILENT
 
     def _newest(self, namespace: str, *, kind: str, name: str, reason: str) -> str:
@@ -85,8 +86,10 @@ class Waits:
 
 
 def _may_lack_claim(pod: PodSeen) -> bool:
-    """Of a pod whose claims are not made the scheduler says nothing at all."""
-    silent = not (pod.scheduled or pod.unscheduled_reason or pod.deleting)
+    """Of a pod whose claims are not made the scheduler says nothing at all, nor does the kubelet of one whose
+    claims its node cannot prepare.
+    """
+    silent = not (pod.set_up or pod.unscheduled_reason or pod.deleting)
     return CLAIMS in pod.devices and pod.phase == "Pending" and silent
 
 

@@ -1,6 +1,6 @@
-"""A pod that waits for the ResourceClaim of its GPU to be made.
+"""A pod that waits for the ResourceClaim of its GPU to be made, or to be prepared on its node.
 
-The scheduler says nothing of such a pod; only an Event of the controller that makes claims tells why.
+Neither scheduler nor kubelet say so in its status; only an Event tells why.
 """
 
 from __future__ import annotations

@@ -182,6 +182,12 @@ def _failure(job: JobSeen, pod: PodSeen | None, result: Result | None) -> Troubl
         return _out_of_memory(job, killed)
     if pod.disrupted or pod.reason in {"Evicted", "NodeLost", "NodeShutdown", "Terminated"}:
         return Trouble(Reason.POD_LOST, f"pod {pod.name} was evicted: {pod.message or pod.reason}")
+    if pod.reason == "DeadlineExceeded" and _never_started(pod):
+        return Trouble(
+            Reason.JOB_FAILED,
+            f"no container of Job {job.name} was started on node {pod.node} in the time that the Job has: "
+            "its image, a volume, or the node's driver for its GPU was not there",
+        )
     if pod.reason == "DeadlineExceeded":
         if job.labels[LABEL_ROLE] == "build":
             return Trouble(
@@ -191,6 +197,11 @@ def _failure(job: JobSeen, pod: PodSeen | None, result: Result | None) -> Troubl
             )
         return Trouble(Reason.JOB_FAILED, f"Job {job.name} ran longer than allowed")
     return _bad_exit(job, pod)
+
+
+def _never_started(pod: PodSeen) -> bool:
+    """The kubelet notes a container that it never made as ended, with no time of a start."""
+    return bool(pod.containers) and not any(c.running or c.started_at for c in pod.containers)
 
 
 def _out_of_memory(job: JobSeen, killed: ContainerSeen) -> Trouble:
@@ -286,9 +297,9 @@ def pod_wait(pod: PodSeen) -> Trouble | None:
     """Why a pod does not start: no node, no image, no Secret; None where it runs or just needs time."""
     if pod.phase != "Pending":
         return None
+    if pod.claim_error:
+        return claim_wait(pod)
     if not pod.scheduled:
-        if pod.claim_error:
-            return claim_wait(pod)
         if pod.unscheduled_reason != "Unschedulable":
             return None
         reason = Reason.WAITING_FOR_GPU if _lacks_device(pod) else Reason.UNSCHEDULABLE

@@ -79,7 +79,9 @@ class PodSeen:
     claim_templates: tuple[str, ...] = ()
     """ResourceClaimTemplates that its claims are made from."""
     claim_error: str = ""
-    """Message of the newest Event of a claim that could not be made, only read while the pod waits for it."""
+    """Why its claims are not made, or its node cannot prepare them: an Event's, only read while it waits."""
+    set_up: bool = False
+    """Its node has all that containers need before they start: claims, volumes, network."""
     node_selector: Mapping[str, str] = field(default_factory=dict)
     disrupted: bool = False
     """A DisruptionTarget condition is true: evicted, preempted, node lost."""
