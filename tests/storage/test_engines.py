@@ -226,7 +226,9 @@ def test_a_proof_of_other_bytes_is_none(bench: Workbench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "by_hand"), [("10.16.1.11", "10.14.1.48"), ("NVIDIA-H200", "NVIDIA-L4")], ids=["version", "gpu"]
+    ("made", "by_hand"),
+    [("10.16.1.11", "10.14.1.48"), ("NVIDIA-H200", "NVIDIA-L4"), ("10.16.1.11", "")],
+    ids=["version", "gpu", "nobody says"],
 )
 def test_an_engine_of_another_tensorrt_or_gpu_under_the_key_is_built_again(
     bench: Workbench, made: str, by_hand: str

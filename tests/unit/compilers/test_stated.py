@@ -23,7 +23,14 @@ NPY = {"uri": "s3://m/a.npy"}
 def check(*inputs: Tensor, batchable: bool = True, batch: int | None = None, **stated: Any) -> None:
     io = ModelIO(batchable=batchable, inputs=inputs, outputs=(Y,))
     tensorrt = TensorRT.model_validate({"source": {"uri": "s3://m/n.onnx"}, **stated})
-    check_stated(tensorrt, io, max_batch_size=batch, field=FIELD, model_field="spec.models[0]")
+    check_stated(
+        tensorrt,
+        io,
+        max_batch_size=batch,
+        field=FIELD,
+        model_field="spec.models[0]",
+        source_field=f"{FIELD}.source",
+    )
 
 
 def refused(*inputs: Tensor, **stated: Any) -> Fault:
@@ -96,3 +103,9 @@ def test_what_cannot_fit_is_named(stated: dict[str, Any], field: str, said: str)
 def test_a_model_that_cannot_batch() -> None:
     fault = refused(X, batchable=False, batch=4)
     assert (fault.code, fault.field) == (Reason.INVALID_MODEL, "spec.models[0].maxBatchSize")
+
+
+def test_a_tensor_that_goes_in_and_out_under_one_name() -> None:
+    fault = refused(X, Y)
+    assert (fault.code, fault.field) == (Reason.INVALID_MODEL, f"{FIELD}.source")
+    assert "input 'y' is an output as well" in fault.message

@@ -133,6 +133,7 @@ def _check_early(lock: Lock, known: Knowledge, read: Read) -> None:
                 max_batch_size=version.model.max_batch_size,
                 field=version.field,
                 model_field=f"spec.models[{version.index}]",
+                source_field=version.source_field,
             )
     for target in lock.request.targets:
         models = placed_models(lock, known, target=target.name)

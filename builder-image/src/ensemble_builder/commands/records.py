@@ -43,10 +43,13 @@ def artifact_record(store: Store, order: BuildOrder) -> ArtifactRecord | None:
 
 
 def is_built_for(provenance: Mapping[str, Any], order: BuildOrder) -> bool:
-    """Whether an engine was built by the TensorRT and on the GPU of its order, as far as either is known."""
+    """Whether an engine was built by its order's TensorRT, where that is known, and on its GPU, if on any.
+
+    TensorRT-RTX builds without one; every other engine's record says both.
+    """
     wanted = str(order.parameters.get("tensorrt_version") or "").split(".")
     found = str(provenance.get("tensorrt") or "").split(".")
-    if wanted != [""] and found != [""] and found[: len(wanted)] != wanted:
+    if wanted != [""] and found[: len(wanted)] != wanted:
         return False
     gpu = provenance.get("gpu")
     on = str(gpu.get("product") or "") if isinstance(gpu, dict) else ""

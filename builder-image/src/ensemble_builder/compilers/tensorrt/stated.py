@@ -17,9 +17,15 @@ from ensembles_api.spec import EngineVerification, NamedSource, TensorRT
 
 
 def check_stated(
-    stated: TensorRT, io: ModelIO, *, max_batch_size: int | None, field: str, model_field: str
+    stated: TensorRT,
+    io: ModelIO,
+    *,
+    max_batch_size: int | None,
+    field: str,
+    model_field: str,
+    source_field: str,
 ) -> None:
-    """Refuse names that the ONNX has not, and profiles that cannot fit it.
+    """Refuse names that the ONNX has not, profiles that cannot fit it, and what no engine can be.
 
     Args:
         stated: the model version's tensorrt.
@@ -27,11 +33,20 @@ def check_stated(
         max_batch_size: of the model, as stated.
         field: path of `stated` in the resource.
         model_field: of the model.
+        source_field: of its ONNX.
 
     Raises:
-        FaultError: InvalidSpec, or InvalidModel where it cannot batch, as the build Job would.
+        FaultError: InvalidSpec, or InvalidModel where it cannot batch, as the build Job would; InvalidModel
+            where inputs and outputs have a name in common.
     """
     inputs, outputs = ([tensor.name for tensor in side] for side in (io.inputs, io.outputs))
+    for name in inputs:
+        if name in outputs:
+            message = (
+                f"input {name!r} is an output as well, and TensorRT would rename one of them: put an "
+                "Identity between them, with a name of its own, or leave the output out"
+            )
+            raise fault(Reason.INVALID_MODEL, source_field, message)
     for index, entry in enumerate(stated.io):
         demand_known(entry.name, {*inputs, *outputs}, f"{field}.io[{index}].name", "input or output")
     if stated.verification:
