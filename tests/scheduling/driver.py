@@ -41,7 +41,7 @@ def running(log: Path, *, devices: int) -> Iterator[None]:
         f"--plugin-registration-path={kubelet / 'plugins_registry'}",
         f"--datadir={kubelet / 'plugins'}",
     ]
-    (kubelet / "plugins").mkdir(exist_ok=True)
+    (kubelet / "plugins" / DRIVER).mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
         process = subprocess.Popen(command, env=live.environment(), stdout=output, stderr=output)
     try:

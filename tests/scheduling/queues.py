@@ -83,9 +83,14 @@ class Queues:
                     self._api.delete(kind, self.namespace, metadata["name"], uid=metadata["uid"])
         for kind, name in reversed(self._made):
             self._api._request("DELETE", kind.path(None, name))
-        eventually(
-            lambda: not self._api.list(kueue.WORKLOAD, self.namespace).items, what="no Workload is left"
-        )
+        eventually(self._is_gone, what="Workloads and queues go")
+
+    def _is_gone(self) -> bool:
+        for kind, name in self._made:
+            with suppress(NotFoundError):
+                self._api._request("GET", kind.path(None, name))
+                return False
+        return not self._api.list(kueue.WORKLOAD, self.namespace).items
 
 
 def rival(

@@ -119,13 +119,15 @@ def test_a_build_is_taken_off_its_node_and_done_again(namespace: live.Namespace,
     models = exported(namespace, 7, script=SLOW + SCRIPT, gpu=False)
     ensemble = namespace.apply("net", models, build={"queueName": "gpus", "priorityClassName": low})
 
-    def works() -> bool:
-        pods = namespace.items("pods", "ensembles.dev/role=build")
-        states = [s["state"] for pod in pods for s in pod["status"].get("initContainerStatuses", ())[1:]]
-        return any("running" in state for state in states)
+    def at_work(*, after: str = "") -> str:
+        """uid of the pod whose container writes the model; not the one before it."""
+        for pod in namespace.items("pods", "ensembles.dev/role=build"):
+            states = [found["state"] for found in pod["status"].get("initContainerStatuses", ())[1:]]
+            if pod["metadata"]["uid"] != after and any("running" in state for state in states):
+                return str(pod["metadata"]["uid"])
+        return ""
 
-    live.eventually(works, seconds=240, what=ensemble.describe)
-    (before,) = namespace.items("pods", "ensembles.dev/role=build")
+    first = live.eventually(at_work, seconds=240, what=ensemble.describe)
     (job,) = namespace.items("jobs", "ensembles.dev/role=build")
 
     limits = {"cpu": "100m", "memory": "64Mi"}
@@ -136,13 +138,7 @@ def test_a_build_is_taken_off_its_node_and_done_again(namespace: live.Namespace,
     assert "was stopped by Kueue (Preempted) and waits in queue gpus" in told["message"]
     assert ensemble.condition("Stalled") == {}
 
-    live.eventually(works, seconds=240, what=ensemble.describe)
-    (after,) = [
-        pod
-        for pod in namespace.items("pods", "ensembles.dev/role=build")
-        if "deletionTimestamp" not in pod["metadata"]
-    ]
-    assert after["metadata"]["uid"] != before["metadata"]["uid"]
+    live.eventually(lambda: at_work(after=first), seconds=240, what=ensemble.describe)
     (again,) = namespace.items("jobs", "ensembles.dev/role=build")
     assert again["metadata"]["uid"] == job["metadata"]["uid"], "no other attempt"
     answers(ensemble, 7)
