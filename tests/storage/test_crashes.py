@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +18,8 @@ from ensemble_builder.artifacts import layout
 from ensemble_builder.artifacts.documents import Owner
 from ensembles_api.contract import Manifest, Request, Result
 from ensembles_api.reasons import Reason
-from tests.storage.support.faultproxy import FaultProxy, Trouble, fault_proxy
+from tests.storage.support.faultproxy import Trouble, fault_proxy
+from tests.storage.support.killing import kill_after
 from tests.storage.support.s3server import KEYS, Server
 from tests.storage.support.workbench import Workbench, onnx_model
 
@@ -90,24 +89,6 @@ def remove(folder: Path) -> None:
             return
         time.sleep(0.1)
     pytest.fail(f"{folder} does not go away")
-
-
-def kill_after(proxy: FaultProxy, arguments: list[str], *, requests: int) -> None:
-    seen = itertools.count(1)
-    silent = threading.Event()
-
-    def next_trouble() -> Trouble:
-        if next(seen) <= requests:
-            return Trouble.NONE
-        silent.set()
-        return Trouble.HANG
-
-    proxy.next_trouble = next_trouble  # type: ignore[method-assign]
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert silent.wait(120)
-    process.kill()
-    process.wait()
-    del proxy.next_trouble
 
 
 def test_the_remains_of_a_killed_publication_do_no_harm(bench: Workbench, server: Server) -> None:

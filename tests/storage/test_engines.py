@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,15 @@ from ensembles_api.contract import (
     ProofRecord,
     Request,
     Result,
+    StorageLocation,
     TargetRequest,
     Tensor,
     Versions,
 )
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import Gpu
+from tests.storage.support.faultproxy import fault_proxy
+from tests.storage.support.killing import kill_after
 from tests.storage.support.s3server import Server
 from tests.storage.support.workbench import Workbench, onnx_model
 
@@ -322,6 +327,42 @@ def test_damaged_and_superfluous_caches(bench: Workbench, server: Server) -> Non
     names = {path.name for path in (bench.folder / "caches").iterdir()}
     assert names == {key.rpartition("/")[2] for key in there[1 : timing_caches.FETCHED - 1]}
     assert root.head(there[0]) is None
+
+
+def uploading(bench: Workbench, location: StorageLocation, *, batch: int, name: str) -> list[str]:
+    """The command that uploads a new engine, by way of another address of the storage."""
+    stage = Build(bench, bench.assemble(batching(bench, batch)), f"{name}-{batch}")
+    stage.fetch()
+    (stage.work / "out/timing.cache").write_bytes(b"measured %d" % batch)
+    stage.leave(b"plan %d" % batch)
+    options = [location.model_dump_json() if option.startswith("{") else option for option in stage.options]
+    program = [sys.executable, "-m", "ensemble_builder.cli", "upload"]
+    return [*program, *options, "--result", str(bench.folder / "outcome")]
+
+
+def batching(bench: Workbench, batch: int) -> Request:
+    wanted = request(bench)
+    model = wanted.models[0].model_copy(update={"max_batch_size": batch})
+    return wanted.model_copy(update={"models": (model,)})
+
+
+def test_an_upload_killed_at_any_point_is_done_by_the_next(bench: Workbench, server: Server) -> None:
+    with fault_proxy(("127.0.0.1", server.port)) as proxy:
+        location = bench.store.location.model_copy(update={"endpoint": proxy.endpoint})
+        subprocess.run(uploading(bench, location, batch=1, name="whole"), check=True)
+        total = proxy.seen
+        assert bench.assemble(batching(bench, 1)).revision
+        for allowed in {*range(1, total, 3), total - 1}:  # all of them take 40 s
+            batch = 1 + allowed
+            kill_after(proxy, uploading(bench, location, batch=batch, name="killed"), requests=allowed)
+            ordered = bench.assemble(batching(bench, batch))
+            if not ordered.revision:
+                again = Build(bench, ordered, f"again-{batch}")
+                again.fetch()
+                again.leave(None if (again.work / "built").exists() else b"plan %d" % batch)
+                assert again.upload().fault is None
+                ordered = bench.assemble(batching(bench, batch))
+            assert bench.published(ordered, "gpu")["models/net/1/model.plan"] == b"plan %d" % batch
 
 
 def stopped(bench: Workbench, stage: Build, ordered: Result, *, grace: float) -> threading.Thread:
