@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
 import signal
 import sys
 import traceback
@@ -22,6 +21,7 @@ from pydantic import ValidationError
 
 from ensemble_builder.commands.log import say
 from ensemble_builder.faults import FaultError
+from ensemble_builder.start import STOPPED, end_at_sigterm
 from ensembles_api.contract import Fault, Request, Result, StorageLocation
 from ensembles_api.reasons import Reason
 
@@ -29,16 +29,13 @@ if TYPE_CHECKING:
     from ensemble_builder.commands.locks import OrderedBuild
     from ensemble_builder.storage.store import Store
 
-STOPPED = 128 + signal.SIGTERM
 KILLED = 128 + signal.SIGKILL
 TERMINATION_LOG = Path("/dev/termination-log")
 Command = Callable[[argparse.Namespace], Result]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    # A container's first process ignores SIGTERM otherwise. Nothing needs tidying: every command may be
-    # killed at any point and run again (compile and keep have something to save, and see to it themselves).
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(STOPPED))
+    end_at_sigterm()
     options = _parser().parse_args(arguments)
     if options.command == "compile":
         return _compile(options.work)
