@@ -16,6 +16,7 @@ from tests.unit.plan.world import KEY, LOCK, REVISION, SPEC, missing_dali
 
 OTHER = "4" * 64
 QUICK = {"retainSeconds": 0}
+QUIET_STEPS = 5
 TO_PROVE = NextBuild(kind="dali", key=KEY, model="preprocess", proof="5" * 64, gpu=True)
 
 
@@ -44,9 +45,14 @@ def _end_state(story: Story) -> dict[str, Any]:
 
 
 def _settle(story: Story, revision: str) -> None:
+    """Until nothing has been done for a while, and long after that."""
+    quiet = 0
     for _ in range(25):
         story.step(2)
         story.cluster_moves(revision)
+        quiet = 0 if story.last.actions else quiet + 1
+        if quiet == QUIET_STEPS:
+            break
     story.step(300)
     story.step(300)
 
