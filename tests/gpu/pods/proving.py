@@ -119,8 +119,8 @@ def stopped(model: bytes) -> Result:
         found: Result = {"cold": _seconds(built(cold))}
         _give(cold, warm)
         found["warm"] = _seconds(built(warm))
-        with subprocess.Popen(command(half), stdout=sys.stderr) as process:
-            time.sleep(found["cold"] / 2 + 3)  # it starts in about three seconds
+        with subprocess.Popen(command(half), stdout=subprocess.PIPE, text=True) as process:
+            found["stopped_at"] = _reached(process, found["cold"] / 2)
             began = time.monotonic()
             process.send_signal(signal.SIGTERM)
             found["status"] = process.wait(120)
@@ -135,6 +135,18 @@ def stopped(model: bytes) -> Result:
         found["after_stop"] = _seconds(result)
         found["warnings"] = result.get("provenance", {}).get("warnings")
         return found
+
+
+def _reached(process: "subprocess.Popen[str]", seconds: float) -> Result:
+    """The first progress that a build tells after as many seconds; what it says is copied."""
+    for line in process.stdout or ():
+        sys.stderr.write(line)
+        begin = line.find('{"progress"')
+        if begin >= 0:
+            found: Result = json.loads(line[begin:])
+            if found["seconds"] >= seconds:
+                return found
+    raise RuntimeError("the build ended before it could be stopped")
 
 
 def _give(earlier: Path, later: Path) -> None:
@@ -222,7 +234,7 @@ def main() -> int:
         try:
             result = make()
             passed = bool(holds(result))
-        except (KeyError, TypeError, OSError, subprocess.TimeoutExpired) as error:
+        except (KeyError, TypeError, OSError, RuntimeError, subprocess.TimeoutExpired) as error:
             result, passed = {**result, "error": repr(error)}, False
         failed += not passed
         kept = {key: value for key, value in result.items() if key not in {"io", "files", "provenance"}}

@@ -61,13 +61,18 @@ def test_products_are_written_as_the_node_label_writes_them() -> None:
 
 
 def layer(
-    kind: str, *, weights: str = "", output: str = "N/A due to dynamic shapes", tactic: str = ""
+    kind: str,
+    *,
+    weights: str = "",
+    count: int = 9,
+    output: str = "N/A due to dynamic shapes",
+    tactic: str = "",
 ) -> Any:
     return {
         "Name": kind,
         "LayerType": kind,
         "Outputs": [{"Name": "y", "Format/Datatype": output}],
-        **({"Weights": {"Type": weights, "Count": 9}} if weights else {}),
+        **({"Weights": {"Type": weights, "Count": count}} if weights else {}),
         **({"TacticName": tactic} if tactic else {}),
     }
 
@@ -87,6 +92,16 @@ def test_layers_are_counted_by_type() -> None:
     ]
 
     assert count_layers(layers) == {"BF16": 1, "FLOAT": 2, "HALF": 2, "INT8": 1, "UNKNOWN": 2}
+
+
+def test_behind_quantisation_the_kernels_tell() -> None:
+    """As TensorRT 8.6 wrote on an H200: the filter is an input, and the weights are none, of type Float."""
+    kernels = (
+        "sm80_xmma_fprop_implicit_gemm_interleaved_i8i8_i8i32_f32_nchw_vect_c_32kcrs_vect_c_32",
+        "sm80_xmma_fprop_implicit_gemm_interleaved_i8f32_i8i32_f32_nchw_vect_c_32kcrs_vect_c_32",
+    )
+    layers = [layer("CaskConvolution", weights="Float", count=0, tactic=kernel) for kernel in kernels]
+    assert count_layers(layers) == {"INT8": 2}
 
 
 def test_the_inspectors_json_need_not_be_perfect() -> None:

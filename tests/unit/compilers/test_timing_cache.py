@@ -20,6 +20,9 @@ H200 = Device(product="NVIDIA-H200", compute_capability="9.0", memory=1507548200
 STAMP = timing.Stamp.of("8.6.0", H200)
 
 
+_COMPLAINT = "The timing cache will not be used!"
+
+
 @dataclass
 class FakeCache:
     """As TensorRT 8.6's messages tell of its caches: in the header its build and the UUID of one GPU."""
@@ -27,33 +30,38 @@ class FakeCache:
     uuid: str
     logger: SimpleNamespace
     times: dict[str, float] = field(default_factory=dict)
-    combines: bool = True
+    complains: bool = False
 
     def serialize(self) -> bytes:
         return json.dumps([self.uuid, self.times]).encode()
 
     def combine(self, other: FakeCache, ignore_mismatch: bool) -> bool:  # noqa: FBT001 - TensorRT's own form
-        if not self.combines or (other.uuid != self.uuid and not ignore_mismatch):
+        if other.uuid != self.uuid and not ignore_mismatch:
             self.logger.errors["the UUID is different from current device"] = None
             return False
         self.times |= other.times
-        return True
+        if self.complains:
+            self.logger.errors[_COMPLAINT] = None
+        return not self.complains
 
 
 @dataclass
 class FakeConfig:
-    """The builder's config on a GPU that is not there."""
+    """The builder's config on a GPU that is not there.
+
+    complains: as 8.6 on an H200 does of each cache that it reads or adds, and uses it all the same.
+    """
 
     uuid: str = "GPU-here"
-    combines: bool = True
+    complains: bool = False
     logger: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(errors={}, warnings={}))
     attached: FakeCache | None = None
 
     def create_timing_cache(self, data: bytes) -> FakeCache:
-        if not self.combines and data:
-            self.logger.errors["The timing cache will not be used!"] = None  # it is, all the same
+        if self.complains and data:
+            self.logger.errors[_COMPLAINT] = None
         uuid, times = json.loads(data) if data.startswith(b"[") else (self.uuid, {})
-        return FakeCache(uuid, self.logger, times, combines=self.combines)
+        return FakeCache(uuid, self.logger, times, complains=self.complains)
 
     def set_timing_cache(self, cache: FakeCache, ignore_mismatch: bool) -> bool:  # noqa: FBT001
         taken = ignore_mismatch or cache.uuid == self.uuid
@@ -132,18 +140,18 @@ def test_another_type_of_gpu_and_another_tensorrt_are_never_forced(tmp_path: Pat
     assert config.attached == FakeCache("GPU-here", config.logger)
 
 
-def test_where_none_can_be_added_the_largest_is_taken_whole(tmp_path: Path) -> None:
-    """As TensorRT 8.6 on an H200, without cuBLAS: it complains of each that it reads, and combines none."""
+def test_what_is_used_counts_and_not_what_is_said(tmp_path: Path) -> None:
     stored(tmp_path, "a", uuid="GPU-there", times={"conv": 1.0})
     stored(tmp_path, "b", uuid="GPU-there", times={"conv": 1.0, "gemm": 2.0})
-    config = FakeConfig(combines=False)
+    stored(tmp_path, "c", uuid="GPU-there", times={"pool": 3.0})
+    config = FakeConfig(complains=True)
 
     filled = timing.fill(config, tmp_path, stamp=STAMP, logger=config.logger)
 
-    assert filled.merged == ("b",), "a stays in storage"
+    assert sorted(filled.merged) == ["b", "c"], "a has nothing that b has not"
     assert filled.warnings == ()
-    times = {"conv": 1.0, "gemm": 2.0}
-    assert config.attached == FakeCache("GPU-there", config.logger, times, combines=False)
+    assert config.attached is not None
+    assert config.attached.times == {"conv": 1.0, "gemm": 2.0, "pool": 3.0}
     assert not config.logger.errors
 
 

@@ -16,7 +16,7 @@ _SPELLINGS = (
     ("BF16", ("bf16", "bfloat16")),
     ("HALF", ("fp16", "half", "float16", "f16f16", "h884", "h1688", "h16816", "hmma")),
     ("FP8", ("fp8", "e4m3", "e5m2")),
-    ("INT8", ("int8", "i8i8", "imma")),
+    ("INT8", ("int8", "i8i8", "i8i32", "imma")),
     ("FLOAT", ("fp32", "float", "tf32", "f32f32", "sgemm", "scudnn")),
 )
 """How the inspector writes a type: of weights, of tensors' formats, in names of kernels. The first wins."""
@@ -107,9 +107,11 @@ def _layer_type(layer: Mapping[str, Any] | str) -> str:
     if not isinstance(layer, Mapping):
         return UNKNOWN
     weights = layer.get("Weights")
+    # A filter that comes as an input, as behind Q/DQ, leaves no weights, which the inspector calls Float.
+    stated = weights.get("Type", "") if isinstance(weights, Mapping) and weights.get("Count") != 0 else ""
     outputs = [tensor for tensor in layer.get("Outputs", ()) if isinstance(tensor, Mapping)]
     clues = (
-        str(weights.get("Type", "")) if isinstance(weights, Mapping) else "",
+        str(stated),
         *(str(tensor.get("Format/Datatype", "")) for tensor in outputs),
         str(layer.get("TacticName", "")),
     )

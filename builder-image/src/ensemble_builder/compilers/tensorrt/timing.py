@@ -61,9 +61,8 @@ class Filled:
 def fill(config: Any, folder: Path, *, stamp: Stamp, logger: Any) -> Filled:
     """Give a builder config a cache with what the files in `folder` hold.
 
-    The largest is taken whole, and the others are added to it where TensorRT can (8.6 was seen to add none to
-    another). A file of another TensorRT or type of GPU is left out, as its times would be wrong; so is one
-    that is damaged or has no stamp.
+    The largest is taken whole, and the others are added to it. A file of another TensorRT or type of GPU is
+    left out, as its times would be wrong; so is one that is damaged or has no stamp.
 
     Args:
         config: TensorRT's.
@@ -117,10 +116,18 @@ class _Filling:
         if self.cache is None:
             self.cache = other
             return self.merged.append(file.name)
-        # One that was complained of spoils what it is added to.
-        if not said and self.cache.combine(other, True):  # noqa: FBT003
+        added, said = self._told(lambda: self._combine(other))
+        if added:
             return self.merged.append(file.name)
-        return _tell(f"timing cache {file.name[:12]} cannot be added to another: left out{said}")
+        return _tell(f"timing cache {file.name[:12]} adds nothing to another: left out{said}")
+
+    def _combine(self, other: Any) -> bool:
+        """8.6 was seen to answer no, for Myelin's part, and to have added the rest: what grew is believed."""
+        before = len(_serialized(self.cache))
+        return any(
+            self.cache.combine(other, ignored) or len(_serialized(self.cache)) > before
+            for ignored in (False, True)
+        )
 
     def _refuse(self, file: Path, why: str) -> None:
         self.refused.append(f"timing cache {file.name[:12]} {why}: not used")
