@@ -41,7 +41,7 @@ def test_every_golden_file_is_rendered(request: pytest.FixtureRequest) -> None:
     current = {
         item.callspec.params["case"]
         for item in request.session.items
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and "case" in item.callspec.params
+        if item.path == request.path and isinstance(item, pytest.Function) and hasattr(item, "callspec")
     }
     stale = {name for name in names - current if not name.startswith("servers/")}
     assert not stale, f"no test renders these any more, delete them: {sorted(stale)}"

@@ -89,13 +89,11 @@ def _keyed(
     path: str,
     ignore: frozenset[str],
 ) -> bool:
-    found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for candidate in live:
-        found.setdefault(_key(candidate, keys), []).append(candidate)
     return all(
         any(
-            _mapping(candidate, item, path=path, quantity=False, ignore=ignore)
-            for candidate in found.get(_key(item, keys), ())
+            _key(candidate, keys) == _key(item, keys)
+            and _mapping(candidate, item, path=path, quantity=False, ignore=ignore)
+            for candidate in live
         )
         for item in wanted
     )
