@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,7 @@ class Runner:
             raise RunError("the engine does not load on this GPU; the Job's log says why")
         self._free_before = free
         self._contexts: dict[int, Any] = {}
+        self._allocators: dict[tuple[int, str], Any] = {}
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         of_outputs = tensorrt.TensorIOMode.OUTPUT
         self._outputs = [
@@ -153,26 +154,27 @@ class Runner:
             self._contexts[profile] = context
         return self._contexts[profile]
 
-    def allocator(self, allocate: Callable[[str, int], int], shaped: Callable[[str, Shape], None]) -> Any:
-        """For outputs whose size their values decide."""
-        base: Any = self._tensorrt.IOutputAllocator
+    def hangs_on_values(self, name: str, shape: Shape) -> bool:
+        """Whether an output's size hangs on values.
 
-        class Allocator(base):  # type: ignore[misc]
-            def __init__(self) -> None:
-                base.__init__(self)
+        Args:
+            name: of the output.
+            shape: as a context states it, all inputs set. One that has run may state the shape of that run:
+                what was free once stays free.
+        """
+        return -1 in shape or any(known == name for _, known in self._allocators)
 
-            def reallocate_output(self, name: str, *request: int) -> int:
-                """`request`: the present address, the size in bytes, its alignment."""
-                return allocate(name, request[1])
+    def allocate_by(self, run: _Run, name: str, profile: int) -> None:
+        """Have `run` asked for the memory of an output whose size hangs on values.
 
-            def reallocate_output_async(self, name: str, *request: int) -> int:
-                """From TensorRT 10; the stream stands last."""
-                return allocate(name, request[1])
-
-            def notify_shape(self, name: str, shape: Sequence[int]) -> None:
-                shaped(name, tuple(shape))
-
-        return Allocator()
+        A context keeps its allocator: TensorRT holds no more than its address.
+        """
+        allocator = self._allocators.get((profile, name))
+        if allocator is None:
+            allocator = self._allocators[profile, name] = _allocator(self._tensorrt)
+            if not self.context(profile).set_output_allocator(name, allocator):
+                raise RunError(f"output {name!r} takes no allocator")
+        allocator.run = run
 
     @property
     def device(self) -> CudaDevice:
@@ -189,6 +191,30 @@ class Runner:
         return str(self._engine.get_tensor_dtype(name).name)
 
 
+def _allocator(tensorrt: Any) -> Any:
+    """For an output whose size hangs on values: passes on to `run` what TensorRT asks for and tells."""
+    base: Any = tensorrt.IOutputAllocator
+
+    class Allocator(base):  # type: ignore[misc]
+        run: _Run
+
+        def __init__(self) -> None:
+            base.__init__(self)
+
+        def reallocate_output(self, name: str, *request: int) -> int:
+            """`request`: the present address, the size in bytes, its alignment."""
+            return self.run.allocate(name, request[1])
+
+        def reallocate_output_async(self, name: str, *request: int) -> int:
+            """From TensorRT 10; the stream stands last."""
+            return self.run.allocate(name, request[1])
+
+        def notify_shape(self, name: str, shape: Sequence[int]) -> None:
+            self.run.shaped(name, tuple(shape))
+
+    return Allocator()
+
+
 class _Run:
     """One set of inputs on the GPU, to be run once or many times; its memory is freed at the end."""
 
@@ -196,10 +222,10 @@ class _Run:
         self._runner = runner
         self._device = runner.device
         self._context = runner.context(profile)
+        self._profile = profile
         self._buffers: dict[str, Buffer] = {}
         self._host: dict[str, Array] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
-        self._allocators: list[Any] = []
         self._inputs = inputs
 
     def __enter__(self) -> Self:
@@ -245,16 +271,18 @@ class _Run:
                 self._shapes[output.name] = shape
                 self._host[output.name] = np.empty(shape or (1,), dtype)
                 context.set_tensor_address(output.name, int(self._host[output.name].ctypes.data))
-            elif -1 in shape:
-                allocator = runner.allocator(self._allocate, self._shapes.__setitem__)
-                self._allocators.append(allocator)
-                context.set_output_allocator(output.name, allocator)
+            elif runner.hangs_on_values(output.name, shape):
+                runner.allocate_by(self, output.name, self._profile)
             else:
                 self._shapes[output.name] = shape
-                address = self._allocate(output.name, math.prod(shape) * dtype.itemsize)
+                address = self.allocate(output.name, math.prod(shape) * dtype.itemsize)
                 context.set_tensor_address(output.name, address)
 
-    def _allocate(self, name: str, size: int) -> int:
+    def shaped(self, name: str, shape: Shape) -> None:
+        """What TensorRT tells of an output as soon as it knows."""
+        self._shapes[name] = shape
+
+    def allocate(self, name: str, size: int) -> int:
         """The address of an output's memory, grown where it is too small."""
         held = self._buffers.get(name)
         if held is None or held.size < size:
