@@ -66,6 +66,8 @@ class FakeConfig:
     def set_timing_cache(self, cache: FakeCache, ignore_mismatch: bool) -> bool:  # noqa: FBT001
         taken = ignore_mismatch or cache.uuid == self.uuid
         self.attached = cache if taken else self.attached
+        if self.complains or not taken:
+            self.logger.errors[_COMPLAINT] = None
         return taken
 
     def get_timing_cache(self) -> FakeCache | None:

@@ -96,8 +96,9 @@ class _Filling:
         """The mismatch that is ignored is that of the UUID: the stamps are the same."""
         if self.cache is None:
             self.cache = self._config.create_timing_cache(b"")
-        if not self._config.set_timing_cache(self.cache, False):  # noqa: FBT003 - the API's only form
-            self._config.set_timing_cache(self.cache, True)  # noqa: FBT003
+        self._told(
+            lambda: any(self._config.set_timing_cache(self.cache, ignored) for ignored in (False, True))
+        )
 
     def add(self, file: Path) -> None:
         head, _, data = file.read_bytes().partition(b"\n")
