@@ -1,7 +1,7 @@
 """GPU products of the cluster's nodes.
 
 Nodes change all the time and are many: they are not watched, but listed when an engine's target leaves the
-product open.
+product open, or a pod waits for a product.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ensemble_operator.cluster.client import KubernetesApi
-from ensemble_operator.cluster.errors import ForbiddenError, NotFoundError
+from ensemble_operator.cluster.errors import ForbiddenError, NotFoundError, UnavailableError
 from ensemble_operator.cluster.kinds import WORKLOADS
 from ensemble_operator.plan.observation import QueueSeen
 
@@ -18,17 +18,16 @@ LABEL_JOB_UID = "kueue.x-k8s.io/job-uid"
 
 
 def seen_in_queue(api: KubernetesApi, job: Mapping[str, Any]) -> QueueSeen | None:
-    """What the Workload of a Job says; None where there is no Kueue, or where the operator may not read it.
-
-    Raises:
-        ensemble_operator.cluster.errors.ApiError: the API server does not answer.
+    """What the Workload of a Job says; None where there is no Kueue, where it is away, or where the operator
+    may not read it: what serves does not wait for these words.
     """
     metadata = job["metadata"]
     selector = f"{LABEL_JOB_UID}={metadata['uid']}"
     for kind in WORKLOADS:
         try:
             found = api.list(kind, metadata["namespace"], label_selector=selector).items
-        except NotFoundError:  # another release of Kueue, or none
+        except (NotFoundError, UnavailableError):
+            # Another release of Kueue, or none; or it is away, and would have to convert what is stored.
             continue
         except ForbiddenError:
             return None

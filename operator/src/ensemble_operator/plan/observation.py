@@ -240,4 +240,5 @@ class Observation:
     routes: RoutesSeen = field(default_factory=RoutesSeen)
     """As they are now where spec.gateway is set; else those of ours that a former spec has left."""
     gpu_offers: frozenset[GpuOffer] | None = None
-    """Read where an engine's target names no product; None where nodes cannot be read."""
+    """Read where an engine's target names no product, or a pod waits for one; None where nodes were not, or
+    cannot be, read."""
