@@ -46,16 +46,21 @@ def running(log: Path, *, devices: int) -> Iterator[None]:
         process = subprocess.Popen(command, env=live.environment(), stdout=output, stderr=output)
     try:
         live.kubectl("apply", "-f", "-", text=json.dumps(_device_class()))
-        live.eventually(lambda: len(_slices()) == 1, seconds=60, what=lambda: log.read_text()[-3000:])
+        live.eventually(_is_published, seconds=60, what=lambda: log.read_text()[-3000:])
         yield
     finally:
         process.terminate()
         process.wait(30)
-        for name in _slices():
-            live.kubectl("delete", "resourceslice", name, "--ignore-not-found")
-        live.kubectl("delete", "deviceclass", CLASS, "--ignore-not-found")
-        for left in CDI.glob(f"*{DRIVER}*"):
-            left.unlink()
+        remove()
+
+
+def remove() -> None:
+    """Whatever the driver, or `claim_devices`, has left in the cluster and on the node."""
+    for name in _slices():
+        live.kubectl("delete", "resourceslice", name, "--ignore-not-found")
+    live.kubectl("delete", "deviceclass", CLASS, "--ignore-not-found")
+    for left in CDI.glob(f"*{DRIVER}*"):
+        left.unlink()
 
 
 def _slices() -> list[str]:
@@ -71,6 +76,24 @@ def _device_class() -> dict[str, object]:
         "metadata": {"name": CLASS},
         "spec": {"selectors": [selector]},
     }
+
+
+def _is_published() -> bool:
+    names = _slices()
+    return len(names) == 1 and names != ["by-hand"]
+
+
+def claim_devices(count: int) -> None:
+    """As the driver would, though it is away: the scheduler gives such devices to pods."""
+    spec = {
+        "driver": DRIVER,
+        "nodeName": NODE_NAME,
+        "pool": {"name": NODE_NAME, "generation": 1, "resourceSliceCount": 1},
+        "devices": [{"name": f"device-{number:02}"} for number in range(count)],
+    }
+    kind = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", "metadata": {"name": "by-hand"}}
+    objects = [{**kind, "spec": spec}, _device_class()]
+    live.kubectl("apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
 
 
 def template(name: str) -> dict[str, object]:

@@ -83,6 +83,13 @@ def answers(ensemble: live.Ensemble, scale: float) -> None:
     np.testing.assert_array_equal(answer, np.full((1, 4), scale, np.float32))
 
 
+def end(ensemble: live.Ensemble) -> None:
+    """While the driver runs: without it no pod with a claim can end."""
+    ensemble.delete()
+    pods = ensemble.namespace.items
+    live.eventually(lambda: not pods("pods", "ensembles.dev/role=server"), what=ensemble.namespace.name)
+
+
 def test_build_and_server_have_their_device(namespace: live.Namespace, one_device: None) -> None:
     serving = {"targets": TARGETS, "drainSeconds": 1}
     first = namespace.apply(
@@ -104,6 +111,24 @@ def test_build_and_server_have_their_device(namespace: live.Namespace, one_devic
     waits_for_gpu(second, "cannot allocate all claims")
     first.delete()
     answers(second, 5)
+    end(second)
+
+
+def test_a_node_whose_driver_is_away(namespace: live.Namespace, tmp_path: Path) -> None:
+    localnode.require()
+    namespace.kubectl("apply", "-f", "-", text=json.dumps(driver.template("one-gpu")))
+    try:
+        driver.claim_devices(1)
+        models = exported(namespace, 9, script=HAS_DEVICE + SCRIPT, gpu=True)
+        ensemble = namespace.apply("late", models, serving={"targets": TARGETS, "drainSeconds": 1})
+        told = ensemble.wait("Reconciling", "Unschedulable", seconds=180)
+        assert "Failed to prepare dynamic resources" in told["message"]
+        assert ensemble.condition("Stalled") == {}
+        with driver.running(tmp_path / "driver.log", devices=1):
+            answers(ensemble, 9)
+            end(ensemble)
+    finally:
+        driver.remove()
 
 
 SLOW = """
