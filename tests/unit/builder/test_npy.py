@@ -56,6 +56,7 @@ def test_one_wrong_byte_or_an_early_end() -> None:
         header("(-1, 3)"),
         header("(99999999999,)", "('<f4', (99999,))"),
         header("(2, 3", "zz"),
+        header("(2,)", "1" + "+1" * 4_000),
         saved(np.array([{}], dtype=object)),
         b"PK\x03\x04 an archive",
     ],

@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAGIC = b"\x93NUMPY"
-_ODD = (ValueError, TypeError, OverflowError, MemoryError, EOFError, SyntaxError, tokenize.TokenError)
+_ODD = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    EOFError,
+    SyntaxError,
+    RecursionError,
+    tokenize.TokenError,
+)
 """What NumPy raises for headers that are damaged or lie (found by changing single bytes of good files)."""
 
 
