@@ -170,6 +170,26 @@ def test_for_a_build_that_fails_again_and_again_servers_end_no_more() -> None:
     assert "is not ended for it again, as the build has failed before" in said
 
 
+def test_a_build_that_is_made_anew_for_other_settings_has_not_failed() -> None:
+    """Long as the one before it may have waited."""
+    told = rebuilding("Wait")
+    told.step(300)
+    assert told.seen.spec is not None
+    settings = {"when_gpu_busy": "StopServing", "priority_class_name": "urgent"}
+    build = told.seen.spec.build.model_copy(update=settings)
+    told.seen = replace(told.seen, spec=told.seen.spec.model_copy(update={"build": build}))
+    told.step()
+    told.step()
+    (job,) = told.jobs("build")
+    assert job.annotations["ensembles.dev/attempt"] == "2"
+    told.seen = replace(told.seen, deployments=tuple(
+        replace(d, pods=(pod("server", waits=False),)) for d in told.seen.deployments
+    ))  # fmt: skip
+    waits(told, "build", product="L4", created=told.seen.now - timedelta(minutes=1))
+    told.step()
+    assert replicas(told) == [0]
+
+
 def down(told: Story) -> bool:
     return "the servers of target default are down for it" in condition(told.last, "Reconciling")["message"]  # type: ignore[index]
 

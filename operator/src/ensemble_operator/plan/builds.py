@@ -9,7 +9,16 @@ from datetime import datetime
 from ensemble_operator.names import ANNOTATION_KEY, ANNOTATION_LOCK, ANNOTATION_PROOF, LABEL_STORAGE
 from ensemble_operator.plan.actions import Action, AddOwner, Create
 from ensemble_operator.plan.chain import BuildOutcome, Chain, assemble_jobs, built_keys, round_of, stand
-from ensemble_operator.plan.jobs import Running, Succeeded, attempt_of, is_outdated, judge, tried_settings
+from ensemble_operator.plan.jobs import (
+    Failed,
+    Running,
+    Succeeded,
+    attempt_of,
+    first_failure_of,
+    is_outdated,
+    judge,
+    tried_settings,
+)
 from ensemble_operator.plan.observation import JobSeen
 from ensemble_operator.plan.queued import is_elsewhere
 from ensemble_operator.plan.trouble import Trouble
@@ -61,7 +70,9 @@ def build_missing(chain: Chain, assemble: JobSeen, result: Result) -> BuildOutco
         if trouble and again and trouble.reason is Reason.LOCK_VANISHED and _has_lock(job, result.lock):
             return replace(pin_again(chain, assemble, trouble), assembled=True)
         if trouble and again and room > 0:
-            actions.append(Create(_new_build(chain, order, result.lock, after=job, since=trouble.since)))
+            # One that only waited, and is made anew for other settings, has not failed.
+            since = trouble.since if isinstance(verdict, Failed) else first_failure_of(job)
+            actions.append(Create(_new_build(chain, order, result.lock, after=job, since=since)))
             room -= 1
     if done == len(result.next):
         return _next_round(chain, assemble, result)
