@@ -169,6 +169,11 @@ def test_for_a_build_that_fails_again_and_again_servers_end_no_more() -> None:
     said = condition(told.last, "Reconciling")["message"]  # type: ignore[index]
     assert "is not ended for it again, as the build has failed before" in said
 
+    told.seen = replace(told.seen, annotations={"ensembles.dev/requestedAt": "now"})
+    told.assemble(MISSING_ENGINE)
+    told.step()
+    assert replicas(told) == [0], "the message says so"
+
 
 def test_a_build_that_is_made_anew_for_other_settings_has_not_failed() -> None:
     """Long as the one before it may have waited."""

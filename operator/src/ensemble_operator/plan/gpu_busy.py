@@ -16,7 +16,7 @@ from ensemble_operator.plan.sharing import taking_over
 from ensemble_operator.plan.stage import ServeOutcome
 from ensemble_operator.plan.trouble import GRACE, Trouble
 from ensemble_operator.resources.gpu import PRODUCT_LABEL
-from ensembles_api.names import LABEL_TARGET
+from ensembles_api.names import LABEL_ROLE, LABEL_TARGET
 from ensembles_api.reasons import Reason
 from ensembles_api.spec import Gpu
 from ensembles_api.spec.rollout import Rollout, Strategy
@@ -208,12 +208,18 @@ def _of_jobs(observation: Observation, building: BuildOutcome) -> list[PodSeen]:
 
 
 def _failing(observation: Observation, building: BuildOutcome) -> frozenset[str]:
-    """Pods, by uid, of builds whose first attempt failed a while ago."""
+    """Pods, by uid, of builds whose first attempt failed a while ago, and since they were asked for: a Job
+    that waits becomes that of a later request, too.
+    """
+    kept = [job for job in observation.jobs if job.name in building.kept_jobs]
+    asked = min((job.created for job in kept if job.labels[LABEL_ROLE] == "assemble"), default=None)
+    if asked is None:
+        return frozenset()
     until = observation.now - GRACE
     return frozenset(
         pod.uid
-        for job in observation.jobs
-        if job.name in building.kept_jobs and (failed := first_failure_of(job)) and failed < until
+        for job in kept
+        if (failed := first_failure_of(job)) and asked <= failed < until
         for pod in job.pods
     )
 
