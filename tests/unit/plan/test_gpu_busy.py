@@ -111,6 +111,23 @@ def test_a_product_that_no_node_has_is_told() -> None:
     assert "no node" not in condition(told.last, "Reconciling")["message"]  # type: ignore[index]
 
 
+def test_no_server_ends_for_a_product_that_no_node_has() -> None:
+    """Even one that may run on any: it would be an outage for nothing."""
+    told = rebuilding("Wait", product="L40")
+    anywhere = replace(pod("server", waits=False), node_selector={})
+    told.seen = replace(told.seen, deployments=tuple(
+        replace(d, pods=(anywhere,)) for d in told.seen.deployments
+    ))  # fmt: skip
+    assert told.seen.spec is not None
+    build = told.seen.spec.build.model_copy(update={"when_gpu_busy": "StopServing"})
+    told.seen = replace(told.seen, spec=told.seen.spec.model_copy(update={"build": build}))
+    told.step()
+    assert replicas(told) == [1]
+    told.seen = replace(told.seen, gpu_offers=offers(L4=(GPU,), L40=(GPU,)))
+    told.step()
+    assert replicas(told) == [0]
+
+
 def test_what_nodes_offer_is_asked_where_it_matters() -> None:
     open_product = observation(spec=spec(models=[ENGINE]))
     named = observation(

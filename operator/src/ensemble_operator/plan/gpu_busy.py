@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -66,6 +66,8 @@ def gives_way(
     now = observation.now
     failing = _failing(observation, building)
     pods = (pod for pod in _waiting(observation, building, active) if pod.uid not in failing)
+    # No server has what no node has.
+    pods = (pod for pod in pods if not _absent_products(observation, [pod]))
     waiting = [(pod, (pod.created or now) + WAIT) for pod in pods]
     due = [pod for pod, until in waiting if until <= now]
     later = [until for _, until in waiting if until > now]
@@ -158,18 +160,23 @@ def _absent(observation: Observation, building: BuildOutcome) -> str:
     """That no node bears the product waited for; empty where one does, or nodes cannot be read. No failure: a
     cluster that grows on demand may still get one.
     """
-    if observation.gpu_offers is None:
-        return ""
-    there = sorted({offer.product for offer in observation.gpu_offers})
     waiting = _waiting(observation, building, history.active_rollout(observation))
-    products = {pod.node_selector.get(PRODUCT_LABEL, "") for pod in waiting}
-    absent = sorted(products - {"", *there})
+    absent = _absent_products(observation, waiting)
     if not absent:
         return ""
+    there = sorted({offer.product for offer in observation.gpu_offers or ()})
     return (
         f"no node is labelled {PRODUCT_LABEL}={', '.join(absent)} (there are {', '.join(there) or 'none'}): "
         "correct spec.serving.targets[].gpu.product, or add such a node"
     )
+
+
+def _absent_products(observation: Observation, waiting: Iterable[PodSeen]) -> list[str]:
+    """What the pods ask for and no node bears; none where nodes cannot be read."""
+    if observation.gpu_offers is None:
+        return []
+    products = {pod.node_selector.get(PRODUCT_LABEL, "") for pod in waiting}
+    return sorted(products - {"", *(offer.product for offer in observation.gpu_offers)})
 
 
 CHOICES = (
