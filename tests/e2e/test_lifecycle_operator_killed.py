@@ -22,7 +22,6 @@ SPEC: dict[str, Any] = {
     "entrypoint": "net",
 }
 ROLE = "ensembles.dev/role"
-"""Of the Service, while it selects two rollouts."""
 
 
 def models(uri: str) -> list[dict[str, Any]]:
