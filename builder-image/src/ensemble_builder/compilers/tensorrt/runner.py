@@ -167,7 +167,7 @@ class Runner:
     def allocate_by(self, run: _Run, name: str, profile: int) -> None:
         """Have `run` asked for the memory of an output whose size hangs on values.
 
-        A context keeps its allocator: TensorRT holds no more than its address.
+        A context keeps its allocator: the bindings keep every one that was ever set, with all that it holds.
         """
         allocator = self._allocators.get((profile, name))
         if allocator is None:
