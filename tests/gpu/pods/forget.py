@@ -2,16 +2,10 @@
 
 import sys
 
-import boto3
-from botocore.config import Config
+from s3 import connect
 
 endpoint, bucket, *prefixes = sys.argv[1:]
-client = boto3.client(
-    "s3",
-    endpoint_url=endpoint,
-    region_name="us-east-1",
-    config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 5}),
-)
+client = connect(endpoint)
 for prefix in prefixes:
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         for entry in page.get("Contents", []):

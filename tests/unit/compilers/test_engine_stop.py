@@ -112,29 +112,27 @@ else:
 """
 
 
+def stop_while_building(program: str, argument: str) -> None:
+    """SIGTERM ends it, with the status that says so."""
+    command = [sys.executable, "-c", program, argument]
+    with blocked_stop():
+        building = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    with building:
+        assert building.stdout is not None
+        assert building.stdout.readline() == "building\n"
+        building.send_signal(signal.SIGTERM)
+        assert building.wait(20) == STOPPED
+
+
 def test_a_cache_that_cannot_be_written_costs_no_engine_and_holds_nobody_up() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", FULL_DISK, "built"], capture_output=True, text=True, check=True
     )
     assert "not kept: [Errno 28]" in ended.stdout
     assert "the engine is there" in ended.stdout
-    command = [sys.executable, "-c", FULL_DISK, "stopped"]
-    with blocked_stop():
-        building = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    with building:
-        assert building.stdout is not None
-        assert building.stdout.readline() == "building\n"
-        building.send_signal(signal.SIGTERM)
-        assert building.wait(20) == STOPPED
+    stop_while_building(FULL_DISK, "stopped")
 
 
 def test_a_builder_that_cannot_be_told_to_end_is_left_behind(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", DEAF, str(tmp_path / "cache")]
-    with blocked_stop():
-        building = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    with building:
-        assert building.stdout is not None
-        assert building.stdout.readline() == "building\n"
-        building.send_signal(signal.SIGTERM)
-        assert building.wait(20) == STOPPED
+    stop_while_building(DEAF, str(tmp_path / "cache"))
     assert (tmp_path / "cache").read_text() == "measured"

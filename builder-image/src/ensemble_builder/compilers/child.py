@@ -101,9 +101,15 @@ def run(
         process.wait()
     reader.join(timeout=10)
     text = "".join(tail).strip()
-    if code and os.strerror(errno.ENOSPC) in text:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if code:
+        check_room(text)
     return Ended(code=code, tail=text)
+
+
+def check_room(said: str) -> None:
+    """Raise OSError, ENOSPC, where a process that failed says that it was for want of room on the disk."""
+    if os.strerror(errno.ENOSPC) in said:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ of this image, which the server's image has too, and pyvenv.cfg beside it makes 
 
 from __future__ import annotations
 
-import errno
 import gzip
 import io
 import os
@@ -16,6 +15,7 @@ import tarfile
 from collections import deque
 from pathlib import Path
 
+from ensemble_builder.compilers import child
 from ensemble_builder.compilers.building import Building
 from ensemble_builder.compilers.parameters import EnvironmentParameters
 from ensemble_builder.faults import FaultError
@@ -77,9 +77,8 @@ def _install(parameters: EnvironmentParameters, packages: Path, scratch: Path, *
         for line in process.stdout or ():
             print(f"| {line}", end="", flush=True)  # noqa: T201 - the Job's log
             tail.append(line)
-    if process.returncode and os.strerror(errno.ENOSPC) in "".join(tail):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if process.returncode:
+        child.check_room("".join(tail))
         message = f"pip cannot install them: {''.join(tail).strip()[-1000:]}"
         raise FaultError(Fault(code=Reason.COMPILE_FAILED, field=field, message=message))
 
